@@ -1,0 +1,166 @@
+//! What a catalog and a table are, as plain data that is stored as JSON.
+//!
+//! Expressions are kept as the user wrote them; the processor parses and binds them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use aquifer_model::{Error, Result, SqlType, TopicName};
+use serde::{Deserialize, Serialize};
+
+/// A catalog.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogDefinition {
+    /// Its name.
+    pub name: String,
+    /// Its options as given, keys in their canonical spelling.
+    pub options: BTreeMap<String, String>,
+    /// The user's comment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+}
+
+/// A table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableDefinition {
+    /// Its columns, in order.
+    pub columns: Vec<ColumnDefinition>,
+    /// Its event time, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<WatermarkDefinition>,
+    /// The primary key's columns; empty if there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub primary_key: Vec<String>,
+    /// The user's comment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// The `WITH` options as given, canonical keys; empty for a topic of the catalog.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+}
+
+/// Where a table's definition comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// From the topic's own schema (with what `ALTER TABLE` added).
+    Native,
+    /// From `CREATE TABLE`.
+    Explicit,
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnDefinition {
+    /// Its name.
+    pub name: String,
+    /// Where its value comes from.
+    pub kind: ColumnKind,
+    /// The user's comment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+}
+
+/// Where a column's value comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum ColumnKind {
+    /// The payload. `type_text` is Flink's text of the type, `NOT NULL` included, as `SqlType::parse` reads it.
+    Physical {
+        /// The type.
+        type_text: String,
+    },
+    /// The message around the payload.
+    Metadata {
+        /// The type, as `Physical`.
+        type_text: String,
+        /// Which part.
+        key: MetadataKey,
+        /// Whether it is only read.
+        is_virtual: bool,
+    },
+    /// An expression over the other columns, in the user's words.
+    Computed {
+        /// The expression.
+        expression: String,
+    },
+}
+
+/// `WATERMARK FOR column AS expression`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatermarkDefinition {
+    /// The time column.
+    pub column: String,
+    /// The expression, in the user's words.
+    pub expression: String,
+}
+
+macro_rules! metadata_keys {
+    ($($variant:ident, $name:literal, [$($alias:literal),*], $column:literal, $type:expr, $doc:literal;)*) => {
+        /// A part of a message that a metadata column can show.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum MetadataKey { $( #[doc = $doc] $variant, )* }
+
+        impl MetadataKey {
+            /// All of them.
+            pub const ALL: &[MetadataKey] = &[$(MetadataKey::$variant),*];
+
+            /// The name in `METADATA FROM '…'`.
+            pub fn name(self) -> &'static str {
+                match self { $(MetadataKey::$variant => $name,)* }
+            }
+
+            /// The reader's column that holds it.
+            pub fn reader_column(self) -> &'static str {
+                match self { $(MetadataKey::$variant => $column,)* }
+            }
+
+            /// Its type.
+            pub fn sql_type(self) -> SqlType {
+                match self { $(MetadataKey::$variant => $type,)* }
+            }
+        }
+
+        impl FromStr for MetadataKey {
+            type Err = Error;
+            fn from_str(text: &str) -> Result<Self> {
+                match text {
+                    $( $name $(| $alias)* => Ok(MetadataKey::$variant), )*
+                    _ => Err(Error::invalid(format!("unknown metadata key `{text}`"))),
+                }
+            }
+        }
+    };
+}
+
+fn string_map() -> SqlType {
+    SqlType::Map(Box::new(SqlType::STRING.not_null()), Box::new(SqlType::STRING.not_null()))
+}
+
+metadata_keys! {
+    Topic, "topic", ["__topic"], "__topic", SqlType::STRING, "The topic's full name.";
+    Partition, "partition", ["__partition", "__partition__"], "__partition", SqlType::Int, "The partition's number.";
+    PublishTime, "publish_time", ["__publishTime", "__publish_time__"], "__publish_time", SqlType::TimestampLtz(3), "When it was sent.";
+    EventTime, "event_time", ["__eventTime", "__event_time__"], "__event_time", SqlType::TimestampLtz(3), "The producer's event time.";
+    Key, "key", ["__key", "__key__"], "__key", SqlType::BYTES, "The partition key; declared as STRING it is read as UTF-8.";
+    Properties, "properties", ["__properties__"], "__properties", string_map(), "The properties.";
+    ProducerName, "producer_name", ["__producer_name__"], "__producer_name", SqlType::STRING, "Who sent it.";
+    SequenceId, "sequenceId", ["sequence_id", "__sequence_id__"], "__sequence_id", SqlType::BigInt, "The producer's sequence id.";
+    Ledger, "ledger", [], "__ledger", SqlType::BigInt, "The position's ledger.";
+    Entry, "entry", [], "__entry", SqlType::BigInt, "The position's entry.";
+    BatchIndex, "batch_index", [], "__batch_index", SqlType::Int, "The place in its entry.";
+    SchemaVersion, "schema_version", [], "__schema_version", SqlType::BYTES, "The registry's version bytes.";
+    Tier, "tier", [], "__tier", SqlType::STRING, "`log` or `archive`.";
+}
+
+impl fmt::Display for MetadataKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which topics an explicit table reads, from its `topics` option (`;` between them).
+pub fn parse_topics(option: &str) -> Result<Vec<TopicName>> {
+    option.split(';').map(|topic| topic.trim().parse()).collect()
+}

@@ -1,0 +1,1 @@
+//! Where definitions lie: versioned JSON, committed by create-if-absent.

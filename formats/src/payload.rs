@@ -1,0 +1,114 @@
+//! Payload bytes to and from typed columns.
+//!
+//! A decoder never lets one bad payload harm its neighbours: the bad row's columns are NULL and it is listed with its reason.
+//! Each payload is read by the schema version that its message names, projected to the table's columns by name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use arrow::array::{BinaryArray, BinaryViewArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
+
+use aquifer_model::{Error, Result, SchemaVersion, TopicSchema};
+
+/// How payloads are written: Flink's format names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// `avro`: bare datums, by the topic's registered schemas.
+    Avro,
+    /// `json`: one object a message.
+    Json,
+    /// `raw`: the payload is the one column (STRING, BYTES or a primitive).
+    Raw,
+}
+
+impl FromStr for Format {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "avro" => Ok(Self::Avro),
+            "json" => Ok(Self::Json),
+            "raw" => Ok(Self::Raw),
+            _ => Err(Error::invalid(format!("unknown format `{text}`: use avro, json or raw"))),
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Avro => "avro",
+            Self::Json => "json",
+            Self::Raw => "raw",
+        })
+    }
+}
+
+/// A payload that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PayloadError {
+    /// Its row in the batch given.
+    pub row: usize,
+    /// Why.
+    pub reason: String,
+}
+
+/// Decoded payloads.
+#[derive(Debug, Clone)]
+pub struct DecodedPayloads {
+    /// A row for each payload given; all NULL where the payload is NULL or bad (all fields of this schema are nullable).
+    pub rows: RecordBatch,
+    /// The bad ones, by row.
+    pub errors: Vec<PayloadError>,
+}
+
+/// Payloads to columns.
+///
+/// # Contract
+/// *Caller*: before [`PayloadDecoder::decode`], gives the schema of every version that
+/// [`PayloadDecoder::missing_versions`] names. *Implementation*: bounded memory for hostile bytes; never panics.
+pub trait PayloadDecoder: Send {
+    /// The columns it makes: the value columns asked for, in that order, all nullable.
+    fn schema(&self) -> SchemaRef;
+    /// The versions in this column (NULL: none named) whose schema it does not have yet.
+    fn missing_versions(&self, versions: &BinaryViewArray) -> Vec<SchemaVersion>;
+    /// Takes a version's schema; `None` if the registry does not have it (its payloads are then bad rows).
+    fn add_schema(&mut self, version: SchemaVersion, schema: Option<&TopicSchema>) -> Result<()>;
+    /// Decodes a column of payloads.
+    fn decode(&mut self, payloads: &BinaryViewArray, versions: &BinaryViewArray) -> Result<DecodedPayloads>;
+}
+
+/// Columns to payloads, one a row.
+pub trait PayloadEncoder: Send {
+    /// Encodes all rows; the columns are those it was made for.
+    fn encode(&mut self, rows: &RecordBatch) -> Result<BinaryArray>;
+}
+
+/// A decoder for `format` that makes `columns` (a projection of the table's value columns). `topic_schema` is the topic's newest schema,
+/// used for messages that name no version.
+pub fn decoder(
+    _format: Format,
+    _columns: SchemaRef,
+    _topic_schema: Option<&TopicSchema>,
+) -> Result<Box<dyn PayloadDecoder>> {
+    todo!()
+}
+
+/// An encoder of `columns` by `topic_schema` (needed for Avro).
+pub fn encoder(
+    _format: Format,
+    _columns: SchemaRef,
+    _topic_schema: Option<&TopicSchema>,
+) -> Result<Box<dyn PayloadEncoder>> {
+    todo!()
+}
+
+/// The format and the columns of a topic with this schema (a native table). Types carry `aquifer.type` metadata.
+pub fn columns_of(_schema: &TopicSchema) -> Result<(Format, SchemaRef)> {
+    todo!()
+}
+
+/// The schema to register for a table with these value columns.
+pub fn topic_schema_of(_format: Format, _name: &str, _columns: &SchemaRef) -> Result<TopicSchema> {
+    todo!()
+}

@@ -1,0 +1,1 @@
+//! The streaming operators. Each is synchronous and deterministic and knows no thread, clock or file.

@@ -1,0 +1,9 @@
+//! The log: topics as entries in Pulsar or in embedded files, their archive in Parquet, and the one reader over both.
+
+pub mod archive;
+pub mod embedded;
+pub mod log;
+pub mod pulsar;
+pub mod reader;
+
+pub use log::{Appender, Entry, EntryReader, LedgerInfo, Log, Pin, Policies, Receipt};
