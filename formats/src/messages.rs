@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
+use aquifer_model::sql_type::LTZ_ZONE;
 use arrow::array::{BinaryViewArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use aquifer_model::sql_type::LTZ_ZONE;
 
 /// Names of the columns that describe a message, the same in memory and in archive files.
 pub mod column {

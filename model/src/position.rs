@@ -137,8 +137,7 @@ mod tests {
     #[test]
     fn two_intervals_that_meet_share_no_entry() {
         let border = Cut::After(Position::new(3, 3));
-        let (left, right) =
-            (Interval::new(Cut::Start, border), Interval::new(border, Cut::After(Position::new(9, 9))));
+        let (left, right) = (Interval::new(Cut::Start, border), Interval::new(border, Cut::After(Position::new(9, 9))));
         for entry in 0..6 {
             let position = Position::new(3, entry);
             assert!(left.contains(position) ^ right.contains(position));

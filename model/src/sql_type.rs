@@ -428,7 +428,11 @@ impl<'a> TypeParser<'a> {
             "DECIMAL" | "DEC" | "NUMERIC" => self.decimal()?,
             "STRING" => SqlType::STRING,
             "CHAR" | "CHARACTER" => {
-                if self.accept("VARYING") { SqlType::Varchar(self.length(1)?) } else { SqlType::Char(self.length(1)?) }
+                if self.accept("VARYING") {
+                    SqlType::Varchar(self.length(1)?)
+                } else {
+                    SqlType::Char(self.length(1)?)
+                }
             }
             "VARCHAR" => SqlType::Varchar(self.length(1)?),
             "BYTES" => SqlType::BYTES,
@@ -580,10 +584,8 @@ mod tests {
             let column = (inner, any::<bool>()).prop_map(|(sql_type, nullable)| ColumnType { sql_type, nullable });
             prop_oneof![
                 column.clone().prop_map(|c| SqlType::Array(Box::new(c))),
-                (column.clone(), column.clone()).prop_map(|(k, v)| SqlType::Map(
-                    Box::new(ColumnType { nullable: false, ..k }),
-                    Box::new(v)
-                )),
+                (column.clone(), column.clone())
+                    .prop_map(|(k, v)| SqlType::Map(Box::new(ColumnType { nullable: false, ..k }), Box::new(v))),
                 prop::collection::vec(("[a-z`\" ]{1,6}", column), 0..4).prop_map(|fields| SqlType::Row(
                     fields.into_iter().map(|(name, column_type)| RowField { name, column_type }).collect()
                 )),

@@ -48,7 +48,9 @@ impl FromStr for TopicName {
                 return Err(Error::unsupported(format!("topic `{text}` is not persistent: it keeps no log to read")));
             }
             Some(_) => {
-                return Err(Error::invalid(format!("`{text}` is no topic name: only persistent:// topics can be used")));
+                return Err(Error::invalid(format!(
+                    "`{text}` is no topic name: only persistent:// topics can be used"
+                )));
             }
             None => text,
         };
