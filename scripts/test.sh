@@ -20,7 +20,7 @@ cargo test "${locked[@]}" --workspace --no-run
 wait $fetching; wait $venv
 export AQUIFER_TEST_PYTHON; AQUIFER_TEST_PYTHON=$("$services/python.sh" venv)
 export AQUIFER_TEST_WEATHER; AQUIFER_TEST_WEATHER=$("$services/python.sh" weather)
-export AQUIFER_TEST_SERVICES=$services
+export AQUIFER_TEST_REQUIRE=1 AQUIFER_TEST_SERVICES=$services
 if [ -z "${AQUIFER_TEST_PULSAR:-}" ]; then
   export AQUIFER_TEST_PULSAR; AQUIFER_TEST_PULSAR=$("$services/pulsar.sh" start "$scratch/pulsar")
 fi
