@@ -3,11 +3,15 @@
 //! `make test` sets what these need (see `scripts/test.sh`). A test that needs a service which is not there says so and ends; it does not
 //! pass for having run: `AQUIFER_TEST_REQUIRE=1`, which `make test` sets, turns that into a failure.
 
+#![allow(clippy::panic)] // this is test code
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+
+pub mod weather;
 
 /// A running Pulsar.
 #[derive(Debug, Clone)]
@@ -262,4 +266,16 @@ impl SteppedArchiver {
         drop(self.stdin);
         self.child.wait().expect("a child of ours")
     }
+}
+
+/// Rows read from archive and log, from the line that `--verbose` prints.
+pub fn rows_by_tier(stderr: &str) -> [u64; 2] {
+    let number = |word: &str| {
+        let line =
+            stderr.lines().rfind(|line| line.contains(word)).unwrap_or_else(|| panic!("no `{word}` in {stderr}"));
+        let before = line.split(word).next().expect("found above").trim_end();
+        let digits: String = before.chars().rev().take_while(|c| c.is_ascii_digit() || *c == ',').collect();
+        digits.chars().rev().filter(char::is_ascii_digit).collect::<String>().parse().expect("a number")
+    };
+    [number("rows from the archive"), number("rows from the log")]
 }
