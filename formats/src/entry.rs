@@ -3,10 +3,21 @@
 //! ```text
 //!  [0x0e02 size broker-entry-metadata]? [0x0e01 crc32c]? metadata-size metadata payload
 //! ```
+//!
+//! Sizes are 4 bytes big-endian; the checksum covers everything after itself. Lengths are compared with what is there before
+//! anything is read or allocated.
 
-use bytes::Bytes;
+use aquifer_model::{Error, Result};
+use base64::Engine;
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+use pulsar::message::proto;
 
-use aquifer_model::Result;
+pub use crate::compression::Compression;
+use crate::compression::{compress, inflate};
+
+const MAGIC_BROKER_METADATA: [u8; 2] = [0x0e, 0x02];
+const MAGIC_CHECKSUM: [u8; 2] = [0x0e, 0x01];
 
 /// What an entry may cost before it is refused. Checked before anything is allocated.
 #[derive(Debug, Clone, Copy)]
@@ -21,22 +32,6 @@ impl Default for EntryLimits {
     fn default() -> Self {
         Self { max_entry_bytes: 5 * 1024 * 1024 + 10 * 1024 + 64 * 1024, max_inflated_bytes: 64 * 1024 * 1024 }
     }
-}
-
-/// How an entry's payload is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Compression {
-    /// Not at all.
-    #[default]
-    None,
-    /// Raw LZ4 block.
-    Lz4,
-    /// Zlib with header.
-    Zlib,
-    /// A zstd frame.
-    Zstd,
-    /// Raw Snappy.
-    Snappy,
 }
 
 /// What all messages of an entry share.
@@ -69,9 +64,181 @@ pub struct NewMessage<'a> {
     pub properties: &'a [(String, String)],
 }
 
-/// Builds a finished entry: magic, CRC32C, metadata with `highest_sequence_id` set, payload.
-pub fn build_entry(_spec: &EntrySpec, _messages: &[NewMessage<'_>]) -> Result<Bytes> {
-    todo!()
+impl NewMessage<'_> {
+    /// The key as the wire has it, text where it can be, and whether that is base64.
+    fn wire_key(&self) -> (Option<String>, Option<bool>) {
+        match self.key.map(std::str::from_utf8) {
+            None => (None, None),
+            Some(Ok(text)) => (Some(text.to_string()), Some(false)),
+            Some(Err(_)) => {
+                let bytes = self.key.unwrap_or_default();
+                (Some(base64::engine::general_purpose::STANDARD.encode(bytes)), Some(true))
+            }
+        }
+    }
+
+    fn wire_properties(&self) -> Vec<proto::KeyValue> {
+        self.properties.iter().map(|(key, value)| proto::KeyValue { key: key.clone(), value: value.clone() }).collect()
+    }
+
+    fn wire_event_time(&self) -> Option<u64> {
+        self.event_time_ms.map(|ms| ms as u64)
+    }
+}
+
+/// Builds a finished entry: magic, CRC32C, metadata with `highest_sequence_id` set, payload. Fails with `Invalid` on no message, or on
+/// several that are not batched.
+pub fn build_entry(spec: &EntrySpec, messages: &[NewMessage<'_>]) -> Result<Bytes> {
+    let (Some(first), Some(last)) = (messages.first(), messages.last()) else {
+        return Err(Error::invalid("an entry needs a message"));
+    };
+    if messages.len() > 1 && !spec.batched {
+        return Err(Error::invalid("several messages in one entry must be batched"));
+    }
+    let mut metadata = proto::MessageMetadata {
+        producer_name: spec.producer_name.clone(),
+        sequence_id: first.sequence_id as u64,
+        highest_sequence_id: Some(last.sequence_id as u64),
+        publish_time: spec.publish_time_ms as u64,
+        schema_version: spec.schema_version.clone(),
+        ..Default::default()
+    };
+    let payload = if spec.batched {
+        metadata.num_messages_in_batch =
+            Some(i32::try_from(messages.len()).map_err(|_| Error::invalid("too many messages"))?);
+        let mut payload = Vec::new();
+        for message in messages {
+            let (partition_key, partition_key_b64_encoded) = message.wire_key();
+            let bytes = message.payload.unwrap_or_default();
+            let single = proto::SingleMessageMetadata {
+                properties: message.wire_properties(),
+                partition_key,
+                partition_key_b64_encoded,
+                payload_size: i32::try_from(bytes.len()).map_err(|_| Error::invalid("a message is too long"))?,
+                event_time: message.wire_event_time(),
+                sequence_id: Some(message.sequence_id as u64),
+                null_value: message.payload.is_none().then_some(true),
+                ..Default::default()
+            };
+            payload.put_u32(single.encoded_len() as u32);
+            payload.extend_from_slice(&single.encode_to_vec());
+            payload.extend_from_slice(bytes);
+        }
+        payload
+    } else {
+        (metadata.partition_key, metadata.partition_key_b64_encoded) = first.wire_key();
+        metadata.properties = first.wire_properties();
+        metadata.event_time = first.wire_event_time();
+        metadata.null_value = first.payload.is_none().then_some(true);
+        first.payload.unwrap_or_default().to_vec()
+    };
+    let payload = if spec.compression == Compression::None {
+        payload
+    } else {
+        metadata.compression = Some(match spec.compression {
+            Compression::None => proto::CompressionType::None,
+            Compression::Lz4 => proto::CompressionType::Lz4,
+            Compression::Zlib => proto::CompressionType::Zlib,
+            Compression::Zstd => proto::CompressionType::Zstd,
+            Compression::Snappy => proto::CompressionType::Snappy,
+        } as i32);
+        metadata.uncompressed_size =
+            Some(u32::try_from(payload.len()).map_err(|_| Error::invalid("an entry is too long"))?);
+        compress(spec.compression, &payload)?
+    };
+
+    let mut entry = BytesMut::with_capacity(10 + metadata.encoded_len() + payload.len());
+    entry.put_slice(&MAGIC_CHECKSUM);
+    entry.put_u32(0);
+    entry.put_u32(metadata.encoded_len() as u32);
+    entry.put_slice(&metadata.encode_to_vec());
+    entry.put_slice(&payload);
+    let checksum = crc32c::crc32c(&entry[6..]);
+    entry[2..6].copy_from_slice(&checksum.to_be_bytes());
+    Ok(entry.freeze())
+}
+
+/// An entry taken apart, its payload still compressed.
+#[derive(Debug)]
+pub(crate) struct ParsedEntry {
+    pub metadata: proto::MessageMetadata,
+    pub payload: Bytes,
+}
+
+impl ParsedEntry {
+    /// Checks frame and checksum.
+    pub fn parse(bytes: &Bytes, limits: &EntryLimits) -> Result<Self> {
+        if bytes.len() > limits.max_entry_bytes {
+            return Err(Error::corrupt(format!(
+                "an entry of {} bytes is above the limit of {}",
+                bytes.len(),
+                limits.max_entry_bytes
+            )));
+        }
+        let mut at = 0;
+        if bytes.starts_with(&MAGIC_BROKER_METADATA) {
+            at = 2;
+            let size = read_u32(bytes, &mut at)? as usize;
+            at = at.checked_add(size).filter(|at| *at <= bytes.len()).ok_or_else(torn)?;
+        }
+        if bytes[at..].starts_with(&MAGIC_CHECKSUM) {
+            at += 2;
+            let expected = read_u32(bytes, &mut at)?;
+            let found = crc32c::crc32c(&bytes[at..]);
+            if found != expected {
+                return Err(Error::corrupt(format!("an entry's checksum is {found:08x}, it should be {expected:08x}")));
+            }
+        }
+        let size = read_u32(bytes, &mut at)? as usize;
+        let end = at.checked_add(size).filter(|end| *end <= bytes.len()).ok_or_else(torn)?;
+        let metadata = proto::MessageMetadata::decode(&bytes[at..end])
+            .map_err(|error| Error::corrupt("an entry's metadata cannot be read").with_source(error))?;
+        Ok(Self { metadata, payload: bytes.slice(end..) })
+    }
+
+    /// How many messages it holds: none where it is a marker of the broker.
+    pub fn messages(&self) -> Result<u32> {
+        if self.metadata.marker_type.is_some() {
+            return Ok(0);
+        }
+        match self.metadata.num_messages_in_batch {
+            None => Ok(1),
+            Some(n) => u32::try_from(n)
+                .ok()
+                .filter(|n| *n > 0)
+                .ok_or_else(|| Error::corrupt(format!("an entry says that it holds {n} messages"))),
+        }
+    }
+
+    /// Whether its messages stand in a batch, one after the other with metadata of their own.
+    pub fn is_batch(&self) -> bool {
+        self.metadata.num_messages_in_batch.is_some()
+    }
+
+    /// Its payload, inflated.
+    pub fn inflated(&self, limits: &EntryLimits) -> Result<Bytes> {
+        let compression = match self.metadata.compression.unwrap_or(0) {
+            0 => Compression::None,
+            1 => Compression::Lz4,
+            2 => Compression::Zlib,
+            3 => Compression::Zstd,
+            4 => Compression::Snappy,
+            n => return Err(Error::unsupported(format!("an entry is compressed by codec {n}, which is not known"))),
+        };
+        let claimed = self.metadata.uncompressed_size.unwrap_or(0) as usize;
+        inflate(compression, &self.payload, claimed, limits.max_inflated_bytes)
+    }
+}
+
+fn torn() -> Error {
+    Error::corrupt("an entry is torn: it ends before its own lengths do")
+}
+
+fn read_u32(bytes: &[u8], at: &mut usize) -> Result<u32> {
+    let end = *at + 4;
+    let number = bytes.get(*at..end).and_then(|four| four.try_into().ok()).map(u32::from_be_bytes).ok_or_else(torn)?;
+    *at = end;
+    Ok(number)
 }
 
 /// What a log needs to know of an entry without splitting it.
@@ -92,6 +259,71 @@ pub struct EntrySummary {
 }
 
 /// Reads an entry's head. Fails with `Corrupt` on a bad checksum, a torn frame or impossible lengths.
-pub fn summarize(_bytes: &Bytes, _limits: &EntryLimits) -> Result<EntrySummary> {
-    todo!()
+pub fn summarize(bytes: &Bytes, limits: &EntryLimits) -> Result<EntrySummary> {
+    let entry = ParsedEntry::parse(bytes, limits)?;
+    let metadata = &entry.metadata;
+    let chunk = match (metadata.chunk_id, metadata.num_chunks_from_msg) {
+        (Some(id), Some(count)) if count > 1 => {
+            let wrong = |_| Error::corrupt(format!("chunk {id} of {count} is impossible"));
+            Some((u32::try_from(id).map_err(wrong)?, u32::try_from(count).map_err(wrong)?))
+        }
+        _ => None,
+    };
+    Ok(EntrySummary {
+        producer_name: metadata.producer_name.clone(),
+        lowest_sequence_id: metadata.sequence_id as i64,
+        highest_sequence_id: metadata.highest_sequence_id.unwrap_or(0).max(metadata.sequence_id) as i64,
+        messages: entry.messages()?,
+        publish_time_ms: metadata.publish_time as i64,
+        chunk,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_tells_what_was_built() {
+        let spec = EntrySpec { producer_name: "p".into(), publish_time_ms: 5, batched: true, ..Default::default() };
+        let messages: Vec<_> = (7..10).map(|sequence_id| NewMessage { sequence_id, ..Default::default() }).collect();
+        let entry = build_entry(&spec, &messages).expect("three messages");
+        let summary = summarize(&entry, &EntryLimits::default()).expect("built by us");
+        assert_eq!((summary.lowest_sequence_id, summary.highest_sequence_id, summary.messages), (7, 9, 3));
+        assert_eq!((summary.producer_name.as_str(), summary.publish_time_ms, summary.chunk), ("p", 5, None));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let message = NewMessage { payload: Some(b"hello"), ..Default::default() };
+        let entry = build_entry(&EntrySpec::default(), &[message]).expect("one message");
+        for bit in 16..entry.len() * 8 {
+            let mut damaged = entry.to_vec();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(summarize(&damaged.into(), &EntryLimits::default()).is_err(), "bit {bit}");
+        }
+        for length in 0..entry.len() {
+            assert!(summarize(&entry.slice(..length), &EntryLimits::default()).is_err(), "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn broker_metadata_before_an_entry_is_passed_over() {
+        let entry = build_entry(&EntrySpec::default(), &[NewMessage::default()]).expect("one message");
+        let mut bytes = vec![0x0e, 0x02, 0, 0, 0, 2, 0x10, 7];
+        bytes.extend_from_slice(&entry);
+        assert_eq!(
+            summarize(&bytes.into(), &EntryLimits::default()).expect("whole"),
+            summarize(&entry, &EntryLimits::default()).expect("whole")
+        );
+    }
+
+    #[test]
+    fn an_entry_without_messages_or_above_the_limit_is_refused() {
+        assert!(build_entry(&EntrySpec::default(), &[]).is_err());
+        assert!(build_entry(&EntrySpec::default(), &[NewMessage::default(), NewMessage::default()]).is_err());
+        let entry = build_entry(&EntrySpec::default(), &[NewMessage::default()]).expect("one message");
+        let limits = EntryLimits { max_entry_bytes: entry.len() - 1, ..Default::default() };
+        assert!(summarize(&entry, &limits).is_err());
+    }
 }

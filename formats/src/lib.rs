@@ -4,6 +4,8 @@
 //!  entry bytes ─► entry (frame, checksum, metadata) ─► messages (inflate, split) ─► MessageBatch ─► payload ─► typed columns
 //! ```
 
+pub mod compression;
 pub mod entry;
 pub mod messages;
 pub mod payload;
+mod single;

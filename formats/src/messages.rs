@@ -2,11 +2,24 @@
 //!
 //! Both tiers give this shape: the log's entries are split into it, the archive's files keep its columns.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use aquifer_model::sql_type::LTZ_ZONE;
-use arrow::array::{BinaryViewArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use aquifer_model::{Error, Position, Result};
+use arrow::array::{
+    ArrayBuilder, ArrayRef, AsArray, BinaryViewArray, BinaryViewBuilder, BooleanArray, BooleanBufferBuilder,
+    Int32Array, Int64Array, MapArray, PrimitiveArray, RecordBatch, StringBuilder, StringViewBuilder, StructArray,
+    UInt64Array,
+};
+use arrow::buffer::{Buffer, OffsetBuffer};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMillisecondType};
+use base64::Engine;
+use bytes::Bytes;
+
+use crate::entry::{EntryLimits, ParsedEntry};
+use crate::single::SingleMetadata;
 
 /// Names of the columns that describe a message, the same in memory and in archive files.
 pub mod column {
@@ -76,45 +89,232 @@ impl MessageBatch {
 
     /// The payload column.
     pub fn payloads(&self) -> &BinaryViewArray {
-        use arrow::array::AsArray;
         self.0.column(10).as_binary_view()
     }
 }
 
 /// Splits entries into message rows.
+///
+/// An entry's inflated payload becomes one block of the payload column; its messages are views into it.
 #[derive(Debug)]
 pub struct MessageBatchBuilder {
-    _limits: crate::entry::EntryLimits,
+    limits: EntryLimits,
+    ledger: Vec<u64>,
+    entry: Vec<u64>,
+    batch_index: Vec<i32>,
+    publish_time: Vec<i64>,
+    event_time: Vec<Option<i64>>,
+    key: BinaryViewBuilder,
+    property_keys: StringBuilder,
+    property_values: StringBuilder,
+    property_ends: Vec<i32>,
+    producer_name: StringViewBuilder,
+    sequence_id: Vec<i64>,
+    schema_version: BinaryViewBuilder,
+    payload: BinaryViewBuilder,
+    null_value: BooleanBufferBuilder,
+    payload_bytes: usize,
+}
+
+/// One message as it lies in its entry.
+struct Split<'a> {
+    batch_index: i32,
+    key: Option<Cow<'a, [u8]>>,
+    event_time: u64,
+    sequence_id: i64,
+    null_value: bool,
+    payload: Range<usize>,
+    single: Option<SingleMetadata<'a>>,
 }
 
 impl MessageBatchBuilder {
     /// An empty builder under these limits.
-    pub fn new(limits: crate::entry::EntryLimits) -> Self {
-        Self { _limits: limits }
+    pub fn new(limits: EntryLimits) -> Self {
+        Self {
+            limits,
+            ledger: Vec::new(),
+            entry: Vec::new(),
+            batch_index: Vec::new(),
+            publish_time: Vec::new(),
+            event_time: Vec::new(),
+            key: BinaryViewBuilder::new(),
+            property_keys: StringBuilder::new(),
+            property_values: StringBuilder::new(),
+            property_ends: Vec::new(),
+            producer_name: StringViewBuilder::new(),
+            sequence_id: Vec::new(),
+            schema_version: BinaryViewBuilder::new(),
+            payload: BinaryViewBuilder::new(),
+            null_value: BooleanBufferBuilder::new(0),
+            payload_bytes: 0,
+        }
     }
 
     /// Checks, inflates and splits one entry, and gives how many rows it added. On an error (`Corrupt`, or `Unsupported` for
     /// encrypted and chunked messages) nothing is added.
-    pub fn append_entry(
-        &mut self,
-        _position: aquifer_model::Position,
-        _bytes: &bytes::Bytes,
-    ) -> aquifer_model::Result<u32> {
-        todo!()
+    pub fn append_entry(&mut self, position: Position, bytes: &Bytes) -> Result<u32> {
+        let entry = ParsedEntry::parse(bytes, &self.limits)?;
+        let metadata = &entry.metadata;
+        if !metadata.encryption_keys.is_empty() {
+            return Err(Error::unsupported("the entry is encrypted"));
+        }
+        if metadata.num_chunks_from_msg.is_some_and(|count| count > 1) {
+            return Err(Error::unsupported("the entry is a part of a chunked message"));
+        }
+        let count = entry.messages()?;
+        if count == 0 {
+            return Ok(0);
+        }
+        let payload = entry.inflated(&self.limits)?;
+        let messages = if entry.is_batch() {
+            split_batch(&entry, &payload, count)?
+        } else {
+            vec![single_message(&entry, &payload)?]
+        };
+
+        // From here on nothing fails half way: what could is done first.
+        let block = self.payload.append_block(Buffer::from(payload.clone()));
+        self.payload_bytes += payload.len();
+        for message in &messages {
+            let range = &message.payload;
+            if message.null_value {
+                self.payload.append_null();
+            } else {
+                self.payload
+                    .try_append_view(block, range.start as u32, (range.end - range.start) as u32)
+                    .map_err(|error| Error::internal("a message lies outside its entry").with_source(error))?;
+            }
+            self.null_value.append(message.null_value);
+            self.ledger.push(position.ledger);
+            self.entry.push(position.entry);
+            self.batch_index.push(message.batch_index);
+            self.publish_time.push(metadata.publish_time as i64);
+            self.event_time.push((message.event_time != 0).then_some(message.event_time as i64));
+            self.key.append_option(message.key.as_deref());
+            match &message.single {
+                Some(single) => {
+                    for (key, value) in single.properties() {
+                        self.property_keys.append_value(key);
+                        self.property_values.append_value(value);
+                    }
+                }
+                None => {
+                    for pair in &metadata.properties {
+                        self.property_keys.append_value(&pair.key);
+                        self.property_values.append_value(&pair.value);
+                    }
+                }
+            }
+            self.property_ends.push(self.property_keys.len() as i32);
+            self.producer_name.append_value(&metadata.producer_name);
+            self.sequence_id.push(message.sequence_id);
+            self.schema_version.append_option(metadata.schema_version.as_deref());
+        }
+        Ok(messages.len() as u32)
     }
 
     /// Rows so far.
     pub fn num_rows(&self) -> usize {
-        todo!()
+        self.ledger.len()
     }
 
-    /// Payload bytes so far.
+    /// Payload bytes so far, inflated.
     pub fn payload_bytes(&self) -> usize {
-        todo!()
+        self.payload_bytes
     }
 
     /// The rows; the builder is empty again.
     pub fn finish(&mut self) -> MessageBatch {
-        todo!()
+        let DataType::Map(entries, _) = properties_type() else { unreachable_schema() };
+        let DataType::Struct(pair) = entries.data_type().clone() else { unreachable_schema() };
+        let mut offsets = vec![0];
+        offsets.append(&mut self.property_ends);
+        let pairs = StructArray::new(
+            pair,
+            vec![Arc::new(self.property_keys.finish()), Arc::new(self.property_values.finish())],
+            None,
+        );
+        let properties = MapArray::new(entries, OffsetBuffer::new(offsets.into()), pairs, None, false);
+        let instant = |values: PrimitiveArray<TimestampMillisecondType>| Arc::new(values.with_timezone(LTZ_ZONE));
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(UInt64Array::from(std::mem::take(&mut self.ledger))),
+            Arc::new(UInt64Array::from(std::mem::take(&mut self.entry))),
+            Arc::new(Int32Array::from(std::mem::take(&mut self.batch_index))),
+            instant(std::mem::take(&mut self.publish_time).into()),
+            instant(std::mem::take(&mut self.event_time).into()),
+            Arc::new(self.key.finish()),
+            Arc::new(properties),
+            Arc::new(self.producer_name.finish()),
+            Arc::new(Int64Array::from(std::mem::take(&mut self.sequence_id))),
+            Arc::new(self.schema_version.finish()),
+            Arc::new(self.payload.finish()),
+            Arc::new(BooleanArray::new(self.null_value.finish(), None)),
+        ];
+        self.payload_bytes = 0;
+        MessageBatch(
+            RecordBatch::try_new(message_schema(), columns).expect("one value was added to each column for each row"),
+        )
     }
 }
+
+fn unreachable_schema() -> ! {
+    unreachable!("the properties column is a map of pairs, see `properties_type`")
+}
+
+fn decoded_key(key: &[u8], is_base64: bool) -> Result<Cow<'_, [u8]>> {
+    if !is_base64 {
+        return Ok(Cow::Borrowed(key));
+    }
+    let bytes = base64::engine::general_purpose::STANDARD.decode(key);
+    bytes.map(Cow::Owned).map_err(|error| Error::corrupt("a message's key is no base64").with_source(error))
+}
+
+fn single_message<'a>(entry: &'a ParsedEntry, payload: &Bytes) -> Result<Split<'a>> {
+    let metadata = &entry.metadata;
+    let key = metadata.partition_key.as_deref().filter(|_| !metadata.null_partition_key.unwrap_or(false));
+    let is_base64 = metadata.partition_key_b64_encoded.unwrap_or(false);
+    Ok(Split {
+        batch_index: 0,
+        key: key.map(|key| decoded_key(key.as_bytes(), is_base64)).transpose()?,
+        event_time: metadata.event_time.unwrap_or(0),
+        sequence_id: metadata.sequence_id as i64,
+        null_value: metadata.null_value.unwrap_or(false),
+        payload: 0..payload.len(),
+        single: None,
+    })
+}
+
+fn split_batch<'a>(entry: &ParsedEntry, payload: &'a Bytes, count: u32) -> Result<Vec<Split<'a>>> {
+    // Each message takes at least the four bytes of its metadata's length.
+    if count as usize > payload.len() / 4 {
+        return Err(Error::corrupt(format!("{count} messages cannot lie in {} bytes", payload.len())));
+    }
+    let mut messages = Vec::with_capacity(count as usize);
+    let mut at = 0usize;
+    let torn = || Error::corrupt("a batch is torn: it ends before its messages do");
+    for batch_index in 0..count {
+        let size =
+            payload.get(at..at + 4).and_then(|four| four.try_into().ok()).map(u32::from_be_bytes).ok_or_else(torn)?
+                as usize;
+        at += 4;
+        let single = SingleMetadata::parse(payload.get(at..at.saturating_add(size)).ok_or_else(torn)?)?;
+        at += size;
+        let end = at.checked_add(single.payload_size).filter(|end| *end <= payload.len()).ok_or_else(torn)?;
+        if !single.compacted_out {
+            messages.push(Split {
+                batch_index: batch_index as i32,
+                key: single.key.map(|key| decoded_key(key, single.key_is_base64)).transpose()?,
+                event_time: single.event_time,
+                sequence_id: single.sequence_id.unwrap_or(entry.metadata.sequence_id + u64::from(batch_index)) as i64,
+                null_value: single.null_value,
+                payload: at..end,
+                single: Some(single),
+            });
+        }
+        at = end;
+    }
+    Ok(messages)
+}
+
+#[cfg(test)]
+mod tests;

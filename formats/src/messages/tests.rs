@@ -1,0 +1,115 @@
+use arrow::array::Array;
+use arrow::datatypes::{Int64Type, TimestampMillisecondType, UInt64Type};
+use proptest::prelude::*;
+
+use super::*;
+use crate::entry::{Compression, EntrySpec, NewMessage, build_entry};
+
+#[derive(Debug, Clone)]
+struct Owned {
+    key: Option<Vec<u8>>,
+    payload: Option<Vec<u8>>,
+    event_time: Option<i64>,
+    properties: Vec<(String, String)>,
+}
+
+fn any_message() -> impl Strategy<Value = Owned> {
+    (
+        prop::option::of(prop::collection::vec(any::<u8>(), 0..6)),
+        prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
+        prop::option::of(1i64..i64::MAX),
+        prop::collection::vec(("[a-z]{1,4}".prop_map(String::from), "[a-zä]{0,4}".prop_map(String::from)), 0..3),
+    )
+        .prop_map(|(key, payload, event_time, properties)| Owned { key, payload, event_time, properties })
+}
+
+fn any_compression() -> impl Strategy<Value = Compression> {
+    prop::sample::select(vec![
+        Compression::None,
+        Compression::Lz4,
+        Compression::Zlib,
+        Compression::Zstd,
+        Compression::Snappy,
+    ])
+}
+
+fn built(messages: &[Owned], compression: Compression, batched: bool) -> Bytes {
+    let spec = EntrySpec {
+        producer_name: "writer".into(),
+        publish_time_ms: 1_700_000_000_000,
+        schema_version: Some(vec![0, 0, 0, 0, 0, 0, 0, 3]),
+        compression,
+        batched,
+    };
+    let messages: Vec<NewMessage<'_>> = messages
+        .iter()
+        .enumerate()
+        .map(|(n, m)| NewMessage {
+            sequence_id: 100 + n as i64,
+            key: m.key.as_deref(),
+            payload: m.payload.as_deref(),
+            event_time_ms: m.event_time,
+            properties: &m.properties,
+        })
+        .collect();
+    build_entry(&spec, &messages).expect("a valid entry")
+}
+
+proptest! {
+    #[test]
+    fn messages_come_back_as_they_were_written(
+        messages in prop::collection::vec(any_message(), 1..6), compression in any_compression(), single: bool,
+    ) {
+        let messages = if single { messages[..1].to_vec() } else { messages };
+        let entry = built(&messages, compression, !single);
+        let mut builder = MessageBatchBuilder::new(EntryLimits::default());
+        for n in 0..2 {
+            let rows = builder.append_entry(Position::new(4, n), &entry).expect("built by us");
+            prop_assert_eq!(rows as usize, messages.len());
+        }
+        let batch = builder.finish();
+        prop_assert_eq!(builder.num_rows(), 0);
+        let rows = batch.rows();
+        prop_assert_eq!(rows.num_rows(), 2 * messages.len());
+        let column = |name: &str| rows.column_by_name(name).expect("a message column");
+        for row in 0..rows.num_rows() {
+            let n = row % messages.len();
+            let message = &messages[n];
+            let value = |name: &str| column(name).as_binary_view().is_valid(row).then(|| column(name).as_binary_view().value(row).to_vec());
+            prop_assert_eq!(value(column::PAYLOAD), message.payload.clone());
+            prop_assert_eq!(value(column::KEY), message.key.clone());
+            prop_assert_eq!(column(column::NULL_VALUE).as_boolean().value(row), message.payload.is_none());
+            prop_assert_eq!(column(column::ENTRY).as_primitive::<UInt64Type>().value(row), (row / messages.len()) as u64);
+            prop_assert_eq!(column(column::SEQUENCE_ID).as_primitive::<Int64Type>().value(row), 100 + n as i64);
+            let event_time = column(column::EVENT_TIME).as_primitive::<TimestampMillisecondType>();
+            prop_assert_eq!(event_time.is_valid(row).then(|| event_time.value(row)), message.event_time);
+            let pairs = column(column::PROPERTIES).as_map().value(row);
+            let (keys, values) = (pairs.column(0).as_string::<i32>(), pairs.column(1).as_string::<i32>());
+            let pairs: Vec<_> = (0..pairs.len()).map(|i| (keys.value(i).to_string(), values.value(i).to_string())).collect();
+            prop_assert_eq!(&pairs, &message.properties);
+        }
+    }
+
+    #[test]
+    fn a_damaged_entry_adds_nothing_and_harms_no_neighbour(
+        messages in prop::collection::vec(any_message(), 1..4), at in any::<prop::sample::Index>(), byte: u8, compression in any_compression(),
+    ) {
+        let good = built(&messages, compression, true);
+        // The checksum is taken off, so that the damage reaches the layers behind it.
+        let mut bad = good[6..].to_vec();
+        let at = at.index(bad.len());
+        bad[at] = byte;
+        let mut builder = MessageBatchBuilder::new(EntryLimits { max_inflated_bytes: 1 << 16, ..Default::default() });
+        builder.append_entry(Position::new(1, 0), &good).expect("whole");
+        let added = builder.append_entry(Position::new(1, 1), &bad.into()).unwrap_or(0) as usize;
+        builder.append_entry(Position::new(1, 2), &good).expect("whole");
+        prop_assert_eq!(builder.finish().rows().num_rows(), 2 * messages.len() + added);
+    }
+
+    #[test]
+    fn hostile_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let mut builder = MessageBatchBuilder::new(EntryLimits { max_inflated_bytes: 1 << 16, ..Default::default() });
+        let _ = builder.append_entry(Position::new(1, 1), &bytes.into());
+        builder.finish();
+    }
+}
