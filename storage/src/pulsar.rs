@@ -1,1 +1,201 @@
-//! A Pulsar cluster as a log: our own small session over the binary protocol, and the admin REST API.
+//! A Pulsar cluster as a log: a small session of our own over the broker's protocol, and its admin API.
+//!
+//! ```text
+//!  PulsarLog ─┬─ brokers ── lookup ── connection (one a broker, shared) ── session ── frame
+//!             │      └─ consumer ── reader, pin        └─ appender
+//!             └─ admin ── facts        identity, ledgers, policies, names
+//! ```
+//!
+//! Entries pass through as the broker stores them: nothing in here reads a message. Making a [`PulsarLog`] connects to nothing; the
+//! first use does. Reading, writing and schemas need topic rights only; identity, ledgers, pins' positions, policies and all
+//! that makes or lists things go over the admin API. No type of the protocol leaves this module.
+
+mod admin;
+mod appender;
+mod brokers;
+mod commands;
+mod config;
+mod connection;
+mod consumer;
+mod facts;
+mod failure;
+mod flow;
+mod frame;
+mod pin;
+mod queue;
+mod reader;
+mod schemas;
+mod session;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use aquifer_model::{Cut, Error, Partition, Position, Result, SchemaVersion, TopicIdentity, TopicName, TopicSchema};
+
+use self::admin::Admin;
+use self::brokers::{Brokers, CONSUME, Retry};
+use self::commands::Subscription;
+use self::config::{ServiceUrl, parse_admin_url};
+use self::consumer::Consumer;
+use crate::log::{Appender, EntryReader, LedgerInfo, Log, Pin, Policies};
+
+pub use self::config::{PulsarConfig, TokenSource};
+
+/// A Pulsar cluster. Cheap to make, to be shared; its connections end with it and what it opened.
+#[derive(Debug)]
+pub struct PulsarLog {
+    address: String,
+    brokers: Arc<Brokers>,
+    admin: Arc<Admin>,
+}
+
+impl PulsarLog {
+    /// The log at these addresses; connects to nothing. Fails with `Invalid` if none is given or one cannot be read, and with
+    /// `Unsupported` for `pulsar+ssl://`.
+    pub fn new(config: PulsarConfig) -> Result<Self> {
+        let service = config.service_url.as_deref().map(str::parse::<ServiceUrl>).transpose()?;
+        let base = match (&config.admin_url, &service) {
+            (Some(url), _) => parse_admin_url(url)?,
+            (None, Some(service)) => parse_admin_url(&format!("http://{}:8080", service.first_host()))?,
+            (None, None) => {
+                return Err(Error::invalid("a Pulsar log needs 'service-url' or 'admin-url': neither is given"));
+            }
+        };
+        let admin = Arc::new(Admin::new(base, &config));
+        let address = match &service {
+            Some(service) => format!("pulsar://{}", service.hosts.join(",")),
+            None => admin.address(),
+        };
+        let brokers = Arc::new(Brokers::new(&config, service, admin.clone()));
+        Ok(Self { address, brokers, admin })
+    }
+
+    /// A consumer for a reader or a question, tried again while that may help.
+    async fn consumer(&self, partition: &Partition, subscription: &Subscription, doing: &str) -> Result<Consumer> {
+        let mut retry = Retry::new(self.brokers.operation_timeout());
+        loop {
+            match Consumer::open(&self.brokers, partition, subscription).await {
+                Ok(consumer) => return Ok(consumer),
+                Err(failure) => retry.after(failure, || format!("{doing} `{partition}`"), CONSUME).await?,
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Log for PulsarLog {
+    async fn partitions(&self, topic: &TopicName) -> Result<Vec<Partition>> {
+        Ok(match self.brokers.count_partitions(topic).await? {
+            0 => vec![Partition::new(topic.clone(), None)],
+            count => (0..count).map(|index| Partition::new(topic.clone(), Some(index))).collect(),
+        })
+    }
+
+    async fn create_topic(&self, topic: &TopicName, partitions: u32) -> Result<()> {
+        self.admin.create_topic(topic, partitions).await
+    }
+
+    async fn delete_topic(&self, topic: &TopicName) -> Result<()> {
+        let partitioned = self.brokers.count_partitions(topic).await? > 0;
+        self.admin.delete_topic(topic, partitioned).await
+    }
+
+    async fn topics(&self, tenant: &str, namespace: &str) -> Result<Vec<TopicName>> {
+        self.admin.topics(tenant, namespace).await
+    }
+
+    async fn namespaces(&self) -> Result<Vec<(String, String)>> {
+        self.admin.namespaces().await
+    }
+
+    async fn create_namespace(&self, tenant: &str, namespace: &str) -> Result<()> {
+        self.admin.create_namespace(tenant, namespace).await
+    }
+
+    async fn open_reader(&self, partition: &Partition, after: Cut) -> Result<Box<dyn EntryReader>> {
+        let consumer = self.consumer(partition, &reader::passing(after), "opening a reader of").await?;
+        Ok(Box::new(reader::PulsarReader::new(self.brokers.clone(), partition.clone(), after, consumer)))
+    }
+
+    async fn last_position(&self, partition: &Partition) -> Result<Option<Position>> {
+        let doing = "asking for the last entry of";
+        let mut retry = Retry::new(self.brokers.operation_timeout());
+        loop {
+            let asking = Subscription::Asking { name: reader::passing_name() };
+            let consumer = self.consumer(partition, &asking, doing).await?;
+            match consumer.last_position().await {
+                Ok(position) => return Ok(position),
+                Err(failure) => retry.after(failure, || format!("{doing} `{partition}`"), CONSUME).await?,
+            }
+        }
+    }
+
+    async fn open_appender(&self, partition: &Partition, producer_name: &str) -> Result<Box<dyn Appender>> {
+        Ok(Box::new(appender::PulsarAppender::open(&self.brokers, partition, producer_name).await?))
+    }
+
+    async fn open_pin(&self, partition: &Partition, name: &str) -> Result<Box<dyn Pin>> {
+        Ok(Box::new(pin::PulsarPin::open(self.brokers.clone(), self.admin.clone(), partition, name).await?))
+    }
+
+    async fn remove_pin(&self, partition: &Partition, name: &str) -> Result<()> {
+        self.brokers.check_partition(partition).await?;
+        self.admin.remove_subscription(partition, name).await
+    }
+
+    async fn ledgers(&self, partition: &Partition) -> Result<Vec<LedgerInfo>> {
+        self.brokers.check_partition(partition).await?;
+        self.admin.ledgers(partition).await
+    }
+
+    async fn identity(&self, topic: &TopicName) -> Result<TopicIdentity> {
+        let partitioned = self.brokers.count_partitions(topic).await? > 0;
+        self.admin.identity(topic, partitioned).await
+    }
+
+    async fn policies(&self, topic: &TopicName) -> Result<Policies> {
+        self.brokers.count_partitions(topic).await?;
+        let announced = self.brokers.any().await?.max_message_bytes();
+        self.admin.policies(topic, announced).await
+    }
+
+    async fn schema(
+        &self,
+        topic: &TopicName,
+        version: Option<&SchemaVersion>,
+    ) -> Result<Option<(SchemaVersion, TopicSchema)>> {
+        schemas::find(&self.brokers, topic, version).await
+    }
+
+    async fn put_schema(&self, topic: &TopicName, schema: &TopicSchema) -> Result<SchemaVersion> {
+        schemas::register(&self.brokers, topic, schema).await
+    }
+
+    fn address(&self) -> String {
+        self.address.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aquifer_model::ErrorKind;
+
+    #[test]
+    fn making_a_log_connects_to_nothing() {
+        let config = |service: Option<&str>, admin: Option<&str>| PulsarConfig {
+            service_url: service.map(Into::into),
+            admin_url: admin.map(Into::into),
+            ..Default::default()
+        };
+        let log = PulsarLog::new(config(Some("pulsar://nowhere.invalid:6650"), None)).expect("made");
+        assert_eq!(log.address(), "pulsar://nowhere.invalid:6650");
+        assert_eq!(log.admin.address(), "http://nowhere.invalid:8080");
+        let log = PulsarLog::new(config(None, Some("localhost:9092"))).expect("made");
+        assert_eq!(log.address(), "http://localhost:9092");
+        assert_eq!(PulsarLog::new(config(None, None)).expect_err("refused").kind(), ErrorKind::Invalid);
+        let error = PulsarLog::new(config(Some("pulsar+ssl://h:1"), None)).expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
+}

@@ -1,0 +1,212 @@
+//! The brokers of a cluster: one shared connection each, found by lookup.
+//!
+//! ```text
+//!  topic ──lookup──► service URL's brokers ──redirect──► … ──connect──► the broker that serves it
+//! ```
+//!
+//! A connection that broke is replaced when it is next asked for. A broker that cannot be reached fails at once, with its address
+//! and the cause; only what passes by itself ("not ready") is waited for, within the operation's time.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::OnceCell;
+
+use aquifer_model::{Error, ErrorKind, Partition, Result, TopicName};
+
+use super::admin::Admin;
+use super::commands;
+use super::config::{PulsarConfig, ServiceUrl};
+use super::connection::{ConnectOptions, Connection, Target};
+use super::failure::{Failure, Tried};
+use super::session::Answer;
+
+const MAX_REDIRECTS: usize = 20;
+
+type Slot = Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>;
+
+#[derive(Debug)]
+pub(super) struct Brokers {
+    options: ConnectOptions,
+    read_ahead_bytes: usize,
+    /// As configured; if absent the admin API is asked, once.
+    configured: Option<ServiceUrl>,
+    discovered: OnceCell<ServiceUrl>,
+    admin: Arc<Admin>,
+    connections: Mutex<HashMap<Target, Slot>>,
+}
+
+impl Brokers {
+    pub fn new(config: &PulsarConfig, configured: Option<ServiceUrl>, admin: Arc<Admin>) -> Self {
+        let options = ConnectOptions {
+            token: config.token.clone(),
+            connect_timeout: config.connect_timeout,
+            operation_timeout: config.operation_timeout,
+            max_frame_bytes: config.max_frame_bytes,
+        };
+        let read_ahead_bytes = config.read_ahead_bytes;
+        Self {
+            options,
+            read_ahead_bytes,
+            configured,
+            discovered: OnceCell::new(),
+            admin,
+            connections: Mutex::default(),
+        }
+    }
+
+    pub fn operation_timeout(&self) -> Duration {
+        self.options.operation_timeout
+    }
+
+    pub fn read_ahead_bytes(&self) -> usize {
+        self.read_ahead_bytes
+    }
+
+    async fn service(&self) -> Result<&ServiceUrl> {
+        match &self.configured {
+            Some(service) => Ok(service),
+            None => self.discovered.get_or_try_init(|| self.admin.service_url()).await,
+        }
+    }
+
+    /// The shared connection to `target`, made if there is none.
+    async fn connection(&self, target: &Target) -> Result<Arc<Connection>> {
+        let slot = {
+            let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+            connections.entry(target.clone()).or_default().clone()
+        };
+        let mut slot = slot.lock().await;
+        if let Some(open) = slot.as_ref().filter(|connection| !connection.is_closed()) {
+            return Ok(open.clone());
+        }
+        let connection = Connection::open(target, &self.options).await?;
+        *slot = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// A connection to any broker of the service URL, for what any broker can answer.
+    pub async fn any(&self) -> Result<Arc<Connection>> {
+        let mut last = None;
+        for host in &self.service().await?.hosts {
+            match self.connection(&Target { dial: host.clone(), behind: None }).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) if error.kind() == ErrorKind::Unavailable => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::invalid("the service URL names no broker")))
+    }
+
+    /// A connection to the broker that serves `topic` now.
+    pub async fn owner(&self, topic: &str) -> Tried<Arc<Connection>> {
+        let mut connection = self.any().await?;
+        let mut authoritative = false;
+        for _ in 0..MAX_REDIRECTS {
+            let asked = authoritative;
+            let answer = connection.request(|request| commands::lookup(request, topic, asked)).await?;
+            let Answer::Lookup { url, redirect, authoritative: sure, proxied } = answer else {
+                return Err(odd_answer("a lookup", &connection).into());
+            };
+            let Some(url) = url else {
+                return Err(Error::unsupported("the broker names only a TLS address (pulsar+ssl://)").into());
+            };
+            let named = url.parse::<ServiceUrl>()?.hosts;
+            let Some(broker) = named.into_iter().next() else {
+                return Err(odd_answer("a lookup", &connection).into());
+            };
+            let target = if proxied {
+                let proxy = self.service().await?.hosts.first().cloned().unwrap_or_default();
+                Target { dial: proxy, behind: Some(broker) }
+            } else {
+                Target { dial: broker, behind: None }
+            };
+            connection = self.connection(&target).await?;
+            if !redirect {
+                return Ok(connection);
+            }
+            authoritative = sure;
+        }
+        Err(Error::unavailable(format!("looking up `{topic}`: more than {MAX_REDIRECTS} redirects")).into())
+    }
+
+    /// How many partitions `topic` has; 0 if it is there and not partitioned. Fails with `TopicNotFound` if it is not there.
+    pub async fn partition_count(&self, topic: &str) -> Tried<u32> {
+        let connection = self.any().await?;
+        match connection.request(|request| commands::partitions(request, topic)).await? {
+            Answer::Partitions(count) => Ok(count),
+            _ => Err(odd_answer("partition metadata", &connection).into()),
+        }
+    }
+
+    /// Refuses a partition that is not there.
+    pub async fn check_partition(&self, partition: &Partition) -> Result<()> {
+        let count = self.count_partitions(&partition.topic).await?;
+        match (partition.index, count) {
+            (None, 0) => Ok(()),
+            (Some(index), count) if index < count => Ok(()),
+            (None, count) => Err(Error::invalid(format!(
+                "topic `{}` has {count} partitions and no log of its own: name one of its partitions",
+                partition.topic
+            ))),
+            (Some(_), 0) => Err(Error::invalid(format!("topic `{}` is not partitioned", partition.topic))),
+            (Some(_), count) => {
+                Err(Error::invalid(format!("`{partition}` is not there: the topic has {count} partitions")))
+            }
+        }
+    }
+
+    /// [`Brokers::partition_count`] as an operation of its own: tried again while that may help.
+    pub async fn count_partitions(&self, topic: &TopicName) -> Result<u32> {
+        let mut retry = Retry::new(self.operation_timeout());
+        loop {
+            match self.partition_count(&topic.to_string()).await {
+                Ok(count) => return Ok(count),
+                Err(failure) => {
+                    retry.after(failure, || format!("asking for the partitions of `{topic}`"), LOOKUP).await?
+                }
+            }
+        }
+    }
+}
+
+/// The right that a lookup needs.
+pub(super) const LOOKUP: &str = "the right to look up this topic (grant it `consume` or `produce`)";
+/// The right that reading needs.
+pub(super) const CONSUME: &str = "the right to read this topic (grant it `consume`)";
+/// The right that writing needs.
+pub(super) const PRODUCE: &str = "the right to write to this topic (grant it `produce`)";
+
+pub(super) fn odd_answer(asked: &str, connection: &Connection) -> Error {
+    Error::unavailable(format!("the broker at `{}` gave another answer than one to {asked}", connection.address()))
+}
+
+/// Trying again what may pass, with growing pauses, until a deadline.
+#[derive(Debug)]
+pub(super) struct Retry {
+    deadline: Instant,
+    pause: Duration,
+}
+
+impl Retry {
+    pub fn new(limit: Duration) -> Self {
+        Self { deadline: Instant::now() + limit, pause: Duration::from_millis(20) }
+    }
+
+    /// Waits before the next try, or gives the failure as an error. A broker that cannot be reached, and one that has already
+    /// used up the time, is not tried again.
+    pub async fn after(&mut self, failure: Failure, doing: impl FnOnce() -> String, right: &str) -> Result<()> {
+        let again = match &failure {
+            Failure::Refused(refusal) => refusal.passes(),
+            Failure::Broken { .. } => true,
+            Failure::TimedOut { .. } | Failure::Final(_) => false,
+        };
+        if !again || Instant::now() + self.pause >= self.deadline {
+            return Err(failure.into_error(&doing(), right));
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(Duration::from_secs(1));
+        Ok(())
+    }
+}

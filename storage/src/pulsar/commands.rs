@@ -1,0 +1,279 @@
+//! The commands we send, as frames' heads: one function each, pure.
+//!
+//! Topics are never made by reading, subscribing or asking for their partitions: the flags that forbid it are always sent.
+
+use bytes::Bytes;
+use pulsar::message::proto::{
+    self, BaseCommand, MessageIdData, base_command::Type, command_ack::AckType, command_subscribe::InitialPosition,
+    command_subscribe::SubType,
+};
+
+use aquifer_model::{Cut, Position, SchemaVersion};
+
+use super::frame::encode;
+
+/// Version 19 brings broker entry metadata and acks with receipts.
+const PROTOCOL_VERSION: i32 = proto::ProtocolVersion::V19 as i32;
+const CLIENT_VERSION: &str = concat!("aquifer-", env!("CARGO_PKG_VERSION"));
+
+fn command(kind: Type) -> BaseCommand {
+    BaseCommand { r#type: kind as i32, ..Default::default() }
+}
+
+pub(super) fn connect(token: Option<&str>, proxy_to: Option<&str>) -> Bytes {
+    let connect = proto::CommandConnect {
+        client_version: CLIENT_VERSION.into(),
+        auth_method_name: token.map(|_| "token".into()),
+        auth_data: token.map(|token| token.as_bytes().to_vec()),
+        protocol_version: Some(PROTOCOL_VERSION),
+        proxy_to_broker_url: proxy_to.map(Into::into),
+        feature_flags: Some(proto::FeatureFlags {
+            supports_auth_refresh: Some(true),
+            supports_broker_entry_metadata: Some(true),
+            supports_partial_producer: Some(false),
+        }),
+        ..Default::default()
+    };
+    encode(&BaseCommand { connect: Some(connect), ..command(Type::Connect) }, 0)
+}
+
+/// The answer to an authentication challenge.
+pub(super) fn auth_response(token: &str) -> Bytes {
+    let response = proto::CommandAuthResponse {
+        client_version: Some(CLIENT_VERSION.into()),
+        response: Some(proto::AuthData {
+            auth_method_name: Some("token".into()),
+            auth_data: Some(token.as_bytes().to_vec()),
+        }),
+        protocol_version: Some(PROTOCOL_VERSION),
+    };
+    encode(&BaseCommand { auth_response: Some(response), ..command(Type::AuthResponse) }, 0)
+}
+
+pub(super) fn ping() -> Bytes {
+    encode(&BaseCommand { ping: Some(proto::CommandPing {}), ..command(Type::Ping) }, 0)
+}
+
+/// A pong must carry its empty message: without it the broker cuts the connection.
+pub(super) fn pong() -> Bytes {
+    encode(&BaseCommand { pong: Some(proto::CommandPong {}), ..command(Type::Pong) }, 0)
+}
+
+pub(super) fn lookup(request: u64, topic: &str, authoritative: bool) -> Bytes {
+    let lookup = proto::CommandLookupTopic {
+        topic: topic.into(),
+        request_id: request,
+        authoritative: Some(authoritative),
+        ..Default::default()
+    };
+    encode(&BaseCommand { lookup_topic: Some(lookup), ..command(Type::Lookup) }, 0)
+}
+
+/// `CommandPartitionedTopicMetadata` with the field that the crate's definition lacks. Without it asking makes topics.
+#[derive(Clone, PartialEq, prost::Message)]
+struct PartitionsBody {
+    #[prost(string, required, tag = "1")]
+    topic: String,
+    #[prost(uint64, required, tag = "2")]
+    request_id: u64,
+    #[prost(bool, optional, tag = "6")]
+    metadata_auto_creation_enabled: Option<bool>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct PartitionsCommand {
+    #[prost(int32, required, tag = "1")]
+    kind: i32,
+    #[prost(message, optional, tag = "21")]
+    partition_metadata: Option<PartitionsBody>,
+}
+
+pub(super) fn partitions(request: u64, topic: &str) -> Bytes {
+    let body = PartitionsBody { topic: topic.into(), request_id: request, metadata_auto_creation_enabled: Some(false) };
+    encode(&PartitionsCommand { kind: Type::PartitionedMetadata as i32, partition_metadata: Some(body) }, 0)
+}
+
+/// What kind of consumer to make.
+#[derive(Debug, Clone)]
+pub(super) enum Subscription {
+    /// Forgotten with its connection; its first entry is the one after the cut, or earlier.
+    Passing { name: String, after: Cut },
+    /// Forgotten with its connection, at the end: for asking only.
+    Asking { name: String },
+    /// Kept by the broker, made at the earliest entry. Failover, so that a new holder gets in while the broker still believes in a dead one.
+    Durable { name: String },
+}
+
+impl Subscription {
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Passing { name, .. } | Self::Asking { name } | Self::Durable { name } => name,
+        }
+    }
+}
+
+pub(super) fn subscribe(
+    request: u64,
+    consumer: u64,
+    topic: &str,
+    subscription: &Subscription,
+    make_topic: bool,
+) -> Bytes {
+    let (kind, durable, start, initial) = match subscription {
+        Subscription::Passing { after: Cut::Start, .. } => {
+            (SubType::Exclusive, false, Some(message_id(EARLIEST)), InitialPosition::Earliest)
+        }
+        // Behind the log's end the broker falls back to the initial position: Earliest there would replay the whole topic.
+        Subscription::Passing { after: Cut::After(position), .. } => {
+            (SubType::Exclusive, false, Some(message_id(*position)), InitialPosition::Latest)
+        }
+        Subscription::Asking { .. } => (SubType::Exclusive, false, Some(message_id(LATEST)), InitialPosition::Latest),
+        Subscription::Durable { .. } => (SubType::Failover, true, None, InitialPosition::Earliest),
+    };
+    let subscribe = proto::CommandSubscribe {
+        topic: topic.into(),
+        subscription: subscription.name().into(),
+        sub_type: kind as i32,
+        consumer_id: consumer,
+        request_id: request,
+        consumer_name: Some(format!("aquifer-{consumer}")),
+        durable: Some(durable),
+        start_message_id: start,
+        read_compacted: Some(false),
+        initial_position: Some(initial as i32),
+        force_topic_creation: Some(make_topic),
+        ..Default::default()
+    };
+    encode(&BaseCommand { subscribe: Some(subscribe), ..command(Type::Subscribe) }, 0)
+}
+
+/// Before everything: ledger and entry -1.
+const EARLIEST: Position = Position::new(u64::MAX, u64::MAX);
+/// After everything: the largest i64 twice.
+const LATEST: Position = Position::new(i64::MAX as u64, i64::MAX as u64);
+
+fn message_id(position: Position) -> MessageIdData {
+    MessageIdData { ledger_id: position.ledger, entry_id: position.entry, ..Default::default() }
+}
+
+pub(super) fn flow(consumer: u64, permits: u32) -> Bytes {
+    let flow = proto::CommandFlow { consumer_id: consumer, message_permits: permits };
+    encode(&BaseCommand { flow: Some(flow), ..command(Type::Flow) }, 0)
+}
+
+/// Everything up to `position` is done with; asks for a receipt.
+pub(super) fn acknowledge(request: u64, consumer: u64, position: Position) -> Bytes {
+    let ack = proto::CommandAck {
+        consumer_id: consumer,
+        ack_type: AckType::Cumulative as i32,
+        message_id: vec![message_id(position)],
+        request_id: Some(request),
+        ..Default::default()
+    };
+    encode(&BaseCommand { ack: Some(ack), ..command(Type::Ack) }, 0)
+}
+
+pub(super) fn last_message_id(request: u64, consumer: u64) -> Bytes {
+    let ask = proto::CommandGetLastMessageId { consumer_id: consumer, request_id: request };
+    encode(&BaseCommand { get_last_message_id: Some(ask), ..command(Type::GetLastMessageId) }, 0)
+}
+
+pub(super) fn close_consumer(request: u64, consumer: u64) -> Bytes {
+    let close = proto::CommandCloseConsumer { consumer_id: consumer, request_id: request };
+    encode(&BaseCommand { close_consumer: Some(close), ..command(Type::CloseConsumer) }, 0)
+}
+
+pub(super) fn producer(request: u64, producer: u64, topic: &str, name: &str, schema: Option<proto::Schema>) -> Bytes {
+    let open = proto::CommandProducer {
+        topic: topic.into(),
+        producer_id: producer,
+        request_id: request,
+        producer_name: Some(name.into()),
+        user_provided_producer_name: Some(true),
+        schema,
+        ..Default::default()
+    };
+    encode(&BaseCommand { producer: Some(open), ..command(Type::Producer) }, 0)
+}
+
+pub(super) fn close_producer(request: u64, producer: u64) -> Bytes {
+    let close = proto::CommandCloseProducer { producer_id: producer, request_id: request };
+    encode(&BaseCommand { close_producer: Some(close), ..command(Type::CloseProducer) }, 0)
+}
+
+/// The head of a frame whose entry of `entry_length` bytes follows. The highest id is always set: the broker moves its mark by it.
+pub(super) fn send(producer: u64, lowest: u64, highest: u64, messages: u32, entry_length: usize) -> Bytes {
+    let send = proto::CommandSend {
+        producer_id: producer,
+        sequence_id: lowest,
+        num_messages: Some(i32::try_from(messages).unwrap_or(i32::MAX)),
+        highest_sequence_id: Some(highest),
+        ..Default::default()
+    };
+    encode(&BaseCommand { send: Some(send), ..command(Type::Send) }, entry_length)
+}
+
+pub(super) fn get_schema(request: u64, topic: &str, version: Option<&SchemaVersion>) -> Bytes {
+    let ask = proto::CommandGetSchema {
+        request_id: request,
+        topic: topic.into(),
+        schema_version: version.map(|version| version.0.clone()),
+    };
+    encode(&BaseCommand { get_schema: Some(ask), ..command(Type::GetSchema) }, 0)
+}
+
+pub(super) fn put_schema(request: u64, topic: &str, schema: proto::Schema) -> Bytes {
+    let put = proto::CommandGetOrCreateSchema { request_id: request, topic: topic.into(), schema };
+    encode(&BaseCommand { get_or_create_schema: Some(put), ..command(Type::GetOrCreateSchema) }, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message;
+
+    fn decoded(mut frame: Bytes) -> BaseCommand {
+        use bytes::Buf;
+        assert_eq!(frame.get_u32() as usize, frame.len());
+        assert_eq!(frame.get_u32() as usize, frame.len());
+        BaseCommand::decode(frame).expect("a command")
+    }
+
+    #[test]
+    fn a_pong_carries_its_empty_message() {
+        assert_eq!(pong()[8..], [0x08, 0x13, 0x9a, 0x01, 0x00]);
+    }
+
+    #[test]
+    fn asking_for_partitions_never_makes_a_topic() {
+        let frame = partitions(7, "t");
+        let asked = decoded(frame.clone());
+        assert_eq!(asked.r#type, Type::PartitionedMetadata as i32);
+        let body = asked.partition_metadata.expect("a body");
+        assert_eq!((body.topic.as_str(), body.request_id), ("t", 7));
+        assert!(frame.ends_with(&[0x30, 0x00]), "field 6, false");
+    }
+
+    #[test]
+    fn a_reader_that_starts_after_a_position_never_falls_back_to_the_earliest() {
+        let name = "r".to_string();
+        let after = Subscription::Passing { name: name.clone(), after: Cut::After(Position::new(3, 4)) };
+        let body = decoded(subscribe(1, 2, "t", &after, false)).subscribe.expect("a body");
+        assert_eq!(body.initial_position, Some(InitialPosition::Latest as i32));
+        assert_eq!(body.start_message_id.map(|id| (id.ledger_id, id.entry_id)), Some((3, 4)));
+        assert_eq!((body.durable, body.force_topic_creation), (Some(false), Some(false)));
+        let start = Subscription::Passing { name, after: Cut::Start };
+        let body = decoded(subscribe(1, 2, "t", &start, false)).subscribe.expect("a body");
+        assert_eq!(body.initial_position, Some(InitialPosition::Earliest as i32));
+    }
+
+    #[test]
+    fn a_send_names_both_ends_of_its_sequence_ids() {
+        let mut frame = send(1, 10, 19, 10, 100);
+        use bytes::Buf;
+        assert_eq!(frame.get_u32() as usize, frame.len() + 100);
+        frame.advance(4);
+        let body = BaseCommand::decode(frame).expect("a command").send.expect("a body");
+        assert_eq!((body.sequence_id, body.highest_sequence_id, body.num_messages), (10, Some(19), Some(10)));
+    }
+}

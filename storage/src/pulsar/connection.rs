@@ -1,0 +1,467 @@
+//! One connection to one broker: a task that owns the socket and the session, and a handle that many share.
+//!
+//! ```text
+//!  handle ──operations──► driver task ⇄ socket
+//!    ▲ answers, receipts     │ entries
+//!    └───────────────────────┴────────► queues of the consumers
+//! ```
+//!
+//! The task ends when its last handle is dropped, when the socket breaks, or when it is told to; whoever waits then hears why. It
+//! never waits for a reader. Operations are unbounded in number but each asker waits for its answer before it asks again.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+
+use aquifer_model::{Error, Position, Result};
+
+use super::commands;
+use super::config::TokenSource;
+use super::failure::{Failure, Refusal, Tried};
+use super::queue::EntryQueue;
+use super::session::{Answer, Event, Session, SessionError};
+
+/// What is read from the socket at once, at least.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Where to connect.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Target {
+    /// `HOST:PORT` to dial.
+    pub dial: String,
+    /// Behind a proxy: the `HOST:PORT` of the broker that is meant.
+    pub behind: Option<String>,
+}
+
+/// What a connection needs beside its target.
+#[derive(Debug, Clone)]
+pub(super) struct ConnectOptions {
+    pub token: Option<TokenSource>,
+    pub connect_timeout: Duration,
+    pub operation_timeout: Duration,
+    pub max_frame_bytes: usize,
+}
+
+/// What became of a publication.
+#[derive(Debug)]
+pub(super) enum Published {
+    Stored(Position),
+    Duplicate,
+    Refused(Refusal),
+    /// The producer or the connection was closed before an answer.
+    Closed(String),
+}
+
+enum Operation {
+    Request { id: u64, frame: Bytes, reply: oneshot::Sender<Result<Answer, Refusal>> },
+    Tell { frame: Bytes },
+    Attach { consumer: u64, queue: Arc<EntryQueue> },
+    Detach { consumer: u64, frame: Bytes },
+    AttachProducer { producer: u64 },
+    DetachProducer { producer: u64, frame: Bytes },
+    Publish { producer: u64, sequence_id: u64, head: Bytes, entry: Bytes, reply: oneshot::Sender<Published> },
+    Cut { why: String },
+}
+
+/// A handle on a connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    address: String,
+    operations: mpsc::UnboundedSender<Operation>,
+    last_id: AtomicU64,
+    max_message_bytes: usize,
+    operation_timeout: Duration,
+    closed: Arc<OnceLock<String>>,
+}
+
+impl Connection {
+    /// Connects and greets, within the connect timeout. Fails with `Unavailable` naming address and cause, or with `Denied`.
+    pub async fn open(target: &Target, options: &ConnectOptions) -> Result<Arc<Self>> {
+        let address = target.behind.as_ref().unwrap_or(&target.dial).clone();
+        let unreachable =
+            |cause: String| Error::unavailable(format!("the Pulsar broker at `{address}` cannot be reached: {cause}"));
+        match tokio::time::timeout(options.connect_timeout, Self::greet(target, options, &address)).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(Greeting::Cause(cause))) => Err(unreachable(cause)),
+            Ok(Err(Greeting::Error(error))) => Err(error),
+            Err(_) => Err(unreachable(format!("no answer within {} ms", options.connect_timeout.as_millis()))),
+        }
+    }
+
+    async fn greet(target: &Target, options: &ConnectOptions, address: &str) -> Result<Arc<Self>, Greeting> {
+        let token = match &options.token {
+            Some(token) => Some(token.load().await.map_err(Greeting::Error)?),
+            None => None,
+        };
+        let stream = TcpStream::connect(&target.dial).await?;
+        stream.set_nodelay(true)?;
+        let session = Session::new(token.as_deref(), target.behind.as_deref(), options.max_frame_bytes, Instant::now());
+        let (sender, operations) = mpsc::unbounded_channel();
+        let closed = Arc::new(OnceLock::new());
+        let mut driver = Driver {
+            stream,
+            session,
+            token: options.token.clone(),
+            buffer: BytesMut::with_capacity(READ_BYTES),
+            operations,
+            requests: HashMap::new(),
+            consumers: HashMap::new(),
+            producers: HashMap::new(),
+            last_id: 1 << 32,
+            greeted: None,
+        };
+        while driver.greeted.is_none() {
+            driver.step().await?;
+        }
+        let connection = Arc::new(Self {
+            address: address.to_string(),
+            operations: sender,
+            last_id: AtomicU64::new(0),
+            max_message_bytes: driver.greeted.unwrap_or_default(),
+            operation_timeout: options.operation_timeout,
+            closed: closed.clone(),
+        });
+        tokio::spawn(driver.run(closed, address.to_string()));
+        Ok(connection)
+    }
+
+    /// `HOST:PORT` of the broker.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The longest message the broker takes, in bytes.
+    pub fn max_message_bytes(&self) -> usize {
+        self.max_message_bytes
+    }
+
+    /// Whether it is of no more use.
+    pub fn is_closed(&self) -> bool {
+        self.operations.is_closed()
+    }
+
+    /// A number no other request, consumer or producer of this connection has.
+    pub fn next_id(&self) -> u64 {
+        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Why it broke, as a failure.
+    pub fn broken(&self) -> Failure {
+        let cause = self.closed.get().cloned().unwrap_or_else(|| "it is closed".to_string());
+        Failure::Broken { address: self.address.clone(), cause }
+    }
+
+    fn timed_out(&self) -> Failure {
+        Failure::TimedOut { address: self.address.clone(), after: self.operation_timeout }
+    }
+
+    /// Asks and waits for the answer. Dropping the future forgets the answer, not the question.
+    pub async fn request(&self, frame: impl FnOnce(u64) -> Bytes) -> Tried<Answer> {
+        let id = self.next_id();
+        let (reply, answer) = oneshot::channel();
+        self.operate(Operation::Request { id, frame: frame(id), reply })?;
+        match tokio::time::timeout(self.operation_timeout, answer).await {
+            Ok(Ok(Ok(answer))) => Ok(answer),
+            Ok(Ok(Err(refusal))) => Err(Failure::Refused(refusal)),
+            Ok(Err(_)) => Err(self.broken()),
+            Err(_) => Err(self.timed_out()),
+        }
+    }
+
+    /// Sends a command that has no answer.
+    pub fn tell(&self, frame: Bytes) -> Tried<()> {
+        self.operate(Operation::Tell { frame })
+    }
+
+    /// Makes `queue` take the entries for `consumer`.
+    pub fn attach(&self, consumer: u64, queue: Arc<EntryQueue>) -> Tried<()> {
+        self.operate(Operation::Attach { consumer, queue })
+    }
+
+    /// Closes a consumer, here and at the broker.
+    pub fn detach(&self, consumer: u64) {
+        let frame = commands::close_consumer(self.next_id(), consumer);
+        // A broken connection has closed it already.
+        let _ = self.operate(Operation::Detach { consumer, frame });
+    }
+
+    /// Makes answers to `producer` heard.
+    pub fn attach_producer(&self, producer: u64) -> Tried<()> {
+        self.operate(Operation::AttachProducer { producer })
+    }
+
+    /// Closes a producer, here and at the broker.
+    pub fn detach_producer(&self, producer: u64) {
+        let frame = commands::close_producer(self.next_id(), producer);
+        let _ = self.operate(Operation::DetachProducer { producer, frame });
+    }
+
+    /// Publishes one entry and waits for what becomes of it; an error means that nothing is known.
+    pub async fn publish(&self, producer: u64, sequence_id: u64, head: Bytes, entry: Bytes) -> Tried<Published> {
+        let (reply, outcome) = oneshot::channel();
+        self.operate(Operation::Publish { producer, sequence_id, head, entry, reply })?;
+        match tokio::time::timeout(self.operation_timeout, outcome).await {
+            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Err(_)) => Err(self.broken()),
+            Err(_) => Err(self.timed_out()),
+        }
+    }
+
+    /// Ends the connection for everyone who shares it.
+    pub fn cut(&self, why: &str) {
+        let _ = self.operate(Operation::Cut { why: why.to_string() });
+    }
+
+    fn operate(&self, operation: Operation) -> Tried<()> {
+        self.operations.send(operation).map_err(|_| self.broken())
+    }
+}
+
+/// Why a connection did not come about.
+enum Greeting {
+    Cause(String),
+    Error(Error),
+}
+
+impl From<std::io::Error> for Greeting {
+    fn from(error: std::io::Error) -> Self {
+        Self::Cause(error.to_string())
+    }
+}
+
+impl From<Stop> for Greeting {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Session(SessionError::Refused(refusal)) => {
+                Self::Error(Failure::Refused(refusal).into_error("connecting to Pulsar", "the right to connect"))
+            }
+            Stop::Session(error) => Self::Cause(error.to_string()),
+            Stop::Why(why) => Self::Cause(why),
+            Stop::Unused => Self::Cause("it was given up".to_string()),
+        }
+    }
+}
+
+/// Why the driver stops.
+enum Stop {
+    Session(SessionError),
+    Why(String),
+    /// The last handle is gone.
+    Unused,
+}
+
+impl From<SessionError> for Stop {
+    fn from(error: SessionError) -> Self {
+        Self::Session(error)
+    }
+}
+
+impl From<std::io::Error> for Stop {
+    fn from(error: std::io::Error) -> Self {
+        Self::Why(error.to_string())
+    }
+}
+
+/// One publication that waits for its receipt.
+struct InFlight {
+    sequence_id: u64,
+    reply: oneshot::Sender<Published>,
+}
+
+struct Driver {
+    stream: TcpStream,
+    session: Session,
+    token: Option<TokenSource>,
+    buffer: BytesMut,
+    operations: mpsc::UnboundedReceiver<Operation>,
+    requests: HashMap<u64, oneshot::Sender<Result<Answer, Refusal>>>,
+    consumers: HashMap<u64, Arc<EntryQueue>>,
+    /// Open producers, each with the publication that waits.
+    producers: HashMap<u64, Option<InFlight>>,
+    /// For requests of our own; far from the handle's.
+    last_id: u64,
+    greeted: Option<usize>,
+}
+
+impl Driver {
+    async fn run(mut self, closed: Arc<OnceLock<String>>, address: String) {
+        let why = loop {
+            match self.step().await {
+                Ok(()) => {}
+                Err(Stop::Unused) => break "it is no longer used".to_string(),
+                Err(Stop::Why(why)) => break why,
+                Err(Stop::Session(error)) => break error.to_string(),
+            }
+        };
+        tracing::debug!(address, why, "connection to the broker ended");
+        // First the reason, then the news: who hears the news asks for the reason.
+        closed.get_or_init(|| why.clone());
+        self.operations.close();
+        for (_, queue) in self.consumers.drain() {
+            queue.end(format!("the connection to the broker at `{address}` broke: {why}"));
+        }
+        for (_, in_flight) in self.producers.drain() {
+            if let Some(in_flight) = in_flight {
+                let _ = in_flight.reply.send(Published::Closed(why.clone()));
+            }
+        }
+    }
+
+    /// Waits for one thing and does it. Each arm is cancel-safe.
+    async fn step(&mut self) -> Result<(), Stop> {
+        let deadline = tokio::time::Instant::from_std(self.session.deadline());
+        let (mut reading, mut writing) = self.stream.split();
+        let to_write = self.session.output().front_mut();
+        let greeted = self.greeted.is_some();
+        tokio::select! {
+            written = async {
+                match to_write {
+                    Some(bytes) => writing.write_buf(bytes).await,
+                    None => std::future::pending().await,
+                }
+            } => {
+                written?;
+                let output = self.session.output();
+                if output.front().is_some_and(|bytes| !bytes.has_remaining()) {
+                    output.pop_front();
+                }
+            }
+            read = reading.read_buf(&mut self.buffer) => {
+                if read? == 0 {
+                    return Err(Stop::Why("the broker closed it".to_string()));
+                }
+                let mut events = Vec::new();
+                let outcome = self.session.on_bytes(Instant::now(), &mut self.buffer, &mut events);
+                for event in events {
+                    self.on_event(event).await?;
+                }
+                outcome?;
+                if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 4 {
+                    self.buffer.reserve(READ_BYTES);
+                }
+            }
+            operation = self.operations.recv(), if greeted => match operation {
+                Some(operation) => self.on_operation(operation)?,
+                None => {
+                    self.flush().await;
+                    return Err(Stop::Unused);
+                }
+            },
+            () = tokio::time::sleep_until(deadline) => {
+                self.session.on_deadline(Instant::now())?;
+                self.requests.retain(|_, reply| !reply.is_closed());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is left to be said, as far as that goes within a second.
+    async fn flush(&mut self) {
+        let output = std::mem::take(self.session.output());
+        let stream = &mut self.stream;
+        let rest = async {
+            for bytes in output {
+                stream.write_all(&bytes).await?;
+            }
+            stream.shutdown().await
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(1), rest).await;
+    }
+
+    async fn on_event(&mut self, event: Event) -> Result<(), Stop> {
+        match event {
+            Event::Connected { max_message_bytes } => self.greeted = Some(max_message_bytes),
+            Event::Challenged => match &self.token {
+                Some(token) => {
+                    let token = token.load().await.map_err(|error| Stop::Why(error.to_string()))?;
+                    self.session.authenticate(&token);
+                }
+                None => return Err(Stop::Why("the broker asks for a token and none is set".to_string())),
+            },
+            Event::Answered { request, answer } => {
+                if let Some(reply) = self.requests.remove(&request) {
+                    let _ = reply.send(answer);
+                }
+            }
+            Event::Entry { consumer, entry } => {
+                if self.consumers.get(&consumer).is_some_and(|queue| !queue.push(entry)) {
+                    self.consumers.remove(&consumer);
+                    self.last_id += 1;
+                    self.session.send(commands::close_consumer(self.last_id, consumer));
+                }
+            }
+            Event::Receipt { producer, sequence_id, position } => {
+                self.settle(producer, sequence_id, position.map_or(Published::Duplicate, Published::Stored));
+            }
+            Event::SendRefused { producer, sequence_id, refusal } => {
+                self.settle(producer, sequence_id, Published::Refused(refusal));
+            }
+            Event::ConsumerClosed { consumer } => {
+                if let Some(queue) = self.consumers.remove(&consumer) {
+                    queue.end("the broker closed the consumer");
+                }
+            }
+            Event::ProducerClosed { producer } => {
+                if let Some(Some(in_flight)) = self.producers.remove(&producer) {
+                    let _ = in_flight.reply.send(Published::Closed("the broker closed the producer".to_string()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, producer: u64, sequence_id: u64, outcome: Published) {
+        if let Some(slot) = self.producers.get_mut(&producer)
+            && let Some(in_flight) = slot.take_if(|in_flight| in_flight.sequence_id == sequence_id)
+        {
+            let _ = in_flight.reply.send(outcome);
+        }
+    }
+
+    fn on_operation(&mut self, operation: Operation) -> Result<(), Stop> {
+        match operation {
+            Operation::Request { id, frame, reply } => {
+                self.requests.insert(id, reply);
+                self.session.send(frame);
+            }
+            Operation::Tell { frame } => self.session.send(frame),
+            Operation::Attach { consumer, queue } => {
+                self.consumers.insert(consumer, queue);
+            }
+            Operation::Detach { consumer, frame } => {
+                self.consumers.remove(&consumer);
+                self.session.send(frame);
+            }
+            Operation::AttachProducer { producer } => {
+                self.producers.insert(producer, None);
+            }
+            Operation::DetachProducer { producer, frame } => {
+                self.producers.remove(&producer);
+                self.session.send(frame);
+            }
+            Operation::Publish { producer, sequence_id, head, entry, reply } => {
+                match self.producers.get_mut(&producer) {
+                    Some(slot) => {
+                        *slot = Some(InFlight { sequence_id, reply });
+                        self.session.send(head);
+                        self.session.send(entry);
+                    }
+                    None => {
+                        let _ = reply.send(Published::Closed("the broker closed the producer".to_string()));
+                    }
+                }
+            }
+            Operation::Cut { why } => return Err(Stop::Why(why)),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

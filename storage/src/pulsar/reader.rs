@@ -1,0 +1,119 @@
+//! Reads one partition: a passing consumer that is made again, after the last entry given, whenever it is lost.
+//!
+//! ```text
+//!  consumer ──entries──► drop what is at or before the cut ──► given, cut moves
+//!     ▲ lost (unload, broken connection, overflow)
+//!     └── made again after the cut, with growing pauses, until the operation's time is over: `Unavailable`
+//! ```
+//!
+//! Brokers differ in whether a start is inclusive, so the cut alone decides what is given. The state of a recovery lives in the reader,
+//! not in the future: who polls with short timeouts gets there too.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+
+use aquifer_model::{Cut, Error, Partition, Result};
+
+use super::brokers::{Brokers, CONSUME};
+use super::commands::Subscription;
+use super::consumer::Consumer;
+use super::failure::{Failure, Tried};
+use super::queue::Taken;
+use crate::log::{Entry, EntryReader};
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+pub(super) struct PulsarReader {
+    brokers: Arc<Brokers>,
+    partition: Partition,
+    /// Everything up to here has been given.
+    given: Cut,
+    state: State,
+}
+
+enum State {
+    Open(Consumer),
+    Lost { since: Instant, pause: Duration, reopening: BoxFuture<'static, Tried<Consumer>> },
+}
+
+impl PulsarReader {
+    pub fn new(brokers: Arc<Brokers>, partition: Partition, after: Cut, consumer: Consumer) -> Self {
+        Self { brokers, partition, given: after, state: State::Open(consumer) }
+    }
+
+    fn lose(&mut self, since: Instant, pause: Duration) {
+        let (brokers, partition, after) = (self.brokers.clone(), self.partition.clone(), self.given);
+        let reopening = Box::pin(async move {
+            tokio::time::sleep(pause).await;
+            Consumer::open(&brokers, &partition, &passing(after)).await
+        });
+        self.state = State::Lost { since, pause, reopening };
+    }
+
+    /// Whether another try is allowed after this failure; if not, the error, and a later call starts afresh.
+    fn on_failure(&mut self, failure: Failure, since: Instant, pause: Duration) -> Result<()> {
+        let limit = self.brokers.operation_timeout();
+        let over = since.elapsed() + pause >= limit;
+        let passes = failure.passes();
+        if passes && !over {
+            self.lose(since, (pause * 2).clamp(Duration::from_millis(20), LONGEST_PAUSE));
+            return Ok(());
+        }
+        let doing = format!("reading `{}` {}", self.partition, self.given);
+        self.lose(Instant::now(), Duration::ZERO);
+        let error = failure.into_error(&doing, CONSUME);
+        if passes {
+            Err(Error::unavailable(format!("{error} (tried for {} ms)", limit.as_millis())))
+        } else {
+            Err(error)
+        }
+    }
+}
+
+/// A subscription that is forgotten with its connection, under a name of its own.
+pub(super) fn passing(after: Cut) -> Subscription {
+    Subscription::Passing { name: passing_name(), after }
+}
+
+pub(super) fn passing_name() -> String {
+    format!("aquifer-reader-{:016x}", rand::random::<u64>())
+}
+
+#[async_trait]
+impl EntryReader for PulsarReader {
+    async fn next(&mut self, max_bytes: usize) -> Result<Vec<Entry>> {
+        loop {
+            match &mut self.state {
+                State::Open(consumer) => match consumer.take(max_bytes) {
+                    Taken::Entries(mut entries) => {
+                        entries.retain(|entry| {
+                            let new = !self.given.covers(entry.position);
+                            if new {
+                                self.given = Cut::After(entry.position);
+                            }
+                            new
+                        });
+                        if !entries.is_empty() {
+                            return Ok(entries);
+                        }
+                    }
+                    Taken::Empty => consumer.changed().await,
+                    Taken::Ended(why) => {
+                        tracing::debug!(partition = %self.partition, after = %self.given, why, "reader is made again");
+                        self.lose(Instant::now(), Duration::ZERO);
+                    }
+                },
+                State::Lost { since, pause, reopening } => {
+                    let (since, pause) = (*since, *pause);
+                    match reopening.await {
+                        Ok(consumer) => self.state = State::Open(consumer),
+                        Err(failure) => self.on_failure(failure, since, pause)?,
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! One connection's protocol as a state machine without input or output.
+//!
+//! ```text
+//!  bytes in ──► frames ──► events out (answers, entries, receipts, closings)
+//!                    └───► bytes out (greeting, pongs, pings)
+//!  a clock's reading ──► pings, or the verdict that the other side is gone
+//! ```
+//!
+//! Nothing is told before the greeting is answered. A broken frame ends the session. An entry is given with the bytes that stand
+//! behind its command, untouched.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use pulsar::message::proto::{self, BaseCommand, base_command::Type};
+
+use aquifer_model::{Position, SchemaVersion};
+
+use super::commands;
+use super::failure::Refusal;
+use super::frame::{Frame, FrameDecoder, FrameError};
+use crate::log::Entry;
+
+/// Handshake frames are small; a larger limit is granted when the broker has said who it is.
+const GREETING_LIMIT: usize = 64 * 1024;
+/// What a frame may hold beside a message: the broker's slack for headers, the command, broker entry metadata.
+const FRAME_SLACK: usize = 10 * 1024 + 64 * 1024;
+const DEFAULT_MESSAGE_BYTES: usize = 5 * 1024 * 1024;
+/// After this long without a byte we ask; after as long again the other side is gone.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// A broker's answer to a request.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Answer {
+    Done,
+    Producer {
+        last_sequence_id: i64,
+    },
+    /// Where a topic is served. `redirect`: ask there again.
+    Lookup {
+        url: Option<String>,
+        redirect: bool,
+        authoritative: bool,
+        proxied: bool,
+    },
+    Partitions(u32),
+    LastId(Option<Position>),
+    Schema {
+        version: SchemaVersion,
+        schema: proto::Schema,
+    },
+    SchemaVersion(SchemaVersion),
+}
+
+/// What the other side did.
+#[derive(Debug, PartialEq)]
+pub(super) enum Event {
+    Connected {
+        max_message_bytes: usize,
+    },
+    /// The token is asked for again: answer with [`Session::authenticate`].
+    Challenged,
+    Answered {
+        request: u64,
+        answer: Result<Answer, Refusal>,
+    },
+    Entry {
+        consumer: u64,
+        entry: Entry,
+    },
+    /// `None`: a duplicate, dropped.
+    Receipt {
+        producer: u64,
+        sequence_id: u64,
+        position: Option<Position>,
+    },
+    SendRefused {
+        producer: u64,
+        sequence_id: u64,
+        refusal: Refusal,
+    },
+    ConsumerClosed {
+        consumer: u64,
+    },
+    ProducerClosed {
+        producer: u64,
+    },
+}
+
+/// Why a session is over.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SessionError {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("the broker refused the connection: {}", .0.message)]
+    Refused(Refusal),
+    #[error("no Pulsar broker: it sent `{0}` before it greeted")]
+    NoGreeting(i32),
+    #[error("nothing was heard for {} s", (2 * KEEP_ALIVE).as_secs())]
+    Silent,
+}
+
+/// The state of one connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    decoder: FrameDecoder,
+    frame_cap: usize,
+    connected: bool,
+    output: VecDeque<Bytes>,
+    last_heard: Instant,
+    asked: bool,
+}
+
+impl Session {
+    /// A session that greets with `token`, never buffers a frame above `frame_cap` bytes, and stands at the time `now`.
+    pub fn new(token: Option<&str>, proxy_to: Option<&str>, frame_cap: usize, now: Instant) -> Self {
+        Self {
+            decoder: FrameDecoder::new(GREETING_LIMIT.min(frame_cap)),
+            frame_cap,
+            connected: false,
+            output: VecDeque::from([commands::connect(token, proxy_to)]),
+            last_heard: now,
+            asked: false,
+        }
+    }
+
+    /// Sends a frame, or a part of one if more follows at once.
+    pub fn send(&mut self, bytes: Bytes) {
+        self.output.push_back(bytes);
+    }
+
+    /// What is to be written, in order; written bytes are taken off.
+    pub fn output(&mut self) -> &mut VecDeque<Bytes> {
+        &mut self.output
+    }
+
+    /// Answers a challenge.
+    pub fn authenticate(&mut self, token: &str) {
+        self.send(commands::auth_response(token));
+    }
+
+    /// When [`Session::on_deadline`] must be called.
+    pub fn deadline(&self) -> Instant {
+        self.last_heard + if self.asked { 2 * KEEP_ALIVE } else { KEEP_ALIVE }
+    }
+
+    /// Asks the other side whether it is there, or gives it up.
+    pub fn on_deadline(&mut self, now: Instant) -> Result<(), SessionError> {
+        if now < self.deadline() {
+            return Ok(());
+        }
+        if self.asked {
+            return Err(SessionError::Silent);
+        }
+        self.asked = true;
+        self.send(commands::ping());
+        Ok(())
+    }
+
+    /// Takes all whole frames off `buffer`. Events of frames before a broken one are given.
+    pub fn on_bytes(
+        &mut self,
+        now: Instant,
+        buffer: &mut BytesMut,
+        events: &mut Vec<Event>,
+    ) -> Result<(), SessionError> {
+        self.last_heard = now;
+        self.asked = false;
+        while let Some(frame) = self.decoder.decode(buffer)? {
+            if self.connected { self.on_frame(frame, events) } else { self.on_greeting(frame.command, events)? }
+        }
+        Ok(())
+    }
+
+    fn on_greeting(&mut self, command: BaseCommand, events: &mut Vec<Event>) -> Result<(), SessionError> {
+        match (Type::try_from(command.r#type), command.connected, command.error) {
+            (Ok(Type::Connected), Some(connected), _) => {
+                let announced = connected.max_message_size.and_then(|bytes| usize::try_from(bytes).ok());
+                let max_message_bytes = announced.filter(|bytes| *bytes > 0).unwrap_or(DEFAULT_MESSAGE_BYTES);
+                self.decoder.set_limit(max_message_bytes.saturating_add(FRAME_SLACK).min(self.frame_cap));
+                self.connected = true;
+                events.push(Event::Connected { max_message_bytes });
+                Ok(())
+            }
+            (Ok(Type::AuthChallenge), ..) => {
+                events.push(Event::Challenged);
+                Ok(())
+            }
+            (Ok(Type::Error), _, Some(error)) => Err(SessionError::Refused(Refusal::new(error.error, error.message))),
+            _ => Err(SessionError::NoGreeting(command.r#type)),
+        }
+    }
+
+    fn on_frame(&mut self, Frame { command, payload }: Frame, events: &mut Vec<Event>) {
+        if let Some(message) = command.message {
+            let id = message.message_id;
+            let entry = Entry { position: Position::new(id.ledger_id, id.entry_id), bytes: payload };
+            events.push(Event::Entry { consumer: message.consumer_id, entry });
+            return;
+        }
+        match Type::try_from(command.r#type) {
+            Ok(Type::Ping) => self.send(commands::pong()),
+            Ok(Type::AuthChallenge) => events.push(Event::Challenged),
+            Ok(kind) => events.extend(read_event(kind, command)),
+            // A command younger than we are: nothing we asked for is answered by it.
+            Err(_) => {}
+        }
+    }
+}
+
+/// The event that a command other than a message stands for.
+fn read_event(kind: Type, command: BaseCommand) -> Option<Event> {
+    let answered = |request, answer| Some(Event::Answered { request, answer });
+    match kind {
+        Type::Success => answered(command.success?.request_id, Ok(Answer::Done)),
+        Type::Error => {
+            let error = command.error?;
+            answered(error.request_id, Err(Refusal::new(error.error, error.message)))
+        }
+        Type::ProducerSuccess => {
+            let success = command.producer_success?;
+            // Not ready: waiting in a queue, the real answer follows.
+            success.producer_ready.unwrap_or(true).then_some(())?;
+            let last_sequence_id = success.last_sequence_id.unwrap_or(-1);
+            answered(success.request_id, Ok(Answer::Producer { last_sequence_id }))
+        }
+        Type::LookupResponse => {
+            let response = command.lookup_topic_response?;
+            let request = response.request_id;
+            answered(request, read_lookup(response))
+        }
+        Type::PartitionedMetadataResponse => {
+            let response = command.partition_metadata_response?;
+            let failed = response.error.filter(|_| {
+                response.response == Some(proto::command_partitioned_topic_metadata_response::LookupType::Failed as i32)
+            });
+            let answer = or_refusal(failed, response.message, Answer::Partitions(response.partitions.unwrap_or(0)));
+            answered(response.request_id, answer)
+        }
+        Type::GetLastMessageIdResponse => {
+            let response = command.get_last_message_id_response?;
+            answered(response.request_id, Ok(Answer::LastId(read_position(&response.last_message_id))))
+        }
+        Type::AckResponse => {
+            let response = command.ack_response?;
+            answered(response.request_id?, or_refusal(response.error, response.message, Answer::Done))
+        }
+        Type::GetSchemaResponse => {
+            let response = command.get_schema_response?;
+            let answer = match (response.error_code, response.schema) {
+                (None, Some(schema)) => {
+                    Ok(Answer::Schema { version: SchemaVersion(response.schema_version.unwrap_or_default()), schema })
+                }
+                (code, _) => Err(Refusal::new(
+                    code.unwrap_or(proto::ServerError::TopicNotFound as i32),
+                    response.error_message.unwrap_or_default(),
+                )),
+            };
+            answered(response.request_id, answer)
+        }
+        Type::GetOrCreateSchemaResponse => {
+            let response = command.get_or_create_schema_response?;
+            let version = Answer::SchemaVersion(SchemaVersion(response.schema_version.unwrap_or_default()));
+            answered(response.request_id, or_refusal(response.error_code, response.error_message, version))
+        }
+        Type::SendReceipt => {
+            let receipt = command.send_receipt?;
+            Some(Event::Receipt {
+                producer: receipt.producer_id,
+                sequence_id: receipt.sequence_id,
+                position: receipt.message_id.as_ref().and_then(read_position),
+            })
+        }
+        Type::SendError => {
+            let error = command.send_error?;
+            Some(Event::SendRefused {
+                producer: error.producer_id,
+                sequence_id: error.sequence_id,
+                refusal: Refusal::new(error.error, error.message),
+            })
+        }
+        Type::CloseConsumer => Some(Event::ConsumerClosed { consumer: command.close_consumer?.consumer_id }),
+        Type::CloseProducer => Some(Event::ProducerClosed { producer: command.close_producer?.producer_id }),
+        _ => None,
+    }
+}
+
+fn or_refusal(code: Option<i32>, message: Option<String>, answer: Answer) -> Result<Answer, Refusal> {
+    match code {
+        Some(code) => Err(Refusal::new(code, message.unwrap_or_default())),
+        None => Ok(answer),
+    }
+}
+
+fn read_lookup(response: proto::CommandLookupTopicResponse) -> Result<Answer, Refusal> {
+    use proto::command_lookup_topic_response::LookupType;
+    let kind = response.response.and_then(|kind| LookupType::try_from(kind).ok());
+    match kind {
+        Some(kind @ (LookupType::Connect | LookupType::Redirect)) => Ok(Answer::Lookup {
+            url: response.broker_service_url.filter(|url| !url.is_empty()),
+            redirect: kind == LookupType::Redirect,
+            authoritative: response.authoritative.unwrap_or(false),
+            proxied: response.proxy_through_service_url.unwrap_or(false),
+        }),
+        _ => Err(Refusal::new(
+            response.error.unwrap_or(proto::ServerError::ServiceNotReady as i32),
+            response.message.unwrap_or_default(),
+        )),
+    }
+}
+
+/// `None` where either number is -1: nothing there, or a duplicate.
+fn read_position(id: &proto::MessageIdData) -> Option<Position> {
+    (id.ledger_id != u64::MAX && id.entry_id != u64::MAX).then(|| Position::new(id.ledger_id, id.entry_id))
+}
+
+#[cfg(test)]
+mod tests;
