@@ -8,6 +8,7 @@
 #   pulsar.sh stop DIR                 stop it (SIGTERM, then SIGKILL after 20 s)
 #   pulsar.sh kill DIR                 kill -9
 #
+# A broker that wants tokens is asked whether it is ready with the one in $PULSAR_ADMIN_TOKEN.
 # Settings of tests that want trimming in seconds: see SMALL_LEDGERS below (pass --small-ledgers before KEY=VALUE).
 # The jars lie in $AQUIFER_CACHE (default ${XDG_CACHE_HOME:-$HOME/.cache}/aquifer-ci)/pulsar-4.0.7.
 set -euo pipefail
@@ -95,8 +96,9 @@ CONF
   local pid=$!
   echo "$pid" > "$dir/pid"
   local deadline=$((SECONDS + 120))
-  until curl -fs -m 2 "http://127.0.0.1:$http/admin/v2/namespaces/public" 2>/dev/null | grep -q public/default \
-      && curl -fs -m 20 "http://127.0.0.1:$http/admin/v2/brokers/health" 2>/dev/null | grep -q ok; do
+  local auth=(); [ -z "${PULSAR_ADMIN_TOKEN:-}" ] || auth=(-H "Authorization: Bearer $PULSAR_ADMIN_TOKEN")
+  until curl -fs -m 2 "${auth[@]}" "http://127.0.0.1:$http/admin/v2/namespaces/public" 2>/dev/null | grep -q public/default \
+      && curl -fs -m 20 "${auth[@]}" "http://127.0.0.1:$http/admin/v2/brokers/health" 2>/dev/null | grep -q ok; do
     kill -0 "$pid" 2>/dev/null || { echo "pulsar.sh: the broker ended; the end of its log:" >&2; tail -n 20 "$dir/broker.log" >&2; exit 1; }
     [ $SECONDS -lt $deadline ] || { echo "pulsar.sh: not ready after 120 s; see $dir/broker.log" >&2; kill -9 "$pid"; exit 1; }
     sleep 0.3

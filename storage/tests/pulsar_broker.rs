@@ -429,6 +429,7 @@ async fn what_is_trimmed_is_gone_and_readers_start_at_the_first_that_is_left() {
     while log.ledgers(&partition).await.unwrap().iter().any(|ledger| ledger.id == written[0].ledger) {
         assert!(Instant::now() < deadline, "the first ledger stays");
         broker.ask(reqwest::Method::POST, &trim, None).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(pin.cut().await.unwrap(), Cut::After(written[3]));
     for after in [Cut::Start, Cut::After(written[0]), Cut::After(written[2])] {
@@ -439,6 +440,7 @@ async fn what_is_trimmed_is_gone_and_readers_start_at_the_first_that_is_left() {
     while log.ledgers(&partition).await.unwrap().iter().any(|ledger| ledger.id == written[8].ledger) {
         assert!(Instant::now() < deadline, "the last ledger stays");
         broker.ask(reqwest::Method::POST, &trim, None).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(log.last_position(&partition).await.unwrap(), None, "empty now");
     let mut late = log.open_reader(&partition, Cut::After(written[4])).await.unwrap();

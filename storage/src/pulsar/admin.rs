@@ -162,7 +162,7 @@ impl Admin {
     }
 
     async fn internal_stats(&self, partition: &Partition, what: &str) -> Result<Value> {
-        let ask = doing(format!("{what} of `{partition}`"), "the right to read the topic's statistics (tenant admin)");
+        let ask = doing(format!("{what} of `{partition}`"), "the right to read the topic's statistics (grant it `consume`)");
         let local = partition.local_name();
         self.get(&ask, &path(&partition.topic, &local, &["internalStats"]), &[]).await
     }
@@ -172,7 +172,7 @@ impl Admin {
     pub async fn identity(&self, topic: &TopicName, partitioned: bool) -> Result<TopicIdentity> {
         let ask = doing(
             format!("reading the identity of `{topic}`"),
-            "the right to read the topic's internal information (tenant admin)",
+            "the right to read the topic's internal information (grant it `consume`)",
         );
         let first = Partition::new(topic.clone(), partitioned.then_some(0)).local_name();
         let info = self.get(&ask, &path(topic, &first, &["internal-info"]), &[]).await?;

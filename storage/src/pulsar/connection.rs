@@ -117,7 +117,14 @@ impl Connection {
             greeted: None,
         };
         while driver.greeted.is_none() {
-            driver.step().await?;
+            match driver.step().await {
+                Err(Stop::Session(SessionError::Refused(_))) if token.is_none() => {
+                    let text =
+                        format!("connecting to the Pulsar broker at `{address}`: it asks for a token and none is set");
+                    return Err(Greeting::Error(Error::denied(text)));
+                }
+                outcome => outcome?,
+            }
         }
         let connection = Arc::new(Self {
             address: address.to_string(),
@@ -239,7 +246,7 @@ impl From<Stop> for Greeting {
     fn from(stop: Stop) -> Self {
         match stop {
             Stop::Session(SessionError::Refused(refusal)) => {
-                Self::Error(Failure::Refused(refusal).into_error("connecting to Pulsar", "the right to connect"))
+                Self::Error(Failure::Refused(refusal).into_error("connecting to the broker", "the right to connect"))
             }
             Stop::Session(error) => Self::Cause(error.to_string()),
             Stop::Why(why) => Self::Cause(why),

@@ -19,7 +19,7 @@ use aquifer_model::{Position, SchemaVersion};
 
 use super::commands;
 use super::failure::Refusal;
-use super::frame::{Frame, FrameDecoder, FrameError};
+use super::frame::{Command, FrameDecoder, FrameError};
 use crate::log::Entry;
 
 /// Handshake frames are small; a larger limit is granted when the broker has said who it is.
@@ -168,7 +168,16 @@ impl Session {
         self.last_heard = now;
         self.asked = false;
         while let Some(frame) = self.decoder.decode(buffer)? {
-            if self.connected { self.on_frame(frame, events) } else { self.on_greeting(frame.command, events)? }
+            match (frame.command, self.connected) {
+                (Command::Message(message), true) => {
+                    let id = message.message_id;
+                    let entry = Entry { position: Position::new(id.ledger_id, id.entry_id), bytes: frame.payload };
+                    events.push(Event::Entry { consumer: message.consumer_id, entry });
+                }
+                (Command::Other(command), true) => self.on_command(*command, events),
+                (Command::Message(_), false) => return Err(SessionError::NoGreeting(Type::Message as i32)),
+                (Command::Other(command), false) => self.on_greeting(*command, events)?,
+            }
         }
         Ok(())
     }
@@ -192,13 +201,7 @@ impl Session {
         }
     }
 
-    fn on_frame(&mut self, Frame { command, payload }: Frame, events: &mut Vec<Event>) {
-        if let Some(message) = command.message {
-            let id = message.message_id;
-            let entry = Entry { position: Position::new(id.ledger_id, id.entry_id), bytes: payload };
-            events.push(Event::Entry { consumer: message.consumer_id, entry });
-            return;
-        }
+    fn on_command(&mut self, command: BaseCommand, events: &mut Vec<Event>) {
         match Type::try_from(command.r#type) {
             Ok(Type::Ping) => self.send(commands::pong()),
             Ok(Type::AuthChallenge) => events.push(Event::Challenged),

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::log::Log;
-use crate::pulsar::frame::{Frame, FrameDecoder, encode};
+use crate::pulsar::frame::{Command, Frame, FrameDecoder, encode};
 use crate::pulsar::{PulsarConfig, PulsarLog};
 use aquifer_model::{Cut, ErrorKind, Partition};
 
@@ -25,15 +25,23 @@ impl Peer {
     async fn accept(listener: &TcpListener) -> Self {
         let (stream, _) = listener.accept().await.expect("a connection");
         let mut peer = Self { stream, buffer: BytesMut::new() };
-        assert!(peer.hears().await.command.connect.is_some());
+        assert!(peer.hears().await.connect.is_some());
         let connected =
             proto::CommandConnected { server_version: "s".into(), protocol_version: Some(19), max_message_size: None };
         peer.says(BaseCommand { connected: Some(connected), ..command(Type::Connected) }, b"").await;
         peer
     }
 
-    async fn hears(&mut self) -> Frame {
-        self.try_hear().await.expect("the client is there")
+    async fn hears(&mut self) -> Box<BaseCommand> {
+        self.hears_all().await.0
+    }
+
+    async fn hears_all(&mut self) -> (Box<BaseCommand>, Bytes) {
+        let Frame { command, payload } = self.try_hear().await.expect("the client is there");
+        match command {
+            Command::Other(command) => (command, payload),
+            message => unreachable!("{message:?}"),
+        }
     }
 
     async fn try_hear(&mut self) -> Option<Frame> {
@@ -85,7 +93,7 @@ impl Peer {
     /// Serves lookups (pointing to itself) and one subscription; gives its start and consumer id.
     async fn serves_a_reader(&mut self, url: &str) -> (Option<proto::MessageIdData>, u64) {
         loop {
-            let heard = self.hears().await.command;
+            let heard = self.hears().await;
             if let Some(lookup) = heard.lookup_topic {
                 self.points_to(lookup, url, false).await;
             } else if let Some(subscribe) = heard.subscribe {
@@ -98,7 +106,7 @@ impl Peer {
     /// Passes over the permits that another reader may have sent meanwhile.
     async fn hears_lookup(&mut self) -> proto::CommandLookupTopic {
         loop {
-            if let Some(lookup) = self.hears().await.command.lookup_topic {
+            if let Some(lookup) = self.hears().await.lookup_topic {
                 return lookup;
             }
         }
@@ -106,7 +114,7 @@ impl Peer {
 
     async fn hears_flow(&mut self) -> u32 {
         loop {
-            if let Some(flow) = self.hears().await.command.flow {
+            if let Some(flow) = self.hears().await.flow {
                 return flow.message_permits;
             }
         }
@@ -174,7 +182,7 @@ async fn a_redirect_is_followed_with_authority_and_connections_are_shared() {
     let one = tokio::spawn(async move {
         let mut peer = Peer::accept(&first).await;
         for _ in 0..2 {
-            let lookup = peer.hears().await.command.lookup_topic.expect("a lookup");
+            let lookup = peer.hears().await.lookup_topic.expect("a lookup");
             assert_eq!(lookup.authoritative, Some(false));
             peer.points_to(lookup, &to_second, true).await;
         }
@@ -186,7 +194,7 @@ async fn a_redirect_is_followed_with_authority_and_connections_are_shared() {
             let lookup = peer.hears_lookup().await;
             assert_eq!(lookup.authoritative, Some(true));
             peer.points_to(lookup, &here, false).await;
-            let subscribe = peer.hears().await.command.subscribe.expect("a subscription");
+            let subscribe = peer.hears().await.subscribe.expect("a subscription");
             assert!(!subscribe.durable());
             peer.succeeds(subscribe.request_id).await;
             peer.hears_flow().await;
@@ -281,19 +289,17 @@ async fn a_reader_that_does_not_take_holds_up_nobody_and_loses_nothing() {
         for entry in 0..100 {
             peer.gives(consumer, entry, &[0; 100]).await;
         }
-        let closed = peer.hears().await.command.close_consumer.expect("the overflowing consumer is closed");
+        let closed = peer.hears().await.close_consumer.expect("the overflowing consumer is closed");
         assert_eq!(closed.consumer_id, consumer);
         counter.store(1, Ordering::SeqCst);
-        loop {
-            let (start, consumer) = peer.serves_a_reader(&broker_url).await;
-            let start = start.expect("a start").entry_id;
-            assert!((39..=60).contains(&start), "{start}");
-            peer.hears_flow().await;
-            for entry in start..start + 10 {
-                peer.gives(consumer, entry, &[0; 100]).await;
-            }
-            return peer;
+        let (start, consumer) = peer.serves_a_reader(&broker_url).await;
+        let start = start.expect("a start").entry_id;
+        assert!((39..=60).contains(&start), "{start}");
+        peer.hears_flow().await;
+        for entry in start..start + 10 {
+            peer.gives(consumer, entry, &[0; 100]).await;
         }
+        peer
     });
     let log = log(&url, LONG);
     let mut reader = log.open_reader(&partition(), Cut::Start).await.expect("a reader");
@@ -320,13 +326,13 @@ async fn an_append_that_is_cut_off_is_unknown_and_one_over_the_limit_is_not_sent
     let server = tokio::spawn(async move {
         let mut peer = Peer::accept(&listener).await;
         loop {
-            let Frame { command: heard, payload } = peer.hears().await;
+            let (heard, payload) = peer.hears_all().await;
             if let Some(lookup) = heard.lookup_topic {
                 peer.points_to(lookup, &broker_url, false).await;
-            } else if heard.partition_metadata.is_some() {
+            } else if let Some(asked) = heard.partition_metadata {
                 let response = proto::CommandPartitionedTopicMetadataResponse {
                     partitions: Some(0),
-                    request_id: heard.partition_metadata.expect("asked").request_id,
+                    request_id: asked.request_id,
                     response: Some(0),
                     ..Default::default()
                 };

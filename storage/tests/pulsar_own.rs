@@ -1,0 +1,247 @@
+//! The Pulsar log against a broker of its own, which wants tokens and is killed: `AQUIFER_TEST_SERVICES` names the folder of `pulsar.sh`.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aquifer_formats::entry::{EntrySpec, NewMessage, build_entry};
+use aquifer_model::{Cut, ErrorKind, Partition, Position, TopicName};
+use aquifer_storage::pulsar::{PulsarConfig, PulsarLog, TokenSource};
+use aquifer_storage::{Log, Receipt};
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+/// Base64 without padding, by either alphabet's last two characters.
+fn base64(bytes: &[u8], last: &[u8; 2]) -> String {
+    let letters: Vec<u8> = (b'A'..=b'Z').chain(b'a'..=b'z').chain(b'0'..=b'9').chain(*last).collect();
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let bits = group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        for place in 0..=group.len() {
+            text.push(letters[(bits >> (18 - 6 * place) & 63) as usize] as char);
+        }
+    }
+    text
+}
+
+const KEY: [u8; 32] = *b"a key for tests, 32 bytes long..";
+
+/// A token for `role`: HS256 over header and claims.
+fn token(role: &str) -> String {
+    let url = |bytes: &[u8]| base64(bytes, b"-_");
+    let signed = format!("{}.{}", url(br#"{"alg":"HS256"}"#), url(format!(r#"{{"sub":"{role}"}}"#).as_bytes()));
+    let padded = |with: u8| -> Vec<u8> { (0..64).map(|i| KEY.get(i).copied().unwrap_or(0) ^ with).collect() };
+    let inner = Sha256::new_with_prefix(padded(0x36)).chain_update(&signed).finalize();
+    let outer = Sha256::new_with_prefix(padded(0x5c)).chain_update(inner).finalize();
+    format!("{signed}.{}", url(&outer))
+}
+
+struct Own {
+    folder: tempfile::TempDir,
+    script: PathBuf,
+    service: String,
+    admin: String,
+}
+
+impl Own {
+    fn start() -> Option<Self> {
+        let Some(services) = std::env::var_os("AQUIFER_TEST_SERVICES") else {
+            assert!(std::env::var_os("AQUIFER_TEST_REQUIRE").is_none(), "AQUIFER_TEST_SERVICES is not set");
+            eprintln!("SKIPPED, NOTHING TESTED: set AQUIFER_TEST_SERVICES to the folder of pulsar.sh");
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let script = PathBuf::from(services).join("pulsar.sh");
+        let mut own = Self { folder, script, service: String::new(), admin: String::new() };
+        let said = own.start_again();
+        let (service, admin) = said.trim().split_once(',').unwrap();
+        (own.service, own.admin) = (service.to_string(), admin.to_string());
+        Some(own)
+    }
+
+    /// Starts it with the data it has.
+    fn start_again(&self) -> String {
+        let output = Command::new(&self.script)
+            .arg("start")
+            .arg(self.folder.path())
+            .args(["authenticationEnabled=true", "authorizationEnabled=true", "superUserRoles=admin"])
+            .arg("authenticationProviders=org.apache.pulsar.broker.authentication.AuthenticationProviderToken")
+            .arg(format!("tokenSecretKey=data:;base64,{}=", base64(&KEY, b"+/")))
+            .arg("brokerClientAuthenticationPlugin=org.apache.pulsar.client.impl.auth.AuthenticationToken")
+            .arg(format!("brokerClientAuthenticationParameters=token:{}", token("admin")))
+            .env("PULSAR_ADMIN_TOKEN", token("admin"))
+            .stderr(Stdio::inherit())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "pulsar.sh start failed");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn kill(&self) {
+        assert!(Command::new(&self.script).arg("kill").arg(self.folder.path()).status().unwrap().success());
+    }
+
+    fn log(&self, token: Option<TokenSource>) -> PulsarLog {
+        PulsarLog::new(PulsarConfig {
+            service_url: Some(self.service.clone()),
+            admin_url: Some(self.admin.clone()),
+            token,
+            ..PulsarConfig::default()
+        })
+        .unwrap()
+    }
+
+    async fn allow(&self, role: &str, partition: &Partition) {
+        let (topic, local) = (&partition.topic, partition.local_name());
+        let path = format!("persistent/{}/{}/{local}/permissions/{role}", topic.tenant, topic.namespace);
+        let request = reqwest::Client::builder().no_proxy().build().unwrap();
+        let request = request.post(format!("{}/admin/v2/{path}", self.admin)).bearer_auth(token("admin"));
+        let response = request.json(&["produce", "consume"]).send().await.unwrap();
+        assert!(response.status().is_success(), "{:?}", response.text().await);
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let _ = Command::new(&self.script).arg("kill").arg(self.folder.path()).status();
+    }
+}
+
+fn entry(id: i64) -> Bytes {
+    let payload = id.to_be_bytes();
+    let spec = EntrySpec { producer_name: "writer".into(), publish_time_ms: 1, ..Default::default() };
+    build_entry(&spec, &[NewMessage { sequence_id: id, payload: Some(&payload), ..Default::default() }]).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_are_named_and_a_killed_broker_is_come_back_to() {
+    let Some(own) = Own::start().map(Arc::new) else { return };
+    let partition = rights_are_named(&own).await;
+    nothing_is_lost_or_repeated_when_the_broker_is_killed(&own, &partition).await;
+}
+
+/// Gives the partition on which the role `user` may read and write.
+async fn rights_are_named(own: &Own) -> Partition {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("admin.token");
+    std::fs::write(&file, format!("{}\n", token("admin"))).unwrap();
+    let admin = own.log(Some(TokenSource::File(file)));
+    let topic = TopicName::new("public", "default", "guarded");
+    admin.create_topic(&topic, 0).await.unwrap();
+    let partition = Partition::new(topic.clone(), None);
+    let identity = admin.identity(&topic).await.unwrap();
+
+    let missing = own.log(None).partitions(&topic).await.expect_err("no token");
+    assert_eq!(missing.kind(), ErrorKind::Denied);
+    assert!(missing.to_string().contains("asks for a token and none is set"), "{missing}");
+    let forged = format!("{}x", token("admin"));
+    let wrong = own.log(Some(TokenSource::Literal(forged.clone()))).partitions(&topic).await.expect_err("forged");
+    assert_eq!(wrong.kind(), ErrorKind::Denied);
+    assert!(wrong.to_string().contains("does not accept the token") && !wrong.to_string().contains(&forged), "{wrong}");
+
+    let user = own.log(Some(TokenSource::Literal(token("user"))));
+    let denied = user.partitions(&topic).await.expect_err("no right");
+    assert_eq!(denied.kind(), ErrorKind::Denied);
+    assert!(denied.to_string().contains("lacks the right to look up this topic"), "{denied}");
+    own.allow("user", &partition).await;
+    assert_eq!(user.partitions(&topic).await.unwrap(), std::slice::from_ref(&partition));
+    let mut reader = user.open_reader(&partition, Cut::Start).await.unwrap();
+    let mut appender = user.open_appender(&partition, "writer").await.unwrap();
+    let receipt = appender.append(entry(0), 0, 0, 1).await.unwrap();
+    let given = reader.next(1000).await.unwrap();
+    assert_eq!(receipt, Receipt::Stored(given[0].position));
+    assert_eq!(user.last_position(&partition).await.unwrap(), Some(given[0].position));
+    assert_eq!(user.schema(&topic, None).await.unwrap(), None);
+    user.open_pin(&partition, "pin").await.unwrap();
+    // What only looks at the topic is granted with it.
+    assert_eq!(user.identity(&topic).await.unwrap(), identity);
+    assert_eq!(user.ledgers(&partition).await.unwrap().len(), 1);
+    for (what, error) in [
+        ("policies", user.policies(&topic).await.err()),
+        ("tenant admin", user.topics("public", "default").await.err()),
+        ("tenant admin", user.create_topic(&TopicName::new("public", "default", "mine"), 0).await.err()),
+        ("super user", user.namespaces().await.err()),
+    ] {
+        let error = error.unwrap_or_else(|| panic!("{what} is granted"));
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        assert!(error.to_string().contains(what), "{what}: {error}");
+    }
+    partition
+}
+
+async fn nothing_is_lost_or_repeated_when_the_broker_is_killed(own: &Arc<Own>, partition: &Partition) {
+    let log = own.log(Some(TokenSource::Literal(token("user"))));
+    let mut reader = log.open_reader(partition, Cut::Start).await.unwrap();
+    let mut pin = own.log(Some(TokenSource::Literal(token("admin")))).open_pin(partition, "pin").await.unwrap();
+    let (kill, told) = tokio::sync::oneshot::channel();
+    let broker = own.clone();
+    let killing = tokio::spawn(async move {
+        told.await.unwrap();
+        tokio::task::spawn_blocking(move || {
+            broker.kill();
+            broker.start_again()
+        })
+        .await
+        .unwrap()
+    });
+    let writing = async {
+        let mut appender = log.open_appender(partition, "writer").await.unwrap();
+        let mut positions = Vec::new();
+        let deadline = Instant::now() + Duration::from_secs(120);
+        let (mut id, mut failures) = (1, 0);
+        while id <= 600 {
+            assert!(Instant::now() < deadline);
+            match appender.append(entry(id), id, id, 1).await {
+                Ok(Receipt::Stored(position)) => positions.push((id, Some(position))),
+                // Stored before the kill, and the receipt lost.
+                Ok(Receipt::Duplicate) => positions.push((id, None)),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Unknown, "{error}");
+                    failures += 1;
+                    appender = loop {
+                        assert!(Instant::now() < deadline);
+                        match log.open_appender(partition, "writer").await {
+                            Ok(appender) => break appender,
+                            Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}"),
+                        }
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    };
+                    continue;
+                }
+            }
+            id += 1;
+        }
+        assert!(failures > 0, "the kill was felt");
+        positions
+    };
+    let reading = async {
+        let mut given: Vec<(i64, Position)> = Vec::new();
+        let mut kill = Some(kill);
+        while given.last().is_none_or(|(id, _)| *id < 600) {
+            for entry in tokio::time::timeout(Duration::from_secs(90), reader.next(1000)).await.unwrap().unwrap() {
+                let tail: [u8; 8] = entry.bytes[entry.bytes.len() - 8..].try_into().unwrap();
+                given.push((i64::from_be_bytes(tail), entry.position));
+            }
+            if given.len() >= 200
+                && let Some(kill) = kill.take()
+            {
+                kill.send(()).unwrap();
+            }
+        }
+        given
+    };
+    let (written, given, killed) = tokio::join!(writing, reading, killing);
+    killed.unwrap();
+    let ids: Vec<i64> = given.iter().map(|(id, _)| *id).collect();
+    assert_eq!(ids, (0..=600).collect::<Vec<_>>(), "each once, in order");
+    for ((id, position), (read, at)) in written.iter().zip(&given[1..]) {
+        assert_eq!(id, read);
+        assert!(position.is_none_or(|position| position == *at), "{id}");
+    }
+    let middle = given[300].1;
+    pin.advance(middle).await.unwrap();
+    assert_eq!(pin.cut().await.unwrap(), Cut::After(middle), "the pin came back too");
+}
