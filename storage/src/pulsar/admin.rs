@@ -162,7 +162,8 @@ impl Admin {
     }
 
     async fn internal_stats(&self, partition: &Partition, what: &str) -> Result<Value> {
-        let ask = doing(format!("{what} of `{partition}`"), "the right to read the topic's statistics (grant it `consume`)");
+        let ask =
+            doing(format!("{what} of `{partition}`"), "the right to read the topic's statistics (grant it `consume`)");
         let local = partition.local_name();
         self.get(&ask, &path(&partition.topic, &local, &["internalStats"]), &[]).await
     }
