@@ -3,13 +3,19 @@
 //! A decoder never lets one bad payload harm its neighbours: the bad row's columns are NULL and it is listed with its reason.
 //! Each payload is read by the schema version that its message names, projected to the table's columns by name.
 
+mod avro;
+mod avro_schema;
+mod json;
+mod raw;
+
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use arrow::array::{BinaryArray, BinaryViewArray, RecordBatch};
-use arrow::datatypes::SchemaRef;
-
-use aquifer_model::{Error, Result, SchemaVersion, TopicSchema};
+use aquifer_model::{Error, PayloadKind, Result, SchemaVersion, SqlType, TopicSchema};
+use arrow::array::{BinaryArray, BinaryViewArray, RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{Schema, SchemaRef};
 
 /// How payloads are written: Flink's format names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,28 +93,66 @@ pub trait PayloadEncoder: Send {
 /// A decoder for `format` that makes `columns` (a projection of the table's value columns). `topic_schema` is the topic's newest schema,
 /// used for messages that name no version.
 pub fn decoder(
-    _format: Format,
-    _columns: SchemaRef,
-    _topic_schema: Option<&TopicSchema>,
+    format: Format,
+    columns: SchemaRef,
+    topic_schema: Option<&TopicSchema>,
 ) -> Result<Box<dyn PayloadDecoder>> {
-    todo!()
+    Ok(match format {
+        Format::Avro => Box::new(avro::AvroDecoder::new(columns, topic_schema)?),
+        Format::Json => Box::new(json::JsonDecoder::new(columns)?),
+        Format::Raw => Box::new(raw::RawDecoder::new(columns)?),
+    })
 }
 
 /// An encoder of `columns` by `topic_schema` (needed for Avro).
 pub fn encoder(
-    _format: Format,
-    _columns: SchemaRef,
-    _topic_schema: Option<&TopicSchema>,
+    format: Format,
+    columns: SchemaRef,
+    topic_schema: Option<&TopicSchema>,
 ) -> Result<Box<dyn PayloadEncoder>> {
-    todo!()
+    Ok(match format {
+        Format::Avro => Box::new(avro::AvroEncoder::new(columns, topic_schema)?),
+        Format::Json => Box::new(json::JsonEncoder::new(columns)),
+        Format::Raw => Box::new(raw::RawEncoder::new(columns)?),
+    })
 }
 
 /// The format and the columns of a topic with this schema (a native table). Types carry `aquifer.type` metadata.
-pub fn columns_of(_schema: &TopicSchema) -> Result<(Format, SchemaRef)> {
-    todo!()
+pub fn columns_of(schema: &TopicSchema) -> Result<(Format, SchemaRef)> {
+    let one =
+        |sql_type: SqlType| Ok((Format::Raw, Arc::new(Schema::new(vec![sql_type.nullable().to_field(VALUE_COLUMN)]))));
+    match schema.kind {
+        PayloadKind::Avro => Ok((Format::Avro, avro_schema::columns(&schema.definition)?)),
+        PayloadKind::Json => Ok((Format::Json, avro_schema::columns(&schema.definition)?)),
+        PayloadKind::Bytes | PayloadKind::Other => one(SqlType::BYTES),
+        PayloadKind::String => one(SqlType::STRING),
+        PayloadKind::Boolean => one(SqlType::Boolean),
+        PayloadKind::Int8 => one(SqlType::TinyInt),
+        PayloadKind::Int16 => one(SqlType::SmallInt),
+        PayloadKind::Int32 => one(SqlType::Int),
+        PayloadKind::Int64 => one(SqlType::BigInt),
+        PayloadKind::Float => one(SqlType::Float),
+        PayloadKind::Double => one(SqlType::Double),
+    }
 }
 
+/// The column of a topic whose payload is one value.
+pub const VALUE_COLUMN: &str = "value";
+
 /// The schema to register for a table with these value columns.
-pub fn topic_schema_of(_format: Format, _name: &str, _columns: &SchemaRef) -> Result<TopicSchema> {
-    todo!()
+pub fn topic_schema_of(format: Format, name: &str, columns: &SchemaRef) -> Result<TopicSchema> {
+    let (kind, definition) = match format {
+        Format::Avro => (PayloadKind::Avro, avro_schema::definition(name, columns)?),
+        Format::Json => (PayloadKind::Json, avro_schema::definition(name, columns)?),
+        Format::Raw => (raw::kind_of(columns)?, Vec::new()),
+    };
+    Ok(TopicSchema { name: name.to_string(), kind, definition, properties: Default::default() })
 }
+
+/// Rows of which some are left out: `row[i]` is where row `i` of the result comes from; `None` gives NULLs.
+fn scatter(rows: &RecordBatch, from: &[Option<u32>]) -> Result<RecordBatch> {
+    Ok(take_record_batch(rows, &UInt32Array::from(from.to_vec()))?)
+}
+
+#[cfg(test)]
+mod tests;
