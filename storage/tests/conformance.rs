@@ -8,6 +8,7 @@ use aquifer_formats::entry::{Compression, EntryLimits, EntrySpec, NewMessage, bu
 use aquifer_formats::messages::MessageBatchBuilder;
 use aquifer_model::{Cut, ErrorKind, Partition, PayloadKind, Position, SchemaVersion, TopicName, TopicSchema};
 use aquifer_storage::embedded::{EmbeddedLog, EmbeddedSettings};
+use aquifer_storage::pulsar::{PulsarConfig, PulsarLog};
 use aquifer_storage::{Appender, Entry, Log, Receipt};
 use bytes::Bytes;
 
@@ -217,4 +218,21 @@ async fn the_embedded_log_conforms() {
     let settings = EmbeddedSettings { segment_entries: 4, ..Default::default() };
     let log = EmbeddedLog::open(folder.path(), settings).expect("opens");
     conforms(log, "conformance").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pulsar_conforms() {
+    let Ok(addresses) = std::env::var("AQUIFER_TEST_PULSAR") else {
+        assert!(std::env::var_os("AQUIFER_TEST_REQUIRE").is_none(), "AQUIFER_TEST_PULSAR is not set");
+        eprintln!("SKIPPED, NOTHING TESTED: set AQUIFER_TEST_PULSAR=pulsar://HOST:PORT,http://HOST:PORT");
+        return;
+    };
+    let (service, admin) = addresses.split_once(',').expect("pulsar://HOST:PORT,http://HOST:PORT");
+    let config = PulsarConfig {
+        service_url: Some(service.to_string()),
+        admin_url: Some(admin.to_string()),
+        ..PulsarConfig::default()
+    };
+    let log = Arc::new(PulsarLog::new(config).expect("addresses"));
+    conforms(log, &format!("conformance-{:08x}", rand::random::<u32>())).await;
 }

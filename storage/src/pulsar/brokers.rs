@@ -187,20 +187,27 @@ pub(super) fn odd_answer(asked: &str, connection: &Connection) -> Error {
 pub(super) struct Retry {
     deadline: Instant,
     pause: Duration,
+    patient: bool,
 }
 
 impl Retry {
     pub fn new(limit: Duration) -> Self {
-        Self { deadline: Instant::now() + limit, pause: Duration::from_millis(20) }
+        Self { deadline: Instant::now() + limit, pause: Duration::from_millis(20), patient: false }
     }
 
-    /// Waits before the next try, or gives the failure as an error. A broker that cannot be reached, and one that has already
-    /// used up the time, is not tried again.
+    /// One that also waits for a broker that cannot be reached: for what was open already.
+    pub fn patient(limit: Duration) -> Self {
+        Self { patient: true, ..Self::new(limit) }
+    }
+
+    /// Waits before the next try, or gives the failure as an error. A broker that has already used up the time is not tried
+    /// again, and unless patient one that cannot be reached neither.
     pub async fn after(&mut self, failure: Failure, doing: impl FnOnce() -> String, right: &str) -> Result<()> {
         let again = match &failure {
             Failure::Refused(refusal) => refusal.passes(),
             Failure::Broken { .. } => true,
-            Failure::TimedOut { .. } | Failure::Final(_) => false,
+            Failure::Final(error) => self.patient && error.kind() == ErrorKind::Unavailable,
+            Failure::TimedOut { .. } => false,
         };
         if !again || Instant::now() + self.pause >= self.deadline {
             return Err(failure.into_error(&doing(), right));

@@ -67,7 +67,7 @@ impl Pin for PulsarPin {
     }
 
     async fn advance(&mut self, position: Position) -> Result<()> {
-        let mut retry = Retry::new(self.brokers.operation_timeout());
+        let mut retry = Retry::patient(self.brokers.operation_timeout());
         loop {
             match self.try_advance(position).await {
                 Ok(()) => return Ok(()),
