@@ -26,6 +26,7 @@ mod queue;
 mod reader;
 mod schemas;
 mod session;
+mod shared;
 
 use std::sync::Arc;
 

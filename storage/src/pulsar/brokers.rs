@@ -11,8 +11,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::OnceCell;
-
 use aquifer_model::{Error, ErrorKind, Partition, Result, TopicName};
 
 use super::admin::Admin;
@@ -21,20 +19,19 @@ use super::config::{PulsarConfig, ServiceUrl};
 use super::connection::{ConnectOptions, Connection, Target};
 use super::failure::{Failure, Tried};
 use super::session::Answer;
+use super::shared::Shared;
 
 const MAX_REDIRECTS: usize = 20;
-
-type Slot = Arc<tokio::sync::Mutex<Option<Arc<Connection>>>>;
 
 #[derive(Debug)]
 pub(super) struct Brokers {
     options: ConnectOptions,
     read_ahead_bytes: usize,
     /// As configured; if absent the admin API is asked, once.
-    configured: Option<ServiceUrl>,
-    discovered: OnceCell<ServiceUrl>,
+    configured: Option<Arc<ServiceUrl>>,
+    discovered: Shared<Arc<ServiceUrl>>,
     admin: Arc<Admin>,
-    connections: Mutex<HashMap<Target, Slot>>,
+    connections: Mutex<HashMap<Target, Arc<Shared<Arc<Connection>>>>>,
 }
 
 impl Brokers {
@@ -49,8 +46,8 @@ impl Brokers {
         Self {
             options,
             read_ahead_bytes,
-            configured,
-            discovered: OnceCell::new(),
+            configured: configured.map(Arc::new),
+            discovered: Shared::default(),
             admin,
             connections: Mutex::default(),
         }
@@ -64,26 +61,20 @@ impl Brokers {
         self.read_ahead_bytes
     }
 
-    async fn service(&self) -> Result<&ServiceUrl> {
+    async fn service(&self) -> Result<Arc<ServiceUrl>> {
         match &self.configured {
-            Some(service) => Ok(service),
-            None => self.discovered.get_or_try_init(|| self.admin.service_url()).await,
+            Some(service) => Ok(service.clone()),
+            None => self.discovered.get(|_| true, async { self.admin.service_url().await.map(Arc::new) }).await,
         }
     }
 
     /// The shared connection to `target`, made if there is none.
     async fn connection(&self, target: &Target) -> Result<Arc<Connection>> {
-        let slot = {
+        let shared = {
             let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
             connections.entry(target.clone()).or_default().clone()
         };
-        let mut slot = slot.lock().await;
-        if let Some(open) = slot.as_ref().filter(|connection| !connection.is_closed()) {
-            return Ok(open.clone());
-        }
-        let connection = Connection::open(target, &self.options).await?;
-        *slot = Some(connection.clone());
-        Ok(connection)
+        shared.get(|connection| !connection.is_closed(), Connection::open(target, &self.options)).await
     }
 
     /// A connection to any broker of the service URL, for what any broker can answer.

@@ -95,8 +95,8 @@ pub(super) enum SessionError {
     Frame(#[from] FrameError),
     #[error("the broker refused the connection: {}", .0.message)]
     Refused(Refusal),
-    #[error("no Pulsar broker: it sent `{0}` before it greeted")]
-    NoGreeting(i32),
+    #[error("what answers there does not speak Pulsar's protocol ({0})")]
+    NotPulsar(String),
     #[error("nothing was heard for {} s", (2 * KEEP_ALIVE).as_secs())]
     Silent,
 }
@@ -167,7 +167,13 @@ impl Session {
     ) -> Result<(), SessionError> {
         self.last_heard = now;
         self.asked = false;
-        while let Some(frame) = self.decoder.decode(buffer)? {
+        loop {
+            let frame = match self.decoder.decode(buffer) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return Ok(()),
+                Err(error) if !self.connected => return Err(SessionError::NotPulsar(error.to_string())),
+                Err(error) => return Err(error.into()),
+            };
             match (frame.command, self.connected) {
                 (Command::Message(message), true) => {
                     let id = message.message_id;
@@ -175,11 +181,10 @@ impl Session {
                     events.push(Event::Entry { consumer: message.consumer_id, entry });
                 }
                 (Command::Other(command), true) => self.on_command(*command, events),
-                (Command::Message(_), false) => return Err(SessionError::NoGreeting(Type::Message as i32)),
+                (Command::Message(_), false) => return Err(no_greeting(Type::Message as i32)),
                 (Command::Other(command), false) => self.on_greeting(*command, events)?,
             }
         }
-        Ok(())
     }
 
     fn on_greeting(&mut self, command: BaseCommand, events: &mut Vec<Event>) -> Result<(), SessionError> {
@@ -197,7 +202,7 @@ impl Session {
                 Ok(())
             }
             (Ok(Type::Error), _, Some(error)) => Err(SessionError::Refused(Refusal::new(error.error, error.message))),
-            _ => Err(SessionError::NoGreeting(command.r#type)),
+            _ => Err(no_greeting(command.r#type)),
         }
     }
 
@@ -210,6 +215,10 @@ impl Session {
             Err(_) => {}
         }
     }
+}
+
+fn no_greeting(kind: i32) -> SessionError {
+    SessionError::NotPulsar(format!("command {kind} came before the greeting"))
 }
 
 /// The event that a command other than a message stands for.

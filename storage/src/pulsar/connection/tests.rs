@@ -150,8 +150,11 @@ async fn a_closed_port_and_a_silent_one_are_unavailable_with_address_and_cause()
     let address = url.trim_start_matches("pulsar://").to_string();
     let silent = log(&url, LONG);
     let start = Instant::now();
-    let error = silent.partitions(&partition().topic).await.expect_err("silent");
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    let topic = partition().topic;
+    let ask = || silent.partitions(&topic);
+    let asked = futures::future::join_all((0..20).map(|_| ask())).await;
+    let error = asked.into_iter().map(|asked| asked.expect_err("silent")).next_back().expect("twenty");
+    assert!(start.elapsed() < Duration::from_secs(4), "all twenty at once: {:?}", start.elapsed());
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains(&address) && error.to_string().contains("no answer within 500 ms"), "{error}");
     drop(listener);
@@ -170,7 +173,7 @@ async fn something_else_on_the_port_is_said_to_be_no_broker() {
     });
     let error = log(&url, LONG).partitions(&partition().topic).await.expect_err("no broker");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().contains("over the limit of 65536"), "{error}");
+    assert!(error.to_string().contains("does not speak Pulsar's protocol"), "{error}");
     server.await.expect("served");
 }
 
