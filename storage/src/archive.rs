@@ -4,13 +4,25 @@
 //!  <root>/<topic uuid>/<partition>/m/00000000000000000007          a manifest: created if absent, never rewritten
 //!                                 /d/00000000000000000007-<uuid>.parquet   a data file for that version
 //! ```
+//!
+//! A manifest covers the entries `(from, to]`, and `from` is its predecessor's `to`, so the files of a chain hold each entry once. The bytes are
+//! described in `docs/formats/archive.md`.
+
+pub mod archiver;
+pub mod chain;
+pub mod continuity;
+pub mod file;
+pub mod manifest;
+pub mod status;
+mod synced;
+pub mod verify;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use aquifer_model::{Error, Partition, Result, TopicIdentity};
 use object_store::ObjectStore;
-
-use aquifer_model::Result;
+use object_store::local::LocalFileSystem;
 
 /// Where archives lie: an object store and a prefix in it.
 #[derive(Debug, Clone)]
@@ -24,13 +36,49 @@ pub struct ArchiveLocation {
 }
 
 impl ArchiveLocation {
-    /// Opens `file:///path` or a plain path as a local directory, made if it is not there.
-    pub fn open(_url: &str) -> Result<Self> {
-        todo!()
+    /// Opens `file:///path` or a plain path as a local directory. Makes nothing: the first commit does.
+    pub fn open(url: &str) -> Result<Self> {
+        let path = match url.split_once("://") {
+            None => url,
+            Some(("file", path)) if path.starts_with('/') => path,
+            Some((scheme, _)) => {
+                return Err(Error::unsupported(format!(
+                    "`{url}`: archives in `{scheme}://` are not built yet; use a local directory (file:///PATH)"
+                )));
+            }
+        };
+        Self::local(Path::new(path))
     }
 
     /// A local directory.
     pub fn local(path: &Path) -> Result<Self> {
-        Self::open(&path.to_string_lossy())
+        let absolute = std::path::absolute(path)
+            .map_err(|error| Error::invalid(format!("`{}` is no folder", path.display())).with_source(error))?;
+        let prefix = object_store::path::Path::from_absolute_path(&absolute)
+            .map_err(|error| Error::invalid(format!("`{}` is no folder", path.display())).with_source(error))?;
+        let store = synced::SyncedLocal::new(LocalFileSystem::new());
+        Ok(Self { store: Arc::new(store), prefix, url: absolute.display().to_string() })
+    }
+
+    /// A prefix of a store (tests, other object stores).
+    pub fn in_store(store: Arc<dyn ObjectStore>, prefix: &str) -> Self {
+        Self { store, prefix: prefix.into(), url: prefix.to_string() }
+    }
+
+    /// Where the objects of one partition of a topic lie.
+    pub fn chain(&self, identity: &TopicIdentity, partition: &Partition) -> object_store::path::Path {
+        self.prefix.clone().join(identity.path_part()).join(partition.number().to_string())
+    }
+}
+
+/// An error of the store while doing something with an object.
+fn store_error(doing: &str, path: &object_store::path::Path) -> impl FnOnce(object_store::Error) -> Error + use<> {
+    let text = format!("{doing} `{path}`");
+    move |error| match error {
+        object_store::Error::NotFound { .. } => Error::gone(format!("{text}: it is not there")),
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+            Error::denied(text).with_source(error)
+        }
+        _ => Error::unavailable(text).with_source(error),
     }
 }

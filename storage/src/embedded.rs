@@ -243,8 +243,8 @@ impl Log for EmbeddedLog {
 
     async fn open_pin(&self, partition: &Partition, name: &str) -> Result<Box<dyn Pin>> {
         let log = self.partition(partition)?;
-        log.make_pin(name)?;
-        Ok(Box::new(EmbeddedPin { log, name: name.to_string() }))
+        let was_there = log.make_pin(name)?;
+        Ok(Box::new(EmbeddedPin { log, name: name.to_string(), was_there }))
     }
 
     async fn remove_pin(&self, partition: &Partition, name: &str) -> Result<()> {
@@ -338,10 +338,15 @@ impl Appender for EmbeddedAppender {
 struct EmbeddedPin {
     log: Arc<PartitionLog>,
     name: String,
+    was_there: bool,
 }
 
 #[async_trait]
 impl Pin for EmbeddedPin {
+    fn was_there(&self) -> bool {
+        self.was_there
+    }
+
     async fn cut(&self) -> Result<Cut> {
         self.log.pin(&self.name).ok_or_else(|| Error::gone(format!("the pin `{}` has been removed", self.name)))
     }

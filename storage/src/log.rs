@@ -128,6 +128,9 @@ pub trait Appender: Send {
 /// A durable mark in a partition. The log keeps everything after it.
 #[async_trait]
 pub trait Pin: Send {
+    /// Whether it was there before it was opened. A pin made now has held nothing back until now.
+    fn was_there(&self) -> bool;
+
     /// Where it stands. After a crash of the log it may have moved back, never forward.
     async fn cut(&self) -> Result<Cut>;
 

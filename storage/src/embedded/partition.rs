@@ -331,14 +331,15 @@ impl PartitionLog {
         self.lock().stored.pins.get(name).copied()
     }
 
-    /// Makes a pin before the first entry that is kept, if there is none of this name.
-    pub fn make_pin(&self, name: &str) -> Result<()> {
+    /// Makes a pin before the first entry that is kept, if there is none of this name; whether there was one.
+    pub fn make_pin(&self, name: &str) -> Result<bool> {
         let mut inner = self.lock();
         if inner.stored.pins.contains_key(name) {
-            return Ok(());
+            return Ok(true);
         }
         inner.stored.pins.insert(name.to_string(), Cut::Start);
-        self.save(&inner)
+        self.save(&inner)?;
+        Ok(false)
     }
 
     /// Removes a pin.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use aquifer_model::{Cut, Partition, Position, Result};
+use aquifer_model::{Cut, ErrorKind, Partition, Position, Result};
 
 use super::admin::Admin;
 use super::brokers::{Brokers, CONSUME, Retry};
@@ -23,12 +23,20 @@ pub(super) struct PulsarPin {
     partition: Partition,
     name: String,
     consumer: Option<Consumer>,
+    was_there: bool,
 }
 
 impl PulsarPin {
     pub async fn open(brokers: Arc<Brokers>, admin: Arc<Admin>, partition: &Partition, name: &str) -> Result<Self> {
         brokers.check_partition(partition).await?;
-        let mut pin = Self { brokers, admin, partition: partition.clone(), name: name.to_string(), consumer: None };
+        // The broker does not say whether a subscription is new: it is asked before.
+        let was_there = match admin.mark(partition, name).await {
+            Ok(_) => true,
+            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Denied) => return Err(error),
+            Err(_) => false,
+        };
+        let mut pin =
+            Self { brokers, admin, partition: partition.clone(), name: name.to_string(), consumer: None, was_there };
         let mut retry = Retry::new(pin.brokers.operation_timeout());
         loop {
             match pin.connected().await {
@@ -62,6 +70,10 @@ impl PulsarPin {
 
 #[async_trait]
 impl Pin for PulsarPin {
+    fn was_there(&self) -> bool {
+        self.was_there
+    }
+
     async fn cut(&self) -> Result<Cut> {
         self.admin.mark(&self.partition, &self.name).await
     }
