@@ -1,1 +1,11 @@
 //! The streaming operators. Each is synchronous and deterministic and knows no thread, clock or file.
+
+pub mod aggregates;
+pub mod group_aggregate;
+pub mod keys;
+mod state;
+pub mod stateless;
+pub mod window_aggregate;
+mod window_assign;
+#[cfg(test)]
+pub(crate) mod testing;

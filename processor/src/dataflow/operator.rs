@@ -24,6 +24,10 @@ pub trait Operator: Send {
     fn snapshot(&mut self, into: &mut Snapshot) -> Result<()>;
     /// Takes the shards this worker owns, from a snapshot made by any number of workers.
     fn restore(&mut self, from: &SnapshotReader) -> Result<()>;
+    /// How many keys (or pairs of key and window) it keeps.
+    fn state_keys(&self) -> u64 {
+        0
+    }
 }
 
 /// What holds at the end of an epoch.

@@ -1,0 +1,109 @@
+//! Puts rows into windows: a column kernel from event time to `window_start`, `window_end` and `window_time`.
+//!
+//! Windows before 1970 are floored, not truncated. TIMESTAMP_LTZ is cut in the session's zone, which is UTC for now.
+
+use std::sync::Arc;
+
+use aquifer_model::{Error, Result};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, TimestampMillisecondArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type, TimeUnit};
+
+use crate::plan::WindowKind;
+
+/// Floors a time column to whole milliseconds since 1970. Fails for another type, and for a zone other than UTC.
+pub(crate) fn milliseconds(column: &ArrayRef) -> Result<Int64Array> {
+    let unit = match column.data_type() {
+        DataType::Timestamp(unit, None) => *unit,
+        DataType::Timestamp(unit, Some(zone)) if matches!(zone.as_ref(), "UTC" | "+00:00" | "Z") => *unit,
+        DataType::Timestamp(_, Some(zone)) => {
+            return Err(Error::unsupported(format!("windows and watermarks in the time zone `{zone}`: only UTC for now")));
+        }
+        other => return Err(Error::invalid(format!("a time column is TIMESTAMP or TIMESTAMP_LTZ, not {other}"))),
+    };
+    let whole = cast(column, &DataType::Int64)?;
+    let whole = whole.as_primitive::<Int64Type>();
+    Ok(match unit {
+        TimeUnit::Second => whole.try_unary(|value| {
+            value.checked_mul(1000).ok_or_else(|| Error::invalid(format!("the time {value} s is out of range")))
+        })?,
+        TimeUnit::Millisecond => whole.clone(),
+        TimeUnit::Microsecond => whole.unary(|value| value.div_euclid(1000)),
+        TimeUnit::Nanosecond => whole.unary(|value| value.div_euclid(1_000_000)),
+    })
+}
+
+/// The columns `window_start`, `window_end` and `window_time`, of these types. A NULL time is an error.
+pub(super) fn assign(kind: WindowKind, time: &ArrayRef, types: [&DataType; 3]) -> Result<[ArrayRef; 3]> {
+    let WindowKind::Tumble { size, offset } = kind;
+    let times = milliseconds(time)?;
+    if times.null_count() > 0 {
+        return Err(Error::invalid(
+            "a row's event time is NULL, so it belongs to no window; leave such rows out with `WHERE … IS NOT NULL`",
+        ));
+    }
+    let starts: Int64Array = times.try_unary(|time| {
+        let into = (time as i128 - offset as i128).rem_euclid(size as i128) as i64;
+        time.checked_sub(into).filter(|start| start.checked_add(size).is_some()).ok_or_else(|| {
+            Error::invalid(format!("the event time {time} ms is too far away for a window of {size} ms"))
+        })
+    })?;
+    let ends: Int64Array = starts.unary(|start| start + size);
+    let last: Int64Array = ends.unary(|end| end - 1);
+    let typed = |values: Int64Array, data_type: &DataType| -> Result<ArrayRef> {
+        let values: TimestampMillisecondArray = values.reinterpret_cast();
+        Ok(cast(&values, data_type)?)
+    };
+    Ok([typed(starts, types[0])?, typed(ends, types[1])?, typed(last, types[2])?])
+}
+
+/// Milliseconds of a window's bound, as a column of `data_type`.
+pub(super) fn bound(values: Vec<i64>, data_type: &DataType) -> Result<ArrayRef> {
+    let values: ArrayRef = Arc::new(TimestampMillisecondArray::from(values));
+    Ok(cast(&values, data_type)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{TimestampMicrosecondArray, TimestampNanosecondArray};
+    use arrow::datatypes::TimestampMillisecondType;
+
+    use super::*;
+
+    #[test]
+    fn windows_are_floored_before_1970_and_shifted_by_their_offset() {
+        let cases: [(i64, i64, i64, i64); 9] = [
+            (0, 10, 0, 0),
+            (9, 10, 0, 0),
+            (10, 10, 0, 10),
+            (-1, 10, 0, -10),
+            (-10, 10, 0, -10),
+            (-11, 10, 0, -20),
+            (2, 10, 3, -7),
+            (3, 10, 3, 3),
+            (-4, 10, -4, -4),
+        ];
+        for (time, size, offset, start) in cases {
+            let times: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![time]));
+            let plain = times.data_type().clone();
+            let windows = assign(WindowKind::Tumble { size, offset }, &times, [&plain, &plain, &plain]).expect("assigns");
+            let bounds: Vec<i64> =
+                windows.iter().map(|w| w.as_primitive::<TimestampMillisecondType>().value(0)).collect();
+            assert_eq!(bounds, [start, start + size, start + size - 1], "{time} in {size} from {offset}");
+        }
+    }
+
+    #[test]
+    fn finer_units_are_floored_and_other_zones_refused() {
+        let micros: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![-1, 1999]));
+        assert_eq!(milliseconds(&micros).expect("a time").values().as_ref(), [-1, 1]);
+        let nanos: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![-1]).with_timezone("UTC"));
+        assert_eq!(milliseconds(&nanos).expect("a time").values().as_ref(), [-1]);
+        let paris: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![1]).with_timezone("Europe/Paris"));
+        assert!(milliseconds(&paris).expect_err("a zone").to_string().contains("Europe/Paris"));
+        let times: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![None::<i64>]));
+        let plain = times.data_type().clone();
+        let kind = WindowKind::Tumble { size: 5, offset: 0 };
+        assert!(assign(kind, &times, [&plain, &plain, &plain]).is_err());
+    }
+}
