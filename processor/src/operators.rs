@@ -5,7 +5,7 @@ pub mod group_aggregate;
 pub mod keys;
 mod state;
 pub mod stateless;
-pub mod window_aggregate;
-mod window_assign;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod window_aggregate;
+mod window_assign;

@@ -357,8 +357,9 @@ impl State {
                 };
                 match output {
                     DataType::Decimal128(precision, scale) => {
-                        let values = pairs
-                            .map(|(sum, count)| decimal(sum, count, average, *scale - argument_scale, *precision, spec));
+                        let values = pairs.map(|(sum, count)| {
+                            decimal(sum, count, average, *scale - argument_scale, *precision, spec)
+                        });
                         let values: Decimal128Array = values.collect::<Result<_>>()?;
                         Ok(Arc::new(values.with_precision_and_scale(*precision, *scale)?))
                     }
@@ -382,8 +383,7 @@ impl State {
                         });
                         let values: Int64Array = values.collect::<Result<_>>()?;
                         let options = CastOptions { safe: false, ..CastOptions::default() };
-                        cast_with_options(&values, output, &options)
-                            .map_err(|error| overflow(spec, error.to_string()))
+                        cast_with_options(&values, output, &options).map_err(|error| overflow(spec, error.to_string()))
                     }
                 }
             }
@@ -455,7 +455,9 @@ fn takes(weight: i64) -> Result<bool> {
 
 fn overflow(spec: &AggregateSpec, value: impl std::fmt::Display) -> Error {
     let (name, data_type) = (spec.output.name(), spec.output.data_type());
-    Error::invalid(format!("`{name}`: the result {value} does not fit into {data_type}; cast the argument to a wider type"))
+    Error::invalid(format!(
+        "`{name}`: the result {value} does not fit into {data_type}; cast the argument to a wider type"
+    ))
 }
 
 /// A sum or mean with `shift` more digits than the sums have, rounded half up, or an error where it has more than `precision` digits.
@@ -471,7 +473,8 @@ fn decimal(
         return Ok(None);
     }
     let power = 10i128.checked_pow(shift.unsigned_abs().into());
-    let scaled = power.and_then(|power| if shift >= 0 { sum.checked_mul(power) } else { Some(divide_half_up(sum, power)) });
+    let scaled =
+        power.and_then(|power| if shift >= 0 { sum.checked_mul(power) } else { Some(divide_half_up(sum, power)) });
     let scaled = scaled.ok_or_else(|| overflow(spec, sum))?;
     let value = if average { divide_half_up(scaled, i128::from(count)) } else { scaled };
     let limit = 10i128.checked_pow(precision.into());

@@ -62,7 +62,8 @@ fn encoded_width(data_type: &DataType) -> Option<usize> {
 impl KeyCodec {
     /// A codec for keys of these columns; none is the one key of a global aggregate. Fails for a type that has no row encoding.
     pub fn new(fields: Fields) -> Result<Self> {
-        let sort_fields: Vec<SortField> = fields.iter().map(|field| SortField::new(field.data_type().clone())).collect();
+        let sort_fields: Vec<SortField> =
+            fields.iter().map(|field| SortField::new(field.data_type().clone())).collect();
         if !RowConverter::supports_fields(&sort_fields) {
             let names: Vec<String> = fields.iter().map(|f| format!("`{}` {}", f.name(), f.data_type())).collect();
             return Err(Error::unsupported(format!("grouping by columns of these types: {}", names.join(", "))));
@@ -313,7 +314,10 @@ mod tests {
                     (0..50).map(|_| random.random_bool(0.95).then(|| random.random_range(0..300))).collect();
                 let number: ArrayRef = Arc::new(Int64Array::from(numbers.clone()));
                 let texts: ArrayRef = Arc::new(
-                    numbers.iter().map(|n| n.map(|n| format!("a rather long key, number {n}"))).collect::<StringViewArray>(),
+                    numbers
+                        .iter()
+                        .map(|n| n.map(|n| format!("a rather long key, number {n}")))
+                        .collect::<StringViewArray>(),
                 );
                 let columns = if text { vec![texts, number] } else { vec![number] };
                 let keys = codec.encode(&columns, 50, None).expect("encodes");
@@ -331,8 +335,7 @@ mod tests {
                 assert_eq!(table.len(), model.len());
                 let (values, ids): (Vec<Option<i64>>, Vec<u32>) = model.iter().map(|(k, v)| (*k, *v)).unzip();
                 let decoded = codec.decode(&table, &ids).expect("decodes");
-                let decoded: Vec<Option<i64>> =
-                    decoded[decoded.len() - 1].as_primitive::<Int64Type>().iter().collect();
+                let decoded: Vec<Option<i64>> = decoded[decoded.len() - 1].as_primitive::<Int64Type>().iter().collect();
                 assert_eq!(decoded, values);
             }
             assert!(table.capacity() <= 302, "ids are given out again");

@@ -156,10 +156,8 @@ mod tests {
     #[test]
     fn a_run_filters_projects_and_assigns_and_keeps_the_kinds() {
         let time = DataType::Timestamp(TimeUnit::Millisecond, None);
-        let input = Arc::new(Schema::new(vec![
-            Field::new("n", DataType::Int64, true),
-            Field::new("ts", time.clone(), false),
-        ]));
+        let input =
+            Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true), Field::new("ts", time.clone(), false)]));
         let keep = binary(col("n", &input).expect("n"), Op::Gt, lit(1i64), &input).expect("types fit");
         let twice = binary(col("n", &input).expect("n"), Op::Multiply, lit(2i64), &input).expect("types fit");
         let mut fields = vec![Field::new("ts", time.clone(), false), Field::new("twice", DataType::Int64, true)];

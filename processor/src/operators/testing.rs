@@ -142,4 +142,3 @@ pub(crate) fn check_restores(
     }
     (expected, whole.late)
 }
-

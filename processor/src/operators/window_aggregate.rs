@@ -216,14 +216,16 @@ impl Operator for WindowAggregate {
         if let Some((_, shards)) = from.table(WATERMARK) {
             for (shard, bytes) in shards {
                 let bytes = bytes.as_ref().try_into();
-                let bytes = bytes.map_err(|_| Error::corrupt(format!("the watermark of shard {shard} is not 8 bytes")))?;
+                let bytes =
+                    bytes.map_err(|_| Error::corrupt(format!("the watermark of shard {shard} is not 8 bytes")))?;
                 self.watermark.advance_to(Watermark(i64::from_le_bytes(bytes)));
             }
         }
         let Some((version, shards)) = from.table(WINDOWS) else { return Ok(()) };
         for (_, bytes) in shards {
             for batch in decode(version, bytes)? {
-                let bounds = |column: usize| batch.columns().get(column).and_then(|c| c.as_primitive_opt::<Int64Type>());
+                let bounds =
+                    |column: usize| batch.columns().get(column).and_then(|c| c.as_primitive_opt::<Int64Type>());
                 let (Some(starts), Some(ends)) = (bounds(0), bounds(1)) else {
                     return Err(Error::corrupt("a snapshot lacks the bounds of its windows"));
                 };

@@ -17,7 +17,9 @@ pub(crate) fn milliseconds(column: &ArrayRef) -> Result<Int64Array> {
         DataType::Timestamp(unit, None) => *unit,
         DataType::Timestamp(unit, Some(zone)) if matches!(zone.as_ref(), "UTC" | "+00:00" | "Z") => *unit,
         DataType::Timestamp(_, Some(zone)) => {
-            return Err(Error::unsupported(format!("windows and watermarks in the time zone `{zone}`: only UTC for now")));
+            return Err(Error::unsupported(format!(
+                "windows and watermarks in the time zone `{zone}`: only UTC for now"
+            )));
         }
         other => return Err(Error::invalid(format!("a time column is TIMESTAMP or TIMESTAMP_LTZ, not {other}"))),
     };
@@ -86,7 +88,8 @@ mod tests {
         for (time, size, offset, start) in cases {
             let times: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![time]));
             let plain = times.data_type().clone();
-            let windows = assign(WindowKind::Tumble { size, offset }, &times, [&plain, &plain, &plain]).expect("assigns");
+            let windows =
+                assign(WindowKind::Tumble { size, offset }, &times, [&plain, &plain, &plain]).expect("assigns");
             let bounds: Vec<i64> =
                 windows.iter().map(|w| w.as_primitive::<TimestampMillisecondType>().value(0)).collect();
             assert_eq!(bounds, [start, start + size, start + size - 1], "{time} in {size} from {offset}");

@@ -79,6 +79,9 @@ fn an_overflow_is_an_error_and_only_the_result_can_overflow() {
 fn what_is_taken_back_does_not_count() {
     let values: ArrayRef = Arc::new(Int32Array::from(vec![10, 20, 10]));
     let weights = [1, 1, -1];
-    assert_eq!(text(&run(AggregateKind::Average, Arc::clone(&values), DataType::Int32, Some(&weights)).expect("computes")), "20");
+    assert_eq!(
+        text(&run(AggregateKind::Average, Arc::clone(&values), DataType::Int32, Some(&weights)).expect("computes")),
+        "20"
+    );
     assert!(run(AggregateKind::Max, values, DataType::Int32, Some(&weights)).is_err());
 }

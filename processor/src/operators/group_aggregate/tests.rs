@@ -56,12 +56,24 @@ use RowKind::{Delete, Insert, UpdateAfter, UpdateBefore};
 fn a_group_emits_once_an_epoch_and_nothing_when_equal() {
     let mut operator = operator(vec![0], &[AggregateKind::Count, AggregateKind::Sum]);
     let (a, b) = (Some(1), Some(2));
-    assert_eq!(epoch(&mut operator, &[(b, Some(5), Insert), (a, None, Insert), (b, Some(1), Insert)]), ["+I 2 2 6", "+I 1 0 -"]);
-    assert_eq!(epoch(&mut operator, &[(b, Some(5), UpdateBefore), (b, Some(7), UpdateAfter)]), ["-U 2 2 6", "+U 2 2 8"]);
+    assert_eq!(
+        epoch(&mut operator, &[(b, Some(5), Insert), (a, None, Insert), (b, Some(1), Insert)]),
+        ["+I 2 2 6", "+I 1 0 -"]
+    );
+    assert_eq!(
+        epoch(&mut operator, &[(b, Some(5), UpdateBefore), (b, Some(7), UpdateAfter)]),
+        ["-U 2 2 6", "+U 2 2 8"]
+    );
     assert!(epoch(&mut operator, &[(b, Some(7), Delete), (b, Some(7), Insert), (a, None, Insert)]).is_empty());
-    assert_eq!(epoch(&mut operator, &[(b, Some(1), Delete), (b, Some(7), Delete), (Some(9), Some(9), Delete)]), ["-D 2 2 8"]);
+    assert_eq!(
+        epoch(&mut operator, &[(b, Some(1), Delete), (b, Some(7), Delete), (Some(9), Some(9), Delete)]),
+        ["-D 2 2 8"]
+    );
     assert_eq!(operator.state_keys(), 1);
-    assert!(epoch(&mut operator, &[(b, Some(1), Insert), (b, Some(1), Delete)]).is_empty(), "came and went in one epoch");
+    assert!(
+        epoch(&mut operator, &[(b, Some(1), Insert), (b, Some(1), Delete)]).is_empty(),
+        "came and went in one epoch"
+    );
     assert_eq!(operator.state_keys(), 1);
 }
 
@@ -77,7 +89,10 @@ fn a_global_aggregate_emits_nothing_before_its_first_row_and_stays_after_its_las
 #[test]
 fn distinct_is_a_group_aggregate_without_aggregates() {
     let mut operator = operator(vec![0], &[]);
-    assert_eq!(epoch(&mut operator, &[(Some(1), None, Insert), (None, None, Insert), (Some(1), None, Insert)]), ["+I 1", "+I -"]);
+    assert_eq!(
+        epoch(&mut operator, &[(Some(1), None, Insert), (None, None, Insert), (Some(1), None, Insert)]),
+        ["+I 1", "+I -"]
+    );
     assert!(epoch(&mut operator, &[(Some(1), Some(1), Delete), (None, None, Insert)]).is_empty());
     assert_eq!(epoch(&mut operator, &[(Some(1), Some(1), Delete)]), ["-D 1"]);
 }
@@ -121,7 +136,10 @@ fn the_folded_changelog_is_the_oracles_answer_stopped_after_every_epoch_on_any_w
         let mut folded = std::collections::BTreeSet::new();
         for (number, lines) in epochs.iter().enumerate() {
             for line in lines.iter().filter(|line| line.starts_with("-")) {
-                assert!(folded.remove(&line[3..]), "seed {seed}, epoch {number}: `{line}` takes back what is not there");
+                assert!(
+                    folded.remove(&line[3..]),
+                    "seed {seed}, epoch {number}: `{line}` takes back what is not there"
+                );
             }
             for line in lines.iter().filter(|line| line.starts_with("+")) {
                 assert!(folded.insert(line[3..].to_string()), "seed {seed}, epoch {number}: `{line}` is there already");

@@ -83,7 +83,9 @@ fn fired(operator: &mut WindowAggregate, epoch: u64, watermark: i64) -> Vec<Stri
 fn a_window_fires_one_millisecond_before_its_end_and_is_freed() {
     let mut operator = operator(true);
     let mut out = Output::default();
-    operator.on_batch(Port(0), plain(&[(1, "a", 5), (12, "a", 1), (9, "b", -3), (3, "a", 4)]), &mut out).expect("takes");
+    operator
+        .on_batch(Port(0), plain(&[(1, "a", 5), (12, "a", 1), (9, "b", -3), (3, "a", 4)]), &mut out)
+        .expect("takes");
     assert!(out.batches.is_empty());
     assert_eq!(operator.state_keys(), 3);
     assert!(fired(&mut operator, 0, 8).is_empty());
@@ -98,8 +100,13 @@ fn a_window_fires_one_millisecond_before_its_end_and_is_freed() {
 #[test]
 fn a_group_whose_rows_are_all_taken_back_emits_nothing() {
     let mut operator = operator(false);
-    let rows: [Row; 5] =
-        [(1, Some("a"), Some(5), 1), (1, Some("b"), None, 1), (2, Some("a"), Some(5), -1), (3, None, Some(2), -1), (3, None, None, 1)];
+    let rows: [Row; 5] = [
+        (1, Some("a"), Some(5), 1),
+        (1, Some("b"), None, 1),
+        (2, Some("a"), Some(5), -1),
+        (3, None, Some(2), -1),
+        (3, None, None, 1),
+    ];
     operator.on_batch(Port(0), batch(&rows), &mut Output::default()).expect("takes");
     assert_eq!(fired(&mut operator, 0, 100), ["+I b 0 10 9 1 - -", "+I - 0 10 9 1 - -"]);
 }
@@ -178,7 +185,8 @@ fn random_input_stopped_after_every_epoch_on_any_workers_gives_the_oracles_answe
             })
             .collect();
         let make = || -> Box<dyn Operator> { Box::new(operator(true)) };
-        let codec = || KeyCodec::new([Field::new("key", DataType::Utf8View, true)].into_iter().collect()).expect("text");
+        let codec =
+            || KeyCodec::new([Field::new("key", DataType::Utf8View, true)].into_iter().collect()).expect("text");
         let (lines, late) = check_restores(&make, &codec, &[2], &epochs);
         let mut lines: Vec<String> = lines.into_iter().flatten().collect();
         let once: BTreeSet<&String> = lines.iter().collect();
