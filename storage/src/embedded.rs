@@ -247,6 +247,10 @@ impl Log for EmbeddedLog {
         Ok(Box::new(EmbeddedPin { log, name: name.to_string(), was_there }))
     }
 
+    async fn find_pin(&self, partition: &Partition, name: &str) -> Result<Option<Cut>> {
+        Ok(self.partition(partition)?.pin(name))
+    }
+
     async fn remove_pin(&self, partition: &Partition, name: &str) -> Result<()> {
         self.partition(partition)?.remove_pin(name)
     }

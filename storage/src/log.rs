@@ -70,6 +70,9 @@ pub trait Log: Send + Sync + Debug {
     /// The durable pin `name`, made at the partition's first entry if it is not there.
     async fn open_pin(&self, partition: &Partition, name: &str) -> Result<Box<dyn Pin>>;
 
+    /// Where the pin `name` stands, `None` if there is none. Never makes one.
+    async fn find_pin(&self, partition: &Partition, name: &str) -> Result<Option<Cut>>;
+
     /// Removes a pin; it is no error if there is none.
     async fn remove_pin(&self, partition: &Partition, name: &str) -> Result<()>;
 

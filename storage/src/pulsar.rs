@@ -32,7 +32,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use aquifer_model::{Cut, Error, Partition, Position, Result, SchemaVersion, TopicIdentity, TopicName, TopicSchema};
+use aquifer_model::{
+    Cut, Error, ErrorKind, Partition, Position, Result, SchemaVersion, TopicIdentity, TopicName, TopicSchema,
+};
 
 use self::admin::Admin;
 use self::brokers::{Brokers, CONSUME, Retry};
@@ -140,6 +142,16 @@ impl Log for PulsarLog {
         Ok(Box::new(pin::PulsarPin::open(self.brokers.clone(), self.admin.clone(), partition, name).await?))
     }
 
+    async fn find_pin(&self, partition: &Partition, name: &str) -> Result<Option<Cut>> {
+        self.brokers.check_partition(partition).await?;
+        match self.admin.mark(partition, name).await {
+            Ok(cut) => Ok(Some(cut)),
+            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Denied) => Err(error),
+            // Neither a topic that nothing has loaded yet nor one without this subscription has the pin.
+            Err(_) => Ok(None),
+        }
+    }
+
     async fn remove_pin(&self, partition: &Partition, name: &str) -> Result<()> {
         self.brokers.check_partition(partition).await?;
         self.admin.remove_subscription(partition, name).await
@@ -181,7 +193,6 @@ impl Log for PulsarLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aquifer_model::ErrorKind;
 
     #[test]
     fn making_a_log_connects_to_nothing() {

@@ -76,7 +76,9 @@ async fn conforms(log: Arc<dyn Log>, name: &str) {
     // An empty partition.
     let partition = &partitions[0];
     assert_eq!(log.last_position(partition).await.expect("asked"), None);
+    assert_eq!(log.find_pin(partition, "pin").await.expect("asked"), None);
     let mut pin = log.open_pin(partition, "pin").await.expect("made");
+    assert_eq!(log.find_pin(partition, "pin").await.expect("asked"), Some(Cut::Start));
     assert_eq!(pin.cut().await.expect("stands"), Cut::Start);
 
     // Each kind of entry, byte for byte behind whatever the broker adds in front.
@@ -168,6 +170,7 @@ async fn conforms(log: Arc<dyn Log>, name: &str) {
     drop(pin);
     log.remove_pin(partition, "pin").await.expect("removed");
     log.remove_pin(partition, "pin").await.expect("no error");
+    assert_eq!(log.find_pin(partition, "pin").await.expect("asked"), None);
 
     // Ledgers cover what was written.
     let ledgers = log.ledgers(partition).await.expect("listed");
