@@ -2,10 +2,15 @@
 //!
 //! ```text
 //!  entry bytes ─► entry (frame, checksum, metadata) ─► messages (inflate, split) ─► MessageBatch ─► payload ─► typed columns
+//!  typed columns ─► text (casts, the shell's tables), json_lines (`--output json`)
 //! ```
 
 pub mod compression;
 pub mod entry;
+pub mod json_lines;
 pub mod messages;
 pub mod payload;
+mod scalar_text;
 mod single;
+pub mod text;
+mod values;
