@@ -8,7 +8,16 @@
 //!
 //! A position is given out once: the log's reader drops everything up to the border. What is read is a table of columns: message
 //! columns (`aquifer_formats::messages::column`, and [`TOPIC`], [`PARTITION`], [`TIER`]) and value columns decoded from payloads.
-//! A message without a value is no row here (it is counted).
+//! A message without a value is no row here (it is counted). How the hand-over works is told in `docs/reader.md`.
+
+mod archive_tier;
+mod decoding;
+mod fetch;
+mod gather;
+mod handover;
+mod layout;
+mod log_tier;
+mod row_groups;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -19,10 +28,17 @@ use arrow::datatypes::SchemaRef;
 
 use aquifer_formats::entry::EntryLimits;
 use aquifer_formats::payload::Format;
-use aquifer_model::{Cut, Partition, Result, TopicName};
+use aquifer_model::{Cut, Interval, Partition, Result, TopicIdentity, TopicName};
 
+use self::archive_tier::ArchiveTier;
+use self::decoding::Decoding;
+use self::fetch::{Fetch, Wanted};
+use self::gather::Gather;
+use self::layout::Layout;
+use self::log_tier::{FromLog, LogScope, LogTier};
 use crate::archive::ArchiveLocation;
-use crate::log::Log;
+use crate::archive::chain::Chain;
+use crate::log::{LedgerInfo, Log};
 
 /// Utf8View: the topic's full name.
 pub const TOPIC: &str = "__topic";
@@ -156,39 +172,209 @@ pub struct ReadStatistics {
 impl TieredTopic {
     /// The end of everything that is there now, one cut a partition, taken at once.
     pub async fn end_cuts(&self) -> Result<BTreeMap<Partition, Cut>> {
-        todo!()
+        let partitions = self.log.partitions(&self.topic).await?;
+        let chains = self.chains().await?;
+        let ends = partitions.into_iter().map(|partition| {
+            let chain = chains.as_ref().map(|(location, identity)| Chain::new(location, identity, &partition));
+            async move {
+                let last = Cut::from(self.log.last_position(&partition).await?);
+                let archived = match chain {
+                    Some(chain) => chain.newest().await?.map_or(Cut::Start, |(manifest, _)| manifest.to),
+                    None => Cut::Start,
+                };
+                Ok((partition, last.max(archived)))
+            }
+        });
+        futures::future::try_join_all(ends).await.map(|ends| ends.into_iter().collect())
     }
 
-    /// How many rows (messages) each partition has in each tier, where known without reading: (archive, log entries).
+    /// Reads the entries of `partition` after `from`, up to and with `to` (without: waits at the end of the log). Fails with `Invalid` on
+    /// a column that is not there; what is missing or damaged shows when it is read.
     pub async fn open(
         &self,
-        _partition: &Partition,
-        _from: Cut,
-        _to: Option<Cut>,
-        _request: ReadRequest,
+        partition: &Partition,
+        from: Cut,
+        to: Option<Cut>,
+        request: ReadRequest,
     ) -> Result<PartitionReader> {
-        todo!()
+        let layout = Layout::new(self, partition, &request)?;
+        let chain = match request.tiers {
+            Tiers::Log => None,
+            Tiers::Both | Tiers::Archive => {
+                self.chains().await?.map(|(location, identity)| Chain::new(&location, &identity, partition))
+            }
+        };
+        Ok(PartitionReader {
+            decoding: Decoding::new(self, partition, &layout.values),
+            topic: self.clone(),
+            partition: partition.clone(),
+            chain,
+            layout,
+            batch_rows: request.batch_rows.clamp(1, MAX_BATCH_ROWS),
+            request,
+            cut: from,
+            to,
+            resumed: true,
+            known: Vec::new(),
+            phase: Phase::Plan,
+            statistics: ReadStatistics::default(),
+        })
+    }
+
+    /// The archive and the topic's identity in it, where it may have one.
+    async fn chains(&self) -> Result<Option<(ArchiveLocation, TopicIdentity)>> {
+        match &self.archive {
+            Some(location) => Ok(Some((location.clone(), self.log.identity(&self.topic).await?))),
+            None => Ok(None),
+        }
     }
 }
 
+/// The most rows that Parquet decodes at once.
+const MAX_BATCH_ROWS: usize = 65_536;
+
 /// One partition being read.
-#[derive(Debug)]
-pub struct PartitionReader {}
+pub struct PartitionReader {
+    topic: TieredTopic,
+    partition: Partition,
+    chain: Option<Chain>,
+    layout: Layout,
+    decoding: Decoding,
+    request: ReadRequest,
+    batch_rows: usize,
+    /// Everything up to here is given.
+    cut: Cut,
+    to: Option<Cut>,
+    /// Whether `cut` is still the caller's.
+    resumed: bool,
+    /// Ledgers of which the archive's newest manifest tells.
+    known: Vec<LedgerInfo>,
+    phase: Phase,
+    statistics: ReadStatistics,
+}
+
+/// What a reader is doing.
+enum Phase {
+    /// Look where the border is now.
+    Plan,
+    Archive(Box<ArchiveTier>),
+    Log(Box<LogTier>),
+    End,
+}
+
+impl Debug for PartitionReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let phase = match self.phase {
+            Phase::Plan => "plan",
+            Phase::Archive(_) => "archive",
+            Phase::Log(_) => "log",
+            Phase::End => "end",
+        };
+        f.debug_struct("PartitionReader")
+            .field("partition", &self.partition)
+            .field("cut", &self.cut)
+            .field("to", &self.to)
+            .field("phase", &phase)
+            .finish_non_exhaustive()
+    }
+}
 
 impl PartitionReader {
     /// The columns that every batch has.
     pub fn schema(&self) -> SchemaRef {
-        todo!()
+        Arc::clone(&self.layout.schema)
     }
 
     /// The next batch; waits at the end of the log if there is no stop; `None` once the stop is reached, even if no later message
-    /// ever comes. Cancel-safe.
+    /// ever comes. Cancel-safe. After an error it may be called again: it goes on after the last batch given.
     pub async fn next(&mut self) -> Result<Option<ReadBatch>> {
-        todo!()
+        let result = self.advance().await;
+        if result.is_err() {
+            self.phase = Phase::Plan;
+        }
+        result
+    }
+
+    async fn advance(&mut self) -> Result<Option<ReadBatch>> {
+        loop {
+            match &mut self.phase {
+                Phase::End => return Ok(None),
+                Phase::Plan => self.phase = self.plan().await?,
+                Phase::Archive(tier) => {
+                    match tier.next(&mut self.layout, &mut self.decoding, &mut self.statistics).await? {
+                        Some(batch) => return Ok(Some(self.given(batch))),
+                        None => {
+                            self.cut = self.cut.max(tier.end);
+                            self.phase = Phase::Plan;
+                        }
+                    }
+                }
+                Phase::Log(tier) => {
+                    let scope = LogScope { topic: &self.topic, partition: &self.partition, chain: self.chain.as_ref() };
+                    match tier.next(&scope, &mut self.layout, &mut self.decoding, &mut self.statistics).await? {
+                        FromLog::Batch(batch) => return Ok(Some(self.given(batch))),
+                        FromLog::Archive => self.phase = Phase::Plan,
+                        FromLog::End => {
+                            self.phase = Phase::End;
+                            let Some(to) = self.to.filter(|to| *to > self.cut) else { continue };
+                            // Nothing lies between the last entry given and the stop.
+                            let rows = RecordBatch::new_empty(self.schema());
+                            return Ok(Some(self.given(ReadBatch { rows, cut: to, tier: Tier::Log, time_max: None })));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn given(&mut self, batch: ReadBatch) -> ReadBatch {
+        self.resumed &= batch.cut == self.cut;
+        self.cut = batch.cut;
+        batch
+    }
+
+    /// Where to go on from the cut: in the archive as far as it goes, else in the log.
+    async fn plan(&mut self) -> Result<Phase> {
+        if self.to.is_some_and(|to| self.cut >= to) {
+            return Ok(Phase::End);
+        }
+        let state = match &self.chain {
+            Some(chain) => chain.load().await?,
+            None => None,
+        };
+        if let (Some(chain), Some(state)) = (&self.chain, &state)
+            && state.end() > self.cut
+        {
+            let end = self.to.map_or(state.end(), |to| to.min(state.end()));
+            self.known.clone_from(&state.newest.ledgers);
+            let wanted = Wanted {
+                topic: self.topic.topic.clone(),
+                interval: Interval::new(self.cut, end),
+                messages: self.layout.messages.clone(),
+                values: Arc::clone(&self.layout.values),
+                table: Arc::clone(&self.topic.value_columns),
+                filter: self.layout.filter.as_ref().map(|filter| Arc::clone(&filter.filter)),
+                time_column: self.request.time_column.clone(),
+                batch_rows: self.batch_rows,
+            };
+            let fetch = Fetch::start(chain, state.files.clone(), wanted);
+            let gather = Gather::new(self.schema(), self.batch_rows, self.cut);
+            return Ok(Phase::Archive(Box::new(ArchiveTier::new(fetch, gather, end))));
+        }
+        if self.request.tiers == Tiers::Archive {
+            return Ok(Phase::End);
+        }
+        let scope = LogScope { topic: &self.topic, partition: &self.partition, chain: self.chain.as_ref() };
+        let known = self.known.clone();
+        let tier = LogTier::open(&scope, self.cut, self.to, self.resumed, known, self.batch_rows).await?;
+        Ok(Phase::Log(Box::new(tier)))
     }
 
     /// What it did so far.
     pub fn statistics(&self) -> ReadStatistics {
-        todo!()
+        self.statistics
     }
 }
+
+#[cfg(test)]
+mod tests;

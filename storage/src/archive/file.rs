@@ -18,8 +18,8 @@ use parquet::schema::types::ColumnPath;
 
 use super::manifest::{DataFile, sha256};
 
-/// Rows in a row group.
-pub const ROW_GROUP_ROWS: usize = 131_072;
+/// Rows in a row group. Tests have small ones, so that few rows make files of several.
+pub const ROW_GROUP_ROWS: usize = if cfg!(test) { 16 } else { 131_072 };
 
 /// The name of a value column in a file.
 pub fn stored_name(name: &str) -> String {

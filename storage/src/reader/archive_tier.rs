@@ -1,0 +1,300 @@
+//! Reads a stretch of the archive: decodes fetched row groups in order, leaves out what is no row, cuts at entries' ends.
+
+use std::sync::Arc;
+
+use aquifer_formats::messages::{column, message_schema};
+use aquifer_model::{Cut, Error, Interval, Position, Result};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt64Array, new_null_array};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::{CastOptions, cast_with_options, filter, interleave, is_not_null};
+use arrow::datatypes::{Int32Type, UInt64Type};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::decoding::Decoding;
+use super::fetch::{Fetch, Fetched};
+use super::gather::{Gather, Open, Piece};
+use super::layout::{Chunk, Layout};
+use super::{ReadBatch, ReadStatistics, Tier};
+use crate::archive::file::stored_name;
+
+/// The row group that is being decoded.
+struct Current {
+    reader: Box<ParquetRecordBatchReader>,
+    file: Arc<str>,
+    clip: Option<Interval>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A stretch of the archive being read.
+pub(super) struct ArchiveTier {
+    fetch: Fetch,
+    current: Option<Current>,
+    /// Decoded, clipped, and not yet taken in: its payloads may need a schema first.
+    held: Option<RecordBatch>,
+    gather: Gather,
+    /// Where this stretch ends.
+    pub end: Cut,
+    ended: bool,
+}
+
+impl ArchiveTier {
+    pub fn new(fetch: Fetch, gather: Gather, end: Cut) -> Self {
+        Self { fetch, current: None, held: None, gather, end, ended: false }
+    }
+
+    /// The next batch; `None` when all of the stretch is given. Cancel-safe.
+    pub async fn next(
+        &mut self,
+        layout: &mut Layout,
+        decoding: &mut Decoding,
+        statistics: &mut ReadStatistics,
+    ) -> Result<Option<ReadBatch>> {
+        loop {
+            if let Some(batch) = self.gather.pop() {
+                return Ok(Some(batch));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            if let Some(held) = &self.held {
+                if let Some(versions) = undecoded_versions(held) {
+                    decoding.prepare(versions.as_binary_view()).await?;
+                }
+                if let Some(held) = self.held.take() {
+                    self.take_in(&held, layout, decoding, statistics)?;
+                }
+                continue;
+            }
+            if let Some(current) = &mut self.current {
+                match current.reader.next() {
+                    None => self.current = None,
+                    Some(batch) => {
+                        let batch = batch.map_err(|error| {
+                            Error::corrupt(format!("file `{}` of the archive cannot be decoded", current.file))
+                                .with_source(error)
+                        })?;
+                        let batch = clip(batch, current.clip)?;
+                        statistics.archive_rows += batch.num_rows() as u64;
+                        self.held = (batch.num_rows() > 0).then_some(batch);
+                    }
+                }
+                continue;
+            }
+            match self.fetch.items.recv().await {
+                Some(Ok(Fetched::RowGroup { reader, file, clip, bytes, permit })) => {
+                    statistics.archive_bytes += bytes;
+                    self.current = Some(Current { reader, file, clip, _permit: permit });
+                }
+                Some(Ok(Fetched::Pruned { rows, time_max })) => {
+                    statistics.pruned_rows += rows;
+                    let rows = RecordBatch::new_empty(Arc::clone(&layout.schema));
+                    self.gather.add_open(Piece { rows, scanned: 0, time_max });
+                    self.gather.open = Open::Unknown;
+                }
+                Some(Ok(Fetched::FileEnd(cut))) => self.gather.close(cut)?,
+                Some(Ok(Fetched::End)) => {
+                    self.gather.close(self.end)?;
+                    self.gather.flush()?;
+                    self.ended = true;
+                }
+                Some(Err(error)) => return Err(error),
+                None => return Err(Error::internal("fetching the archive ended early")),
+            }
+        }
+    }
+
+    fn take_in(
+        &mut self,
+        batch: &RecordBatch,
+        layout: &mut Layout,
+        decoding: &mut Decoding,
+        statistics: &mut ReadStatistics,
+    ) -> Result<()> {
+        let rows = batch.num_rows();
+        let positions = Positions::of(batch)?;
+        let chunk = chunk_of(batch, layout, &positions, decoding, statistics)?;
+        let keep = layout.keep(&chunk)?;
+        let mut piece = |from: usize, to: usize| -> Result<Piece> {
+            let (kept, time_max) = layout.piece(&chunk, keep.as_ref(), from, to - from)?;
+            Ok(Piece { rows: kept, scanned: to - from, time_max })
+        };
+        let head = match self.gather.open {
+            Open::No => 0,
+            Open::At(open) => positions.end_of(0, open),
+            Open::Unknown => positions.end_of(0, positions.at(0)),
+        };
+        if let Open::At(open) = self.gather.open
+            && head == 0
+        {
+            self.gather.close(Cut::After(open))?;
+        }
+        if head > 0 {
+            self.gather.add_open(piece(0, head)?);
+            if head == rows {
+                self.gather.open = Open::At(positions.at(0));
+                return Ok(());
+            }
+            self.gather.close(Cut::After(positions.at(head - 1)))?;
+        }
+        let last = positions.at(rows - 1);
+        let tail = positions.start_of(head, last);
+        if tail > head {
+            self.gather.add_whole(piece(head, tail)?, Cut::After(positions.at(tail - 1)))?;
+        }
+        self.gather.add_open(piece(tail, rows)?);
+        self.gather.open = Open::At(last);
+        Ok(())
+    }
+}
+
+/// The position columns of a decoded batch, which rise.
+struct Positions {
+    ledgers: UInt64Array,
+    entries: UInt64Array,
+}
+
+impl Positions {
+    fn of(batch: &RecordBatch) -> Result<Self> {
+        let numbers = |name: &str| {
+            let found = batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<UInt64Type>()).cloned();
+            found.ok_or_else(|| Error::corrupt(format!("a file of the archive has no column `{name}`")))
+        };
+        Ok(Self { ledgers: numbers(column::LEDGER)?, entries: numbers(column::ENTRY)? })
+    }
+
+    fn at(&self, row: usize) -> Position {
+        Position::new(self.ledgers.value(row), self.entries.value(row))
+    }
+
+    /// The first row at or after `from` for which `behind` is no longer true.
+    fn split(&self, from: usize, behind: impl Fn(Position) -> bool) -> usize {
+        let (mut low, mut high) = (from, self.ledgers.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if behind(self.at(middle)) { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+
+    fn end_of(&self, from: usize, position: Position) -> usize {
+        self.split(from, |at| at <= position)
+    }
+
+    fn start_of(&self, from: usize, position: Position) -> usize {
+        self.split(from, |at| at < position)
+    }
+}
+
+/// The rows of a batch that lie in the interval.
+fn clip(batch: RecordBatch, interval: Option<Interval>) -> Result<RecordBatch> {
+    let Some(interval) = interval else { return Ok(batch) };
+    let positions = Positions::of(&batch)?;
+    let from = positions.split(0, |at| interval.from.covers(at));
+    let to = positions.split(from, |at| interval.to.covers(at));
+    Ok(batch.slice(from, to - from))
+}
+
+/// The schema versions of messages whose payloads were archived undecoded.
+fn undecoded_versions(batch: &RecordBatch) -> Option<ArrayRef> {
+    let payloads = batch.column_by_name(column::PAYLOAD).filter(|p| p.null_count() < p.len())?;
+    let versions = batch.column_by_name(column::SCHEMA_VERSION)?;
+    filter(versions, &is_not_null(payloads).ok()?).ok()
+}
+
+/// Decoded rows as a chunk: columns found by name, absent ones NULL, types as the table has them, undecoded payloads decoded.
+fn chunk_of(
+    batch: &RecordBatch,
+    layout: &Layout,
+    positions: &Positions,
+    decoding: &mut Decoding,
+    statistics: &mut ReadStatistics,
+) -> Result<Chunk> {
+    let rows = batch.num_rows();
+    let schema = message_schema();
+    let mut messages: Vec<Option<ArrayRef>> = vec![None; schema.fields().len()];
+    for index in &layout.messages {
+        let field = schema.field(*index);
+        let found = batch.column_by_name(field.name()).map(|found| fitted(found, field)).transpose()?;
+        messages[*index] = Some(found.unwrap_or_else(|| match field.name().as_str() {
+            // Not read because it is false everywhere.
+            column::NULL_VALUE => Arc::new(BooleanArray::new(BooleanBuffer::new_unset(rows), None)),
+            // Not read because it is NULL everywhere.
+            _ => new_null_array(field.data_type(), rows),
+        }));
+    }
+    let mut values = Vec::with_capacity(layout.values.fields().len());
+    for field in layout.values.fields() {
+        values.push(match batch.column_by_name(&stored_name(field.name())) {
+            Some(found) => fitted(found, field)?,
+            None => new_null_array(field.data_type(), rows),
+        });
+    }
+    let mut alive: Option<BooleanBuffer> = None;
+    if let Some(nothing) = batch.column_by_name(column::NULL_VALUE).and_then(|c| c.as_boolean_opt()) {
+        let count = nothing.true_count();
+        if count > 0 {
+            statistics.null_messages += count as u64;
+            statistics.archive_rows = statistics.archive_rows.saturating_sub(count as u64);
+            alive = Some(!nothing.values());
+        }
+    }
+    let undecoded = batch.column_by_name(column::PAYLOAD).filter(|p| p.null_count() < p.len());
+    if let Some(payloads) = undecoded {
+        let bad = decode_again(batch, payloads, layout, &mut values, decoding)?;
+        let mut live: Vec<bool> = alive.map_or_else(|| vec![true; rows], |alive| alive.iter().collect());
+        let indices = batch.column_by_name(column::BATCH_INDEX).and_then(|c| c.as_primitive_opt::<Int32Type>());
+        for (row, reason) in bad {
+            let index = indices.map_or(0, |indices| indices.value(row));
+            decoding.bad_message(positions.at(row), index, &reason, statistics)?;
+            live[row] = false;
+        }
+        alive = Some(live.into());
+    }
+    Ok(Chunk { tier: Tier::Archive, rows, messages, values, alive })
+}
+
+/// A column as the table has it.
+fn fitted(found: &ArrayRef, field: &arrow::datatypes::Field) -> Result<ArrayRef> {
+    if found.data_type() == field.data_type() {
+        return Ok(Arc::clone(found));
+    }
+    let options = CastOptions { safe: false, ..Default::default() };
+    cast_with_options(found, field.data_type(), &options).map_err(|error| {
+        Error::invalid(format!(
+            "column `{}` is archived as {} and does not fit the table's {}",
+            field.name(),
+            found.data_type(),
+            field.data_type()
+        ))
+        .with_source(error)
+    })
+}
+
+/// Decodes the payloads that the archiver could not, into `values`. Gives those that still cannot be read, with the reason.
+fn decode_again(
+    batch: &RecordBatch,
+    payloads: &ArrayRef,
+    layout: &Layout,
+    values: &mut [ArrayRef],
+    decoding: &mut Decoding,
+) -> Result<Vec<(usize, String)>> {
+    let there = is_not_null(payloads)?;
+    let versions = match batch.column_by_name(column::SCHEMA_VERSION) {
+        Some(versions) => filter(versions, &there)?,
+        None => return Err(Error::corrupt("a file of the archive has payloads without schema versions")),
+    };
+    let taken = filter(payloads, &there)?;
+    let decoded = decoding.decode(taken.as_binary_view(), versions.as_binary_view())?;
+    let places: Vec<usize> = there.values().set_indices().collect();
+    if !layout.values.fields().is_empty() {
+        let mut from: Vec<(usize, usize)> = (0..batch.num_rows()).map(|row| (0, row)).collect();
+        for (index, row) in places.iter().enumerate() {
+            from[*row] = (1, index);
+        }
+        for (value, again) in values.iter_mut().zip(decoded.rows.columns()) {
+            *value = interleave(&[value.as_ref(), again.as_ref()], &from)?;
+        }
+    }
+    Ok(decoded.errors.into_iter().map(|error| (places[error.row], error.reason)).collect())
+}

@@ -1,0 +1,106 @@
+//! Decodes payloads by the schema versions that their messages name, and settles what becomes of those that cannot be read.
+
+use std::sync::Arc;
+
+use aquifer_formats::entry::EntryLimits;
+use aquifer_formats::payload::{DecodedPayloads, PayloadDecoder, decoder};
+use aquifer_model::{Error, Partition, Position, Result};
+use arrow::array::BinaryViewArray;
+use arrow::datatypes::{Schema, SchemaRef};
+
+use super::{OnDecodeError, ReadStatistics, TieredTopic};
+
+/// The decoder of one read, with the schemas it has met.
+pub(super) struct Decoding {
+    topic: TieredTopic,
+    partition: Partition,
+    columns: SchemaRef,
+    /// How many of the decoder's columns are wanted.
+    wanted: usize,
+    decoder: Option<Box<dyn PayloadDecoder>>,
+}
+
+impl Decoding {
+    /// A decoder of `values`, made when it is needed first.
+    pub fn new(topic: &TieredTopic, partition: &Partition, values: &SchemaRef) -> Self {
+        let wanted = values.fields().len();
+        // Where no value is wanted one column is decoded all the same: whether a message can be read does not depend on who asks.
+        let columns = match topic.value_columns.fields().first() {
+            Some(first) if wanted == 0 => Arc::new(Schema::new(vec![Arc::clone(first)])),
+            _ => Arc::clone(values),
+        };
+        Self { topic: topic.clone(), partition: partition.clone(), columns, wanted, decoder: None }
+    }
+
+    /// Fetches what decoding these versions needs. Cancel-safe.
+    pub async fn prepare(&mut self, versions: &BinaryViewArray) -> Result<()> {
+        let TieredTopic { log, topic, format, .. } = &self.topic;
+        if self.decoder.is_none() {
+            let newest = log.schema(topic, None).await?;
+            let made = decoder(*format, Arc::clone(&self.columns), newest.as_ref().map(|(_, schema)| schema));
+            self.decoder = Some(made.map_err(|error| error.context(format_args!("reading topic `{topic}`")))?);
+        }
+        let Some(decoder) = &mut self.decoder else { return Ok(()) };
+        for version in decoder.missing_versions(versions) {
+            let found = log.schema(topic, Some(&version)).await?;
+            decoder
+                .add_schema(version.clone(), found.as_ref().map(|(_, schema)| schema))
+                .map_err(|error| error.context(format_args!("schema version {version} of topic `{topic}`")))?;
+        }
+        Ok(())
+    }
+
+    /// Decodes; [`Decoding::prepare`] was called with these versions.
+    pub fn decode(&mut self, payloads: &BinaryViewArray, versions: &BinaryViewArray) -> Result<DecodedPayloads> {
+        let decoder = self.decoder.as_mut().ok_or_else(|| Error::internal("the payload decoder was not prepared"))?;
+        let mut decoded = decoder
+            .decode(payloads, versions)
+            .map_err(|error| error.context(format_args!("decoding messages of `{}`", self.partition)))?;
+        if self.wanted < decoded.rows.num_columns() {
+            decoded.rows = decoded.rows.project(&[])?;
+        }
+        Ok(decoded)
+    }
+
+    /// What an entry may cost.
+    pub fn limits(&self) -> EntryLimits {
+        self.topic.limits
+    }
+
+    /// A message that cannot be read: fails, or counts it.
+    pub fn bad_message(
+        &self,
+        position: Position,
+        batch_index: i32,
+        reason: &str,
+        statistics: &mut ReadStatistics,
+    ) -> Result<()> {
+        match self.topic.on_error {
+            OnDecodeError::Skip => {
+                statistics.skipped_messages += 1;
+                Ok(())
+            }
+            OnDecodeError::Fail => Err(Error::corrupt(format!(
+                "message {position}/{batch_index} of `{}` cannot be decoded as {}: {reason}. To leave such messages out, set the table's decode error policy to skip",
+                self.partition, self.topic.format
+            ))),
+        }
+    }
+
+    /// An entry that cannot be taken apart: fails, or counts its messages.
+    pub fn bad_entry(
+        &self,
+        position: Position,
+        messages: u32,
+        error: Error,
+        statistics: &mut ReadStatistics,
+    ) -> Result<()> {
+        match self.topic.on_error {
+            OnDecodeError::Skip => {
+                statistics.skipped_messages += u64::from(messages.max(1));
+                Ok(())
+            }
+            OnDecodeError::Fail => Err(error.context(format_args!("entry {position} of `{}`", self.partition))),
+        }
+    }
+}

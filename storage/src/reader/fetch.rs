@@ -1,0 +1,279 @@
+//! Fetches the row groups of an archive's files, in order and ahead of whoever decodes them.
+//!
+//! ```text
+//!  files ─► footer (checked) ─► row groups: behind? pruned? ─► bytes of the needed columns ─► queue, bounded in bytes
+//! ```
+
+use std::sync::Arc;
+
+use aquifer_formats::messages::{column, message_schema};
+use aquifer_model::{Error, Interval, Result, TopicName};
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStore};
+use parquet::DecodeResult;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader};
+use parquet::arrow::push_decoder::ParquetPushDecoderBuilder;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataPushDecoder};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinHandle;
+
+use super::ReadFilter;
+use super::row_groups::{Placement, RowGroups, touches, wanted_of};
+use crate::archive::chain::Chain;
+use crate::archive::file::{check_footer, stored_name};
+use crate::archive::manifest::DataFile;
+
+/// Bytes of row groups that may lie fetched and not yet decoded. One row group may be larger.
+const AHEAD_BYTES: usize = 48 << 20;
+/// Row groups that may lie fetched and not yet decoded.
+const AHEAD_GROUPS: usize = 4;
+/// The first guess of how much of a file's end holds its footer.
+const TAIL_BYTES: u64 = 64 << 10;
+
+/// What to fetch of each file.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub topic: TopicName,
+    /// The stretch to read.
+    pub interval: Interval,
+    /// Message columns, by index of [`message_schema`].
+    pub messages: Vec<usize>,
+    /// Value columns.
+    pub values: SchemaRef,
+    /// All value columns of the table.
+    pub table: SchemaRef,
+    pub filter: Option<Arc<dyn ReadFilter>>,
+    pub time_column: Option<String>,
+    pub batch_rows: usize,
+}
+
+/// What comes out, in log order.
+pub(super) enum Fetched {
+    /// A row group, ready to be decoded.
+    RowGroup {
+        reader: Box<ParquetRecordBatchReader>,
+        /// The file it lies in, for messages.
+        file: Arc<str>,
+        /// The stretch of the file that is wanted; `None` if all rows of the row group are.
+        clip: Option<Interval>,
+        bytes: u64,
+        permit: OwnedSemaphorePermit,
+    },
+    /// A row group that holds no row to keep.
+    Pruned { rows: u64, time_max: Option<i64> },
+    /// All of the wanted stretch of a file is given.
+    FileEnd(aquifer_model::Cut),
+    /// There is no more.
+    End,
+}
+
+/// The task that fetches. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    pub items: mpsc::Receiver<Result<Fetched>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Fetch {
+    /// Begins to fetch what is wanted of `files`.
+    pub fn start(chain: &Chain, files: Vec<DataFile>, wanted: Wanted) -> Self {
+        let (sender, items) = mpsc::channel(AHEAD_GROUPS);
+        let fetcher = Fetcher {
+            store: Arc::clone(&chain.location().store),
+            wanted,
+            ahead: Arc::new(Semaphore::new(AHEAD_BYTES)),
+            sender,
+        };
+        let files: Vec<(DataFile, Path)> = files
+            .into_iter()
+            .filter(|file| touches(file.covers, fetcher.wanted.interval))
+            .map(|file| {
+                let path = chain.file_path(&file);
+                (file, path)
+            })
+            .collect();
+        let task = tokio::spawn(async move {
+            if let Err(error) = fetcher.run(files).await {
+                // The receiver may be gone: then nobody asks.
+                let _ = fetcher.sender.send(Err(error)).await;
+            }
+        });
+        Self { items, task }
+    }
+}
+
+struct Fetcher {
+    store: Arc<dyn ObjectStore>,
+    wanted: Wanted,
+    ahead: Arc<Semaphore>,
+    sender: mpsc::Sender<Result<Fetched>>,
+}
+
+/// The receiver is gone.
+fn unwanted<E>(_: E) -> Error {
+    Error::internal("nobody waits for row groups any more")
+}
+
+impl Fetcher {
+    async fn run(&self, files: Vec<(DataFile, Path)>) -> Result<()> {
+        for (file, path) in files {
+            self.file(&file, &path).await?;
+        }
+        self.sender.send(Ok(Fetched::End)).await.map_err(unwanted)
+    }
+
+    fn lost(&self, path: &Path, error: object_store::Error) -> Error {
+        let topic = &self.wanted.topic;
+        match error {
+            object_store::Error::NotFound { .. } => Error::gone(format!(
+                "file `{path}` of the archive of `{topic}` is not there, but its manifest names it: bring the file back; `aquifer archive verify` tells what else is missing"
+            )),
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                Error::denied(format!("reading file `{path}` of the archive of `{topic}`")).with_source(error)
+            }
+            _ => Error::unavailable(format!("reading file `{path}` of the archive of `{topic}`")).with_source(error),
+        }
+    }
+
+    fn damaged(&self, path: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        let topic = &self.wanted.topic;
+        Error::corrupt(format!("file `{path}` of the archive of `{topic}` cannot be read")).with_source(error)
+    }
+
+    async fn footer(&self, file: &DataFile, path: &Path) -> Result<(ArrowReaderMetadata, u64)> {
+        let options = GetOptions { range: Some(GetRange::Suffix(TAIL_BYTES.min(file.bytes))), ..Default::default() };
+        let found = self.store.get_opts(path, options).await.map_err(|error| self.lost(path, error))?;
+        let size = found.meta.size;
+        if size != file.bytes {
+            return Err(self.damaged(path, format!("it has {size} bytes, its manifest says {}", file.bytes)));
+        }
+        let tail = found.bytes().await.map_err(|error| self.lost(path, error))?;
+        check_footer(&tail[tail.len().saturating_sub(8)..], size, path.as_ref())
+            .map_err(|error| error.context(format_args!("reading the archive of `{}`", self.wanted.topic)))?;
+        let mut read = tail.len() as u64;
+        let broken = |error: parquet::errors::ParquetError| self.damaged(path, error);
+        let mut decoder =
+            ParquetMetaDataPushDecoder::try_new(size).map_err(broken)?.with_page_index_policy(PageIndexPolicy::Skip);
+        decoder.push_range(size - tail.len() as u64..size, tail).map_err(broken)?;
+        let metadata = loop {
+            match decoder.try_decode().map_err(broken)? {
+                DecodeResult::Data(metadata) => break metadata,
+                DecodeResult::NeedsData(ranges) => {
+                    let parts = self.store.get_ranges(path, &ranges).await.map_err(|error| self.lost(path, error))?;
+                    read += parts.iter().map(|part| part.len() as u64).sum::<u64>();
+                    decoder.push_ranges(ranges, parts).map_err(broken)?;
+                }
+                DecodeResult::Finished => return Err(self.damaged(path, "its footer ends too early")),
+            }
+        };
+        let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new()).map_err(broken)?;
+        Ok((metadata, read))
+    }
+
+    async fn file(&self, file: &DataFile, path: &Path) -> Result<()> {
+        let (metadata, mut overhead) = self.footer(file, path).await?;
+        let interval = wanted_of(file.covers, self.wanted.interval);
+        let groups = RowGroups { metadata: &metadata, columns: &self.wanted.table };
+        let may_match = match &self.wanted.filter {
+            Some(filter) => filter.may_match(&groups)?,
+            None => Vec::new(),
+        };
+        let name: Arc<str> = path.as_ref().into();
+        for group in 0..metadata.metadata().num_row_groups() {
+            let placement = groups.place(group, interval);
+            match placement {
+                Placement::Before => continue,
+                Placement::After => break,
+                Placement::Inside | Placement::Partly => {}
+            }
+            let decoded = groups.is_all_null(column::PAYLOAD, group);
+            let rows = metadata.metadata().row_group(group).num_rows() as u64;
+            // Payloads that were not decoded say nothing in statistics.
+            let prunable = placement == Placement::Inside && decoded && may_match.get(group) == Some(&false);
+            let time_max = match &self.wanted.time_column {
+                Some(name) if prunable => groups.max_time(name, group)?,
+                _ => Some(None),
+            };
+            let item = match time_max {
+                Some(time_max) if prunable => Fetched::Pruned { rows, time_max },
+                _ => {
+                    let mask = self.projection(&groups, group, decoded);
+                    let clip = (placement == Placement::Partly).then_some(interval);
+                    let bytes = std::mem::take(&mut overhead);
+                    self.row_group(&metadata, group, mask, path, &name, clip, bytes).await?
+                }
+            };
+            self.sender.send(Ok(item)).await.map_err(unwanted)?;
+        }
+        self.sender.send(Ok(Fetched::FileEnd(interval.to))).await.map_err(unwanted)
+    }
+
+    /// The columns of a row group that are needed: those wanted, the positions, and what tells of messages that are no rows.
+    fn projection(&self, groups: &RowGroups<'_>, group: usize, decoded: bool) -> ProjectionMask {
+        let messages = message_schema();
+        let mut names: Vec<String> = vec![column::LEDGER.into(), column::ENTRY.into()];
+        names.extend(self.wanted.messages.iter().map(|index| messages.field(*index).name().clone()));
+        names.extend(self.wanted.values.fields().iter().map(|field| stored_name(field.name())));
+        if !groups.is_all_false(column::NULL_VALUE, group) {
+            names.push(column::NULL_VALUE.into());
+        }
+        if !decoded {
+            names.extend([column::PAYLOAD.into(), column::SCHEMA_VERSION.into(), column::BATCH_INDEX.into()]);
+        }
+        let fields = groups.metadata.schema().fields();
+        let roots = fields.iter().enumerate().filter(|(_, field)| names.contains(field.name())).map(|(root, _)| root);
+        ProjectionMask::roots(groups.metadata.parquet_schema(), roots)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call, each a fact of the row group")]
+    async fn row_group(
+        &self,
+        metadata: &ArrowReaderMetadata,
+        group: usize,
+        mask: ProjectionMask,
+        path: &Path,
+        file: &Arc<str>,
+        clip: Option<Interval>,
+        overhead: u64,
+    ) -> Result<Fetched> {
+        let broken = |error: parquet::errors::ParquetError| self.damaged(path, error);
+        let columns = metadata.metadata().row_group(group).columns().iter().enumerate();
+        let size: u64 = columns
+            .filter(|(leaf, _)| mask.leaf_included(*leaf))
+            .map(|(_, chunk)| u64::try_from(chunk.compressed_size()).unwrap_or(0))
+            .sum();
+        let permits = u32::try_from(size.min(AHEAD_BYTES as u64)).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.ahead).acquire_many_owned(permits).await.map_err(unwanted)?;
+        let mut decoder = ParquetPushDecoderBuilder::new_with_metadata(metadata.clone())
+            .with_row_groups(vec![group])
+            .with_projection(mask)
+            .with_batch_size(self.wanted.batch_rows)
+            .build()
+            .map_err(broken)?;
+        let mut bytes = overhead;
+        loop {
+            match decoder.try_next_reader().map_err(broken)? {
+                DecodeResult::Data(reader) => {
+                    let file = Arc::clone(file);
+                    return Ok(Fetched::RowGroup { reader: Box::new(reader), file, clip, bytes, permit });
+                }
+                DecodeResult::NeedsData(ranges) => {
+                    let parts: Vec<Bytes> =
+                        self.store.get_ranges(path, &ranges).await.map_err(|error| self.lost(path, error))?;
+                    bytes += parts.iter().map(|part| part.len() as u64).sum::<u64>();
+                    decoder.push_ranges(ranges, parts).map_err(broken)?;
+                }
+                DecodeResult::Finished => return Err(self.damaged(path, format!("row group {group} has no rows"))),
+            }
+        }
+    }
+}

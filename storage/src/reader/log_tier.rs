@@ -1,0 +1,318 @@
+//! Reads a partition's log: entries to rows, a seam checked wherever one ledger gives way to the next.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aquifer_formats::entry::summarize;
+use aquifer_formats::messages::{MessageBatch, MessageBatchBuilder, column, message_schema};
+use aquifer_model::{Cut, Error, ErrorKind, Interval, Partition, Position, Result};
+use arrow::array::AsArray;
+use arrow::buffer::BooleanBuffer;
+use arrow::datatypes::{Int32Type, UInt64Type};
+
+use super::decoding::Decoding;
+use super::handover::{Seam, SeamFacts, Stall, decide_seam, decide_stall, follows};
+use super::layout::{Chunk, Layout};
+use super::{ReadBatch, ReadStatistics, Tier, TieredTopic};
+use crate::archive::chain::Chain;
+use crate::log::{Entry, EntryReader, LedgerInfo};
+
+/// Bytes of entries asked for at once.
+const READ_BYTES: usize = 2 << 20;
+/// Inflated payload bytes after which a batch ends.
+const BATCH_BYTES: usize = 8 << 20;
+/// How long a bounded read waits before it asks whether its stop can still come; doubled up to the second.
+const STALL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// What the log gave.
+pub(super) enum FromLog {
+    /// Rows.
+    Batch(ReadBatch),
+    /// The next stretch must come from the archive.
+    Archive,
+    /// Nothing more lies before the stop.
+    End,
+}
+
+/// Entries taken apart, not yet decoded.
+struct Split {
+    messages: MessageBatch,
+    /// Everything up to here is in it.
+    cut: Cut,
+}
+
+/// The log of a partition being read.
+pub(super) struct LogTier {
+    reader: Box<dyn EntryReader>,
+    queue: VecDeque<Entry>,
+    builder: MessageBatchBuilder,
+    split: Option<Split>,
+    /// Up to here entries are split.
+    at: Cut,
+    stop: Option<Cut>,
+    /// Ledgers that were kept at some time since the read began.
+    known: Vec<LedgerInfo>,
+    /// Whether `at` is still the cut that the caller gave.
+    resumed: bool,
+    /// The ledger up to which seams are checked.
+    joined: Option<u64>,
+    patience: Duration,
+    batch_rows: usize,
+}
+
+/// What the tier needs of its reader.
+pub(super) struct LogScope<'a> {
+    pub topic: &'a TieredTopic,
+    pub partition: &'a Partition,
+    /// The archive to return to.
+    pub chain: Option<&'a Chain>,
+}
+
+impl LogScope<'_> {
+    async fn archive_end(&self) -> Result<(Cut, Vec<LedgerInfo>)> {
+        match self.chain {
+            Some(chain) => Ok(chain.newest().await?.map_or((Cut::Start, Vec::new()), |(m, _)| (m.to, m.ledgers))),
+            None => Ok((Cut::Start, Vec::new())),
+        }
+    }
+
+    /// The ledgers kept now; `None` where the right to ask is missing.
+    async fn ledgers(&self) -> Result<Option<Vec<LedgerInfo>>> {
+        match self.topic.log.ledgers(self.partition).await {
+            Ok(ledgers) => Ok(Some(ledgers)),
+            Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unsupported) => {
+                tracing::warn!(partition = %self.partition, %error, "the log's continuity is not checked");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn gone(&self, interval: Interval) -> Error {
+        Error::gone(format!(
+            "entries {interval} of `{}` are gone from the log and {}: start the read later (from `latest`, or at a position that is still kept), or restore them",
+            self.partition,
+            if self.chain.is_some() { "not in the archive" } else { "there is no archive to read them from" },
+        ))
+    }
+}
+
+impl LogTier {
+    /// Reads after `after`. `known`: ledgers that were kept earlier; `resumed`: the cut is the caller's own.
+    pub async fn open(
+        scope: &LogScope<'_>,
+        after: Cut,
+        stop: Option<Cut>,
+        resumed: bool,
+        mut known: Vec<LedgerInfo>,
+        batch_rows: usize,
+    ) -> Result<Self> {
+        merge(&mut known, &scope.ledgers().await?.unwrap_or_default());
+        let reader = scope.topic.log.open_reader(scope.partition, after).await?;
+        Ok(Self {
+            reader,
+            queue: VecDeque::new(),
+            builder: MessageBatchBuilder::new(scope.topic.limits),
+            split: None,
+            at: after,
+            stop,
+            known,
+            resumed,
+            joined: None,
+            patience: STALL.0,
+            batch_rows,
+        })
+    }
+
+    /// The next batch. Cancel-safe.
+    pub async fn next(
+        &mut self,
+        scope: &LogScope<'_>,
+        layout: &mut Layout,
+        decoding: &mut Decoding,
+        statistics: &mut ReadStatistics,
+    ) -> Result<FromLog> {
+        loop {
+            if let Some(split) = &self.split {
+                decoding.prepare(versions_of(&split.messages)?).await?;
+                let Some(Split { messages, cut }) = self.split.take() else { continue };
+                return Ok(FromLog::Batch(self.batch(&messages, cut, layout, decoding, statistics)?));
+            }
+            if self.stop.is_some_and(|stop| self.at >= stop) {
+                return Ok(FromLog::End);
+            }
+            let Some(first) = self.queue.front().map(|entry| entry.position) else {
+                if let Some(ended) = self.fill(scope).await? {
+                    return Ok(ended);
+                }
+                continue;
+            };
+            if self.at.covers(first) {
+                self.queue.pop_front();
+                continue;
+            }
+            if self.joined != Some(first.ledger)
+                && let Seam::Archive = self.join(scope, first).await?
+            {
+                return Ok(FromLog::Archive);
+            }
+            self.split_entries(decoding, statistics)?;
+        }
+    }
+
+    /// Waits for entries. With a stop, it also notices that none will come.
+    async fn fill(&mut self, scope: &LogScope<'_>) -> Result<Option<FromLog>> {
+        let Some(stop) = self.stop else {
+            self.queue.extend(self.reader.next(READ_BYTES).await?);
+            return Ok(None);
+        };
+        if let Ok(entries) = tokio::time::timeout(self.patience, self.reader.next(READ_BYTES)).await {
+            self.queue.extend(entries?);
+            self.patience = STALL.0;
+            return Ok(None);
+        }
+        self.patience = (self.patience * 2).min(STALL.1);
+        let last = scope.topic.log.last_position(scope.partition).await?;
+        let ledgers = scope.ledgers().await?.unwrap_or_default();
+        let (archive_end, _) = scope.archive_end().await?;
+        match decide_stall(self.at, stop, last, &ledgers, archive_end) {
+            Stall::Wait => Ok(None),
+            Stall::Archive => Ok(Some(FromLog::Archive)),
+            Stall::End => {
+                self.at = stop;
+                Ok(Some(FromLog::End))
+            }
+            Stall::Gone => Err(scope.gone(Interval::new(self.at, stop))),
+        }
+    }
+
+    /// Checks that nothing is missing before `first`, the first entry of its ledger that is given.
+    async fn join(&mut self, scope: &LogScope<'_>, first: Position) -> Result<Seam> {
+        let now = scope.ledgers().await?;
+        if !follows(self.at, first, now.as_deref()) {
+            let (archive_end, archived) = scope.archive_end().await?;
+            merge(&mut self.known, &archived);
+            let facts = SeamFacts {
+                cut: self.at,
+                first,
+                now: now.as_deref(),
+                known: &self.known,
+                archive_end,
+                resumed: self.resumed,
+            };
+            match decide_seam(facts) {
+                Seam::Joined => {}
+                Seam::Archive => return Ok(Seam::Archive),
+                Seam::Gone => {
+                    let before = match first.entry.checked_sub(1) {
+                        Some(entry) => Position::new(first.ledger, entry),
+                        None => Position::new(first.ledger.saturating_sub(1), u64::MAX),
+                    };
+                    return Err(scope.gone(Interval::new(self.at, Cut::After(before))));
+                }
+            }
+        }
+        merge(&mut self.known, &now.unwrap_or_default());
+        self.known.retain(|ledger| self.at.position().is_none_or(|at| ledger.id >= at.ledger));
+        self.joined = Some(first.ledger);
+        Ok(Seam::Joined)
+    }
+
+    /// Takes queued entries of one ledger apart until a batch is full, the stop is seen or the queue is empty.
+    fn split_entries(&mut self, decoding: &Decoding, statistics: &mut ReadStatistics) -> Result<()> {
+        let mut at = self.at;
+        let mut counts = *statistics;
+        while self.builder.num_rows() < self.batch_rows && self.builder.payload_bytes() < BATCH_BYTES {
+            let Some(entry) = self.queue.front() else { break };
+            let position = entry.position;
+            if let Some(stop) = self.stop
+                && !stop.covers(position)
+            {
+                at = stop;
+                break;
+            }
+            if Some(position.ledger) != self.joined {
+                break;
+            }
+            counts.log_bytes += entry.bytes.len() as u64;
+            if let Err(error) = self.builder.append_entry(position, &entry.bytes) {
+                let messages = summarize(&entry.bytes, &decoding.limits()).map_or(1, |summary| summary.messages);
+                decoding.bad_entry(position, messages, error, &mut counts)?;
+            }
+            at = Cut::After(position);
+            self.queue.pop_front();
+        }
+        *statistics = counts;
+        self.at = at;
+        self.resumed = false;
+        self.split = Some(Split { messages: self.builder.finish(), cut: at });
+        Ok(())
+    }
+
+    fn batch(
+        &mut self,
+        messages: &MessageBatch,
+        cut: Cut,
+        layout: &mut Layout,
+        decoding: &mut Decoding,
+        statistics: &mut ReadStatistics,
+    ) -> Result<ReadBatch> {
+        let rows = messages.rows();
+        let count = rows.num_rows();
+        if count == 0 {
+            let rows = arrow::array::RecordBatch::new_empty(Arc::clone(&layout.schema));
+            return Ok(ReadBatch { rows, cut, tier: Tier::Log, time_max: None });
+        }
+        let decoded = decoding.decode(messages.payloads(), versions_of(messages)?)?;
+        let column_of = |name: &str| {
+            rows.column_by_name(name).ok_or_else(|| Error::internal(format!("messages have no column `{name}`")))
+        };
+        let nothing = column_of(column::NULL_VALUE)?.as_boolean();
+        let nulls = nothing.true_count();
+        statistics.null_messages += nulls as u64;
+        let mut alive = (nulls > 0).then(|| !nothing.values());
+        if !decoded.errors.is_empty() {
+            let ledgers = column_of(column::LEDGER)?.as_primitive::<UInt64Type>();
+            let entries = column_of(column::ENTRY)?.as_primitive::<UInt64Type>();
+            let indices = column_of(column::BATCH_INDEX)?.as_primitive::<Int32Type>();
+            let mut live: Vec<bool> = alive.map_or_else(|| vec![true; count], |alive| alive.iter().collect());
+            for error in &decoded.errors {
+                let row = error.row;
+                let position = Position::new(ledgers.value(row), entries.value(row));
+                decoding.bad_message(position, indices.value(row), &error.reason, statistics)?;
+                live[row] = false;
+            }
+            alive = Some(BooleanBuffer::from(live));
+        }
+        statistics.log_rows += (count - nulls) as u64;
+        let chunk = Chunk {
+            tier: Tier::Log,
+            rows: count,
+            messages: rows.columns().iter().cloned().map(Some).collect(),
+            values: decoded.rows.columns().to_vec(),
+            alive,
+        };
+        let keep = layout.keep(&chunk)?;
+        let (rows, time_max) = layout.piece(&chunk, keep.as_ref(), 0, count)?;
+        Ok(ReadBatch { rows, cut, tier: Tier::Log, time_max })
+    }
+}
+
+fn versions_of(messages: &MessageBatch) -> Result<&arrow::array::BinaryViewArray> {
+    let found = messages.rows().column_by_name(column::SCHEMA_VERSION).and_then(|c| c.as_binary_view_opt());
+    found.ok_or_else(|| Error::internal(format!("messages have {} columns", message_schema().fields().len())))
+}
+
+/// Takes newer facts of ledgers over.
+fn merge(known: &mut Vec<LedgerInfo>, newer: &[LedgerInfo]) {
+    for ledger in newer {
+        match known.iter_mut().find(|old| old.id == ledger.id) {
+            Some(old) => {
+                old.entries = old.entries.max(ledger.entries);
+                old.closed |= ledger.closed;
+            }
+            None => known.push(ledger.clone()),
+        }
+    }
+}

@@ -1,0 +1,621 @@
+//! The reader against an oracle: a list of all records, read by its positions.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use aquifer_formats::entry::{Compression, EntrySpec, NewMessage, build_entry};
+use aquifer_formats::messages::column;
+use aquifer_formats::payload::{encoder, topic_schema_of};
+use aquifer_model::{ErrorKind, Position, SqlType};
+use arrow::array::{Array, AsArray, BooleanArray, Int64Array, StringViewArray, TimestampMillisecondArray};
+use arrow::datatypes::{Int32Type, Int64Type, Schema, TimestampMillisecondType, UInt64Type};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::*;
+use crate::archive::archiver::{ArchiveSettings, Archiver, PIN};
+use crate::embedded::{EmbeddedLog, EmbeddedSettings};
+use crate::log::{Pin, Receipt};
+
+/// What was written, in log order.
+#[derive(Debug, Clone)]
+struct Record {
+    position: Position,
+    batch_index: i32,
+    publish_time: i64,
+    kind: Written,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Written {
+    Row { n: Option<i64>, ts: i64, name: String },
+    Nothing,
+    Garbage,
+}
+
+fn table() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        SqlType::BigInt.nullable().to_field("n"),
+        SqlType::Timestamp(3).nullable().to_field("ts"),
+        SqlType::STRING.nullable().to_field("name"),
+    ]))
+}
+
+/// A topic with its archive, and all that was written to it.
+struct World {
+    topic: TieredTopic,
+    partition: Partition,
+    records: Vec<Record>,
+    entries: Vec<Position>,
+    random: StdRng,
+    sequence: i64,
+    archive_folder: std::path::PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    async fn new(seed: u64, on_error: OnDecodeError) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings =
+            EmbeddedSettings { segment_entries: 4, retention: Some(Duration::ZERO), sync: false, ..Default::default() };
+        let log = EmbeddedLog::open(&folder.path().join("log"), settings).expect("opens");
+        let name: TopicName = "t".parse().expect("a name");
+        log.create_topic(&name, 0).await.expect("new");
+        let schema = topic_schema_of(Format::Avro, "t", &table()).expect("columns");
+        log.put_schema(&name, &schema).await.expect("registered");
+        let partition = Partition::new(name.clone(), None);
+        log.open_pin(&partition, PIN).await.expect("made before anything is trimmed");
+        let archive_folder = folder.path().join("archive");
+        let topic = TieredTopic {
+            log,
+            archive: Some(ArchiveLocation::local(&archive_folder).expect("a folder")),
+            topic: name,
+            format: Format::Avro,
+            value_columns: table(),
+            on_error,
+            limits: EntryLimits::default(),
+        };
+        let random = StdRng::seed_from_u64(seed);
+        let (records, entries) = (Vec::new(), Vec::new());
+        Self { topic, partition, records, entries, random, sequence: 0, archive_folder, _folder: folder }
+    }
+
+    /// Appends entries of up to `most` messages.
+    async fn append(&mut self, entries: usize, most: usize, garbage: bool) {
+        let schema = topic_schema_of(Format::Avro, "t", &table()).expect("columns");
+        let mut encode = encoder(Format::Avro, table(), Some(&schema)).expect("an encoder");
+        let mut appender = self.topic.log.open_appender(&self.partition, "p").await.expect("opens");
+        for _ in 0..entries {
+            let count = self.random.random_range(1..=most);
+            let publish_time = 1_000_000 + self.sequence * 10 + self.random.random_range(-50..50);
+            let written: Vec<Written> = (0..count as i64)
+                .map(|i| match self.random.random_range(0..20) {
+                    0 => Written::Nothing,
+                    1 if garbage => Written::Garbage,
+                    _ => Written::Row {
+                        n: self.random.random_bool(0.9).then_some(self.sequence + i),
+                        ts: (self.sequence + i) * 1000 + self.random.random_range(-20_000..20_000),
+                        name: format!("a name that is longer than a view {}", self.random.random_range(0..9)),
+                    },
+                })
+                .collect();
+            let (mut n, mut ts, mut name) = (Vec::new(), Vec::new(), Vec::new());
+            for one in &written {
+                if let Written::Row { n: a, ts: b, name: c } = one {
+                    n.push(*a);
+                    ts.push(Some(*b));
+                    name.push(Some(c.clone()));
+                }
+            }
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(Int64Array::from(n)),
+                Arc::new(TimestampMillisecondArray::from(ts)),
+                Arc::new(StringViewArray::from_iter(name)),
+            ];
+            let payloads = encode.encode(&RecordBatch::try_new(table(), columns).expect("rows")).expect("encodes");
+            let mut next = 0..payloads.len();
+            let messages: Vec<NewMessage<'_>> = written
+                .iter()
+                .enumerate()
+                .map(|(i, one)| NewMessage {
+                    sequence_id: self.sequence + i as i64,
+                    payload: match one {
+                        Written::Row { .. } => Some(payloads.value(next.next().expect("one a row"))),
+                        Written::Nothing => None,
+                        Written::Garbage => Some(b"\xff\xff\xff"),
+                    },
+                    ..Default::default()
+                })
+                .collect();
+            let spec = EntrySpec {
+                producer_name: "p".into(),
+                publish_time_ms: publish_time,
+                batched: true,
+                compression: if self.random.random_bool(0.5) { Compression::Zstd } else { Compression::None },
+                ..Default::default()
+            };
+            let bytes = build_entry(&spec, &messages).expect("an entry");
+            let last = self.sequence + count as i64 - 1;
+            let stored = appender.append(bytes, self.sequence, last, count as u32).await.expect("stored");
+            let Receipt::Stored(position) = stored else { panic!("not a duplicate") };
+            self.sequence += count as i64;
+            self.entries.push(position);
+            for (batch_index, kind) in written.into_iter().enumerate() {
+                self.records.push(Record { position, batch_index: batch_index as i32, publish_time, kind });
+            }
+        }
+    }
+
+    async fn archive(&mut self) {
+        let settings = ArchiveSettings { rows_per_commit: self.random.random_range(8..80), ..Default::default() };
+        Archiver::new(self.topic.clone(), settings).run_once(&self.partition).await.expect("archives");
+    }
+
+    fn any_cut(&mut self) -> Cut {
+        match self.random.random_range(0..=self.entries.len()) {
+            0 => Cut::Start,
+            n => Cut::After(self.entries[n - 1]),
+        }
+    }
+
+    async fn open(&self, from: Cut, to: Option<Cut>, request: ReadRequest) -> PartitionReader {
+        self.topic.open(&self.partition, from, to, request).await.expect("opens")
+    }
+}
+
+/// `n` lies in a range.
+#[derive(Debug, Clone)]
+struct Between(RangeInclusive<i64>);
+
+impl ReadFilter for Between {
+    fn columns(&self) -> Vec<String> {
+        vec!["n".into()]
+    }
+    fn keep(&self, rows: &RecordBatch) -> Result<BooleanArray> {
+        let values = rows.column(0).as_primitive::<Int64Type>();
+        Ok(values.iter().map(|value| value.map(|value| self.0.contains(&value))).collect())
+    }
+    fn may_match(&self, statistics: &dyn ContainerStatistics) -> Result<Vec<bool>> {
+        let (Some(low), Some(high)) = (statistics.min_values("n"), statistics.max_values("n")) else {
+            return Ok(vec![true; statistics.num_containers()]);
+        };
+        let (low, high) = (low.as_primitive::<Int64Type>(), high.as_primitive::<Int64Type>());
+        Ok(low
+            .iter()
+            .zip(high)
+            .map(|(low, high)| {
+                low.is_none_or(|low| low <= *self.0.end()) && high.is_none_or(|high| high >= *self.0.start())
+            })
+            .collect())
+    }
+}
+
+fn request(columns: &[&str], batch_rows: usize) -> ReadRequest {
+    ReadRequest {
+        columns: columns.iter().map(|name| name.to_string()).collect(),
+        filter: None,
+        time_column: None,
+        tiers: Tiers::Both,
+        batch_rows,
+    }
+}
+
+/// One row as text, from the columns asked for.
+fn as_text(record: &Record, columns: &[String]) -> String {
+    let Written::Row { n, ts, name } = &record.kind else { panic!("no row") };
+    let texts: Vec<String> = columns
+        .iter()
+        .map(|column| match column.as_str() {
+            "n" => format!("{n:?}"),
+            "ts" => format!("{ts}"),
+            "name" => name.clone(),
+            column::LEDGER => format!("{}", record.position.ledger),
+            column::ENTRY => format!("{}", record.position.entry),
+            column::BATCH_INDEX => format!("{}", record.batch_index),
+            column::PUBLISH_TIME => format!("{}", record.publish_time),
+            TOPIC => "persistent://public/default/t".to_string(),
+            PARTITION => "0".to_string(),
+            other => panic!("{other}"),
+        })
+        .collect();
+    texts.join("|")
+}
+
+fn rows_as_text(batch: &RecordBatch) -> Vec<String> {
+    (0..batch.num_rows())
+        .map(|row| {
+            let texts: Vec<String> = batch
+                .columns()
+                .iter()
+                .zip(batch.schema().fields())
+                .map(|(column, field)| match field.name().as_str() {
+                    "n" => {
+                        let values = column.as_primitive::<Int64Type>();
+                        format!("{:?}", values.is_valid(row).then(|| values.value(row)))
+                    }
+                    "ts" | column::PUBLISH_TIME => {
+                        column.as_primitive::<TimestampMillisecondType>().value(row).to_string()
+                    }
+                    "name" | TOPIC => column.as_string_view().value(row).to_string(),
+                    PARTITION | column::BATCH_INDEX => column.as_primitive::<Int32Type>().value(row).to_string(),
+                    _ => column.as_primitive::<UInt64Type>().value(row).to_string(),
+                })
+                .collect();
+            texts.join("|")
+        })
+        .collect()
+}
+
+async fn next(reader: &mut PartitionReader) -> Result<Option<ReadBatch>> {
+    tokio::time::timeout(Duration::from_secs(30), reader.next()).await.expect("a bounded read ends")
+}
+
+async fn all(reader: &mut PartitionReader) -> Result<Vec<ReadBatch>> {
+    let mut batches = Vec::new();
+    while let Some(batch) = next(reader).await? {
+        batches.push(batch);
+    }
+    Ok(batches)
+}
+
+#[test]
+fn a_reader_can_move_between_threads() {
+    fn sends<T: Send>(_: &T) {}
+    fn check(reader: &mut PartitionReader) {
+        sends(reader);
+        sends(&reader.next());
+    }
+    let _ = check;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_stretch_is_given_once_in_order_while_the_border_moves() {
+    let mut tiers = BTreeSet::new();
+    let mut pruned = 0;
+    let mut mixed = 0;
+    for seed in 0..25 {
+        let mut world = World::new(seed, OnDecodeError::Skip).await;
+        let garbage = seed % 2 == 0;
+        let most = if seed % 3 == 0 { 40 } else { 5 };
+        for _ in 0..3 {
+            let count = world.random.random_range(1..30);
+            world.append(count, most, garbage).await;
+            if world.random.random_bool(0.6) {
+                world.archive().await;
+            }
+        }
+        for _ in 0..8 {
+            let (mut from, mut to) = (world.any_cut(), world.any_cut());
+            if from > to && world.random.random_bool(0.9) {
+                (from, to) = (to, from);
+            }
+            let possible = [
+                "n",
+                "ts",
+                "name",
+                column::LEDGER,
+                column::ENTRY,
+                column::BATCH_INDEX,
+                column::PUBLISH_TIME,
+                TOPIC,
+                PARTITION,
+            ];
+            let columns: Vec<&str> = possible.into_iter().filter(|_| world.random.random_bool(0.4)).collect();
+            let mut request = request(&columns, world.random.random_range(1..60));
+            let low = world.random.random_range(0..=world.sequence);
+            let range = low..=low + world.random.random_range(0..60);
+            let filtered = world.random.random_bool(0.6);
+            if filtered {
+                request.filter = Some(Arc::new(Between(range.clone())));
+            }
+            let time = [None, Some("ts"), Some(column::PUBLISH_TIME)][world.random.random_range(0..3)];
+            request.time_column = time.map(str::to_string);
+
+            let mut reader = world.open(from, Some(to), request.clone()).await;
+            let mut batches = Vec::new();
+            let known = world.records.clone();
+            while let Some(batch) = next(&mut reader).await.expect("reads") {
+                batches.push(batch);
+                if world.random.random_bool(0.05) {
+                    world.append(3, most, garbage).await;
+                    world.archive().await;
+                }
+            }
+            let interval = Interval::new(from, to);
+            let wanted = |record: &&Record| match &record.kind {
+                Written::Row { n, .. } => !filtered || n.is_some_and(|n| range.contains(&n)),
+                _ => false,
+            };
+            let expected: Vec<String> = known
+                .iter()
+                .filter(|record| interval.contains(record.position))
+                .filter(wanted)
+                .map(|record| as_text(record, &request.columns))
+                .collect();
+            let rows: usize = batches.iter().map(|batch| batch.rows.num_rows()).sum();
+            assert_eq!(rows, expected.len(), "seed {seed} {interval} {request:?}");
+            let found: Vec<String> = batches.iter().flat_map(|batch| rows_as_text(&batch.rows)).collect();
+            assert_eq!(found, expected, "seed {seed} {interval} {request:?}");
+
+            // Cuts rise, end where the stop is, and each tells the time of all rows up to it.
+            let mut at = from;
+            for batch in &batches {
+                assert!(batch.cut > at, "seed {seed}: {} after {at}", batch.cut);
+                let passed = Interval::new(at, batch.cut);
+                let times = known.iter().filter(|record| passed.contains(record.position));
+                let latest = match time {
+                    None => None,
+                    Some("ts") => times
+                        .filter_map(|record| match &record.kind {
+                            Written::Row { ts, .. } => Some(*ts),
+                            _ => None,
+                        })
+                        .max(),
+                    Some(_) => times.map(|record| record.publish_time).max(),
+                };
+                assert_eq!(batch.time_max, latest, "seed {seed} {passed} {time:?} filtered: {filtered}");
+                let here = known
+                    .iter()
+                    .filter(|record| passed.contains(record.position))
+                    .filter(wanted)
+                    .map(|record| as_text(record, &request.columns));
+                assert_eq!(batch.rows.num_rows(), here.count(), "seed {seed}: a batch has the rows up to its cut");
+                at = batch.cut;
+                tiers.insert(format!("{:?}", batch.tier));
+            }
+            assert_eq!(at, from.max(to), "seed {seed}");
+            pruned += reader.statistics().pruned_rows;
+            mixed += usize::from(batches.windows(2).any(|two| two[0].tier != two[1].tier));
+
+            // From any cut that was given the rest follows.
+            if !batches.is_empty() {
+                let n = world.random.random_range(0..batches.len());
+                request.batch_rows = world.random.random_range(1..60);
+                let mut rest = world.open(batches[n].cut, Some(to), request.clone()).await;
+                let rest = all(&mut rest).await.expect("reads");
+                let again: Vec<String> =
+                    batches[..=n].iter().chain(&rest).flat_map(|b| rows_as_text(&b.rows)).collect();
+                assert_eq!(again, expected, "seed {seed}: resumed at {}", batches[n].cut);
+            }
+        }
+    }
+    assert_eq!(tiers.len(), 2, "both tiers were read");
+    assert!(pruned > 100, "row groups were pruned: {pruned} rows");
+    assert!(mixed > 10, "reads crossed the border: {mixed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_found_the_log_trimmed_goes_back_to_the_archive() {
+    let mut world = World::new(1, OnDecodeError::Fail).await;
+    world.append(40, 3, false).await;
+    world.archive().await;
+    world.append(40, 3, false).await;
+    let end = world.topic.end_cuts().await.expect("known")[&world.partition];
+    assert_eq!(end, Cut::After(world.entries[79]));
+    let mut reader = world.open(Cut::Start, Some(end), request(&["n", TIER], 7)).await;
+    let mut batches = Vec::new();
+    // Into the log's part; what is unread of it is then archived and trimmed.
+    while batches.last().is_none_or(|batch: &ReadBatch| batch.tier == Tier::Archive) {
+        batches.push(next(&mut reader).await.expect("reads").expect("more"));
+    }
+    world.append(40, 3, false).await;
+    world.archive().await;
+    let kept = world.topic.log.ledgers(&world.partition).await.expect("listed");
+    assert!(kept[0].id > end.position().expect("not empty").ledger, "the rest is gone from the log");
+    batches.extend(all(&mut reader).await.expect("reads"));
+    let found: usize = batches.iter().map(|batch| batch.rows.num_rows()).sum();
+    let rows = |record: &&Record| matches!(record.kind, Written::Row { .. }) && end.covers(record.position);
+    assert_eq!(found, world.records.iter().filter(rows).count());
+    let text = rows_tiers(&batches);
+    assert!(text.contains("archive") && text.contains("log"), "{text:?}");
+    assert_eq!(reader.statistics().log_rows + reader.statistics().archive_rows, found as u64);
+}
+
+fn rows_tiers(batches: &[ReadBatch]) -> BTreeSet<String> {
+    let mut tiers = BTreeSet::new();
+    for batch in batches {
+        let column = batch.rows.column_by_name(TIER).expect("asked for").as_string_view();
+        tiers.extend(column.iter().flatten().map(str::to_string));
+    }
+    tiers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unbounded_read_goes_from_history_to_live_without_a_seam() {
+    let mut world = World::new(5, OnDecodeError::Fail).await;
+    world.append(30, 4, false).await;
+    world.archive().await;
+    world.append(10, 4, false).await;
+    let mut reader = world.open(Cut::Start, None, request(&["n"], 16)).await;
+    let mut found = Vec::new();
+    for round in 0..6 {
+        let end = Cut::After(*world.entries.last().expect("appended"));
+        loop {
+            let batch = next(&mut reader).await.expect("reads").expect("no end");
+            found.extend(rows_as_text(&batch.rows));
+            if batch.cut >= end {
+                break;
+            }
+        }
+        // Nothing more is there: it waits, and dropping the wait loses nothing.
+        assert!(tokio::time::timeout(Duration::from_millis(20), reader.next()).await.is_err());
+        if round % 2 == 0 {
+            world.archive().await;
+        }
+        world.append(9, 4, false).await;
+        if round == 3 {
+            world.archive().await;
+        }
+    }
+    let columns = ["n".to_string()];
+    let written = world.records.iter().filter(|record| matches!(record.kind, Written::Row { .. }));
+    let expected: Vec<String> = written.map(|record| as_text(record, &columns)).collect();
+    assert_eq!(found, expected[..found.len()]);
+    assert!(expected.len() - found.len() <= 36, "all but the last round");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_or_damaged_file_fails_and_is_named() {
+    let mut world = World::new(2, OnDecodeError::Fail).await;
+    world.append(60, 3, false).await;
+    world.archive().await;
+    let mut files = Vec::new();
+    let mut folders = vec![world.archive_folder.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("listed").flatten().map(|entry| entry.path()) {
+            match entry.is_dir() {
+                true => folders.push(entry),
+                false if entry.extension().is_some() => files.push(entry),
+                false => {}
+            }
+        }
+    }
+    let file = files.first().expect("archived");
+    let name = file.file_name().expect("a name").to_string_lossy().into_owned();
+    let bytes = std::fs::read(file).expect("readable");
+    let read = async || {
+        let end = Cut::After(world.entries[59]);
+        all(&mut world.open(Cut::Start, Some(end), request(&["n"], 100)).await).await
+    };
+    let whole = read().await.expect("whole");
+    for (damage, kind) in
+        [(None, ErrorKind::Gone), (Some(bytes.len() - 3), ErrorKind::Corrupt), (Some(0), ErrorKind::Corrupt)]
+    {
+        match damage {
+            None => std::fs::remove_file(file).expect("removable"),
+            Some(length) => std::fs::write(file, &bytes[..length]).expect("writable"),
+        }
+        let error = read().await.expect_err("damaged");
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(&name) && error.to_string().contains("public/default/t"), "{error}");
+    }
+    let mut flipped = bytes.clone();
+    let at = flipped.len() - 40;
+    flipped[at..].fill(0xff);
+    std::fs::write(file, &flipped).expect("writable");
+    assert!(read().await.expect_err("damaged").to_string().contains(&name));
+    std::fs::write(file, &bytes).expect("writable");
+    let again = read().await.expect("whole");
+    let count = |batches: &[ReadBatch]| batches.iter().map(|batch| batch.rows.num_rows()).sum::<usize>();
+    assert_eq!(count(&whole), count(&again));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_gone_from_both_tiers_is_named() {
+    let mut world = World::new(3, OnDecodeError::Fail).await;
+    world.append(20, 2, false).await;
+    world.archive().await;
+    let border = Cut::After(world.entries[19]);
+    world.append(20, 2, false).await;
+    let stop = Cut::After(world.entries[39]);
+    let mut reader = world.open(border, Some(stop), request(&["n"], 2)).await;
+    let first = next(&mut reader).await.expect("reads").expect("rows").cut;
+    // Someone removes the pin, and the log forgets.
+    world.topic.log.remove_pin(&world.partition, PIN).await.expect("removed");
+    world.append(20, 2, false).await;
+    let kept = world.topic.log.ledgers(&world.partition).await.expect("listed")[0].id;
+    assert!(kept > stop.position().expect("an entry").ledger);
+    let error = loop {
+        match next(&mut reader).await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("entries are missing"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Gone);
+    assert!(
+        error.to_string().contains("are gone from the log") && error.to_string().contains("start the read later"),
+        "{error}"
+    );
+    let from_first = all(&mut world.open(first, Some(stop), request(&["n"], 2)).await).await;
+    assert_eq!(from_first.expect_err("gone").kind(), ErrorKind::Gone);
+
+    // Without an archive: a stop that lies in what was trimmed does not wait for ever.
+    world.topic.archive = None;
+    let error = all(&mut world.open(first, Some(stop), request(&["n"], 2)).await).await.expect_err("gone");
+    assert!(error.kind() == ErrorKind::Gone && error.to_string().contains("there is no archive"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_does_not_decode_fails_by_name_or_is_counted_in_both_tiers() {
+    for archived in [false, true] {
+        let mut world = World::new(8, OnDecodeError::Fail).await;
+        world.append(30, 6, true).await;
+        if archived {
+            world.archive().await;
+        }
+        let bad: Vec<&Record> = world.records.iter().filter(|r| r.kind == Written::Garbage).collect();
+        let end = Cut::After(world.entries[29]);
+        let error = all(&mut world.open(Cut::Start, Some(end), request(&["n"], 50)).await).await.expect_err("garbage");
+        let place = format!("{}/{}", bad[0].position, bad[0].batch_index);
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(
+            error.to_string().contains(&place) && error.to_string().contains("public/default/t"),
+            "{place}: {error}"
+        );
+        let mut topic = world.topic.clone();
+        topic.on_error = OnDecodeError::Skip;
+        for columns in [&["n"][..], &[], &[PARTITION]] {
+            let mut reader =
+                topic.open(&world.partition, Cut::Start, Some(end), request(columns, 50)).await.expect("opens");
+            let rows: usize = all(&mut reader).await.expect("reads").iter().map(|batch| batch.rows.num_rows()).sum();
+            assert_eq!(rows, world.records.iter().filter(|r| matches!(r.kind, Written::Row { .. })).count());
+            assert_eq!(reader.statistics().skipped_messages, bad.len() as u64);
+            let nothing = world.records.iter().filter(|r| r.kind == Written::Nothing).count() as u64;
+            assert_eq!(reader.statistics().null_messages, nothing);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_came_later_are_null_and_changed_types_are_cast() {
+    let mut world = World::new(4, OnDecodeError::Skip).await;
+    world.append(20, 3, false).await;
+    world.archive().await;
+    let mut topic = world.topic.clone();
+    topic.value_columns = Arc::new(Schema::new(vec![
+        SqlType::Double.nullable().to_field("n"),
+        SqlType::Timestamp(6).nullable().to_field("ts"),
+        SqlType::STRING.nullable().to_field("later"),
+    ]));
+    let mut request = request(&["later", "n"], 100);
+    request.time_column = Some("ts".into());
+    let end = Cut::After(world.entries[19]);
+    let mut reader = topic.open(&world.partition, Cut::Start, Some(end), request).await.expect("opens");
+    let schema = reader.schema();
+    let batches = all(&mut reader).await.expect("reads");
+    let latest = world.records.iter().filter_map(|r| match r.kind {
+        Written::Row { ts, .. } => Some(ts * 1000),
+        _ => None,
+    });
+    assert_eq!(batches.iter().filter_map(|batch| batch.time_max).max(), latest.max());
+    for batch in batches {
+        assert_eq!(batch.rows.schema(), schema);
+        assert_eq!(batch.rows.column(0).null_count(), batch.rows.num_rows());
+    }
+    let error = topic.open(&world.partition, Cut::Start, None, super::tests::request(&["latr"], 1)).await;
+    assert!(error.expect_err("unknown").to_string().contains("no column `latr`"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_at_the_start_is_empty_and_one_tier_alone_can_be_read() {
+    let mut world = World::new(6, OnDecodeError::Fail).await;
+    world.append(12, 2, false).await;
+    world.archive().await;
+    world.append(3, 2, false).await;
+    let end = Cut::After(world.entries[14]);
+    assert!(
+        all(&mut world.open(Cut::Start, Some(Cut::Start), request(&["n"], 9)).await).await.expect("empty").is_empty()
+    );
+    let mut archive = request(&[TIER], 9);
+    archive.tiers = Tiers::Archive;
+    let batches = all(&mut world.open(Cut::Start, None, archive).await).await.expect("reads");
+    assert_eq!(batches.last().expect("rows").cut, Cut::After(world.entries[11]));
+    let mut log = request(&[TIER], 9);
+    log.tiers = Tiers::Log;
+    let batches = all(&mut world.open(Cut::Start, Some(end), log).await).await.expect("reads");
+    assert_eq!(rows_tiers(&batches), BTreeSet::from(["log".to_string()]));
+    let mut pin: Box<dyn Pin> = world.topic.log.open_pin(&world.partition, PIN).await.expect("there");
+    pin.advance(world.entries[11]).await.expect("stands there already");
+}
