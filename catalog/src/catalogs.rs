@@ -1,134 +1,200 @@
-//! All catalogs of a data directory, and the tables in them.
+//! All catalogs of a data directory, and the logs they have open.
 //!
 //! `default_catalog` with its database `default_database` is the embedded log of the data directory; `CREATE CATALOG` adds others, which
-//! connect to nothing before their first use.
+//! connect to nothing before their first use. A log is opened once a process, however many catalogs and tables name it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use aquifer_model::{Result, TopicName};
-use aquifer_storage::reader::TieredTopic;
+use aquifer_model::{Error, Result};
+use aquifer_storage::Log;
+use aquifer_storage::archive::ArchiveLocation;
+use aquifer_storage::embedded::{EmbeddedLog, EmbeddedSettings};
+use aquifer_storage::pulsar::{PulsarConfig, PulsarLog};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use uuid::Uuid;
 
-use crate::definition::{CatalogDefinition, Origin, TableDefinition};
+use crate::catalog::Catalog;
+use crate::definition::CatalogDefinition;
+use crate::names::{encode, find, suggestion};
+use crate::options::{self, CatalogSettings, LogSettings};
+use crate::store::{Change, Definitions, Stored};
+
+pub use crate::table::{Table, Target};
+
+/// The catalog that is always there.
+pub const DEFAULT_CATALOG: &str = "default_catalog";
+/// The name of `public/default` in it.
+pub const DEFAULT_DATABASE: &str = "default_database";
+
+const CATALOGS: &str = "catalogs";
 
 /// All catalogs of a data directory.
 #[derive(Debug)]
 pub struct Catalogs {
-    _data_dir: PathBuf,
+    shared: Arc<Shared>,
+    catalogs: RwLock<BTreeMap<String, Arc<Catalog>>>,
 }
 
-/// One catalog.
+/// What the catalogs of a data directory share.
 #[derive(Debug)]
-pub struct Catalog {}
-
-/// A table found by name.
-#[derive(Debug, Clone)]
-pub struct Table {
-    /// Catalog, database and table, as they are really written.
-    pub name: [String; 3],
-    /// What it is.
-    pub definition: TableDefinition,
-    /// Where the definition comes from.
-    pub origin: Origin,
-    /// What it reads and writes.
-    pub target: Target,
+pub(crate) struct Shared {
+    data_dir: PathBuf,
+    pub definitions: Definitions,
+    /// Logs that are open, with what opened them.
+    logs: Mutex<Vec<(LogKey, Arc<dyn Log>)>>,
 }
 
-/// What a table reads and writes.
-#[derive(Debug, Clone)]
-pub enum Target {
-    /// Topics of a log, usually one.
-    Topics(Vec<TieredTopic>),
-    /// A connector that the processor looks up by `definition.options["connector"]`.
-    Connector,
+/// What tells logs apart.
+#[derive(Debug, PartialEq, Eq)]
+enum LogKey {
+    Folder(PathBuf),
+    Cluster(PulsarConfig),
+}
+
+/// A catalog as it is stored. Its tables lie under its id, so that one made again under the name does not inherit them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct StoredCatalog {
+    id: Uuid,
+    definition: CatalogDefinition,
 }
 
 impl Catalogs {
     /// Opens the definitions under `data_dir`. Opens no log: the embedded one is opened (and locked) on first use.
-    pub async fn open(_data_dir: PathBuf) -> Result<Arc<Self>> {
-        todo!()
+    pub async fn open(data_dir: PathBuf) -> Result<Arc<Self>> {
+        Self::open_with(data_dir, EmbeddedSettings::default()).await
+    }
+
+    /// As [`Catalogs::open`], with other settings for the data directory's own log.
+    pub async fn open_with(data_dir: PathBuf, settings: EmbeddedSettings) -> Result<Arc<Self>> {
+        let data_dir = std::path::absolute(&data_dir)
+            .map_err(|e| Error::invalid(format!("`{}` is no folder", data_dir.display())).with_source(e))?;
+        let definitions = Definitions::open(&data_dir.join("catalog"))?;
+        let shared = Arc::new(Shared { definitions, logs: Mutex::default(), data_dir });
+        let mut catalogs = BTreeMap::new();
+        let default = default_catalog(&shared, settings)?;
+        catalogs.insert(DEFAULT_CATALOG.to_string(), Arc::new(default));
+        for name in shared.definitions.names(&[CATALOGS]).await? {
+            if let Some(stored) = shared.definitions.load::<StoredCatalog>(&[CATALOGS, &name]).await? {
+                catalogs.insert(name, Arc::new(shared.catalog(stored.body)?));
+            }
+        }
+        Ok(Arc::new(Self { shared, catalogs: RwLock::new(catalogs) }))
     }
 
     /// Names, sorted.
     pub fn names(&self) -> Vec<String> {
-        todo!()
+        self.catalogs.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     /// A catalog by name: exactly, or without case if exactly one fits.
-    pub fn get(&self, _name: &str) -> Result<Arc<Catalog>> {
-        todo!()
+    pub fn get(&self, name: &str) -> Result<Arc<Catalog>> {
+        let names = self.names();
+        let found = find(name, &names)
+            .and_then(|name| self.catalogs.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned());
+        found.ok_or_else(|| {
+            Error::invalid(format!("there is no catalog `{name}`{}", suggestion(name, &names, "catalogs")))
+        })
     }
 
     /// Adds a catalog durably. Connects to nothing; unknown option keys are refused with the nearest known one.
-    pub async fn create(&self, _definition: CatalogDefinition, _if_not_exists: bool) -> Result<()> {
-        todo!()
+    pub async fn create(&self, mut definition: CatalogDefinition, if_not_exists: bool) -> Result<()> {
+        definition.options = options::check_catalog(definition.options)?.options;
+        let name = definition.name.clone();
+        let exists = || Error::invalid(format!("there is a catalog `{name}` already"));
+        if name == DEFAULT_CATALOG {
+            return if if_not_exists { Ok(()) } else { Err(exists()) };
+        }
+        let fresh = StoredCatalog { id: Uuid::new_v4(), definition };
+        // Built before it is stored: what cannot be used is not kept.
+        let built = self.shared.catalog(fresh.clone())?;
+        let decide = |found: Option<&Stored<StoredCatalog>>| match found {
+            Some(found) if found.body == fresh => Ok(Change::Keep),
+            Some(_) if if_not_exists => Ok(Change::Keep),
+            Some(_) => Err(exists()),
+            None => Ok(Change::Put(fresh.clone())),
+        };
+        let stored = self.shared.definitions.change(&[CATALOGS, &name], decide).await?;
+        let catalog = match stored {
+            Some(stored) if stored.body != fresh => self.shared.catalog(stored.body)?,
+            _ => built,
+        };
+        self.catalogs.write().unwrap_or_else(PoisonError::into_inner).insert(name, Arc::new(catalog));
+        Ok(())
     }
 
     /// Removes a catalog's definition (never its topics).
-    pub async fn drop_catalog(&self, _name: &str, _if_exists: bool) -> Result<()> {
-        todo!()
+    pub async fn drop_catalog(&self, name: &str, if_exists: bool) -> Result<()> {
+        if name == DEFAULT_CATALOG {
+            return Err(Error::invalid("the catalog `default_catalog` is always there and cannot be dropped"));
+        }
+        let name = match self.get(name) {
+            Ok(catalog) => catalog.definition().name.clone(),
+            Err(_) if if_exists => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        self.shared.definitions.change::<StoredCatalog>(&[CATALOGS, &name], |_| Ok(Change::Drop)).await?;
+        self.catalogs.write().unwrap_or_else(PoisonError::into_inner).remove(&name);
+        Ok(())
     }
 }
 
-impl Catalog {
-    /// Its definition; secrets masked by whoever prints it.
-    pub fn definition(&self) -> &CatalogDefinition {
-        todo!()
+/// The embedded log of the data directory, as a catalog.
+fn default_catalog(shared: &Arc<Shared>, settings: EmbeddedSettings) -> Result<Catalog> {
+    let folder = shared.data_dir.join("log");
+    let options = [
+        ("type", "embedded".to_string()),
+        ("service-url", format!("embedded:{}", folder.display())),
+        ("default-database", DEFAULT_DATABASE.to_string()),
+    ];
+    let options: BTreeMap<_, _> = options.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
+    let defaults = options::catalog_settings(&options)?;
+    let settings = CatalogSettings { log: LogSettings::Embedded(folder, settings), ..defaults };
+    let definition = CatalogDefinition { name: DEFAULT_CATALOG.to_string(), options, comment: None };
+    Ok(Catalog::new(DEFAULT_CATALOG.to_string(), definition, settings, Arc::clone(shared)))
+}
+
+impl Shared {
+    fn catalog(self: &Arc<Self>, stored: StoredCatalog) -> Result<Catalog> {
+        let name = &stored.definition.name;
+        encode(name)?;
+        let settings = options::catalog_settings(&stored.definition.options)
+            .map_err(|error| error.context(format!("the catalog `{name}`")))?;
+        Ok(Catalog::new(stored.id.to_string(), stored.definition, settings, Arc::clone(self)))
     }
 
-    /// The database that `USE CATALOG` selects.
-    pub fn default_database(&self) -> &str {
-        todo!()
+    /// The log that these settings name, opened on first use. Of an embedded log that is open already the settings stay as they are.
+    pub async fn log(&self, settings: &LogSettings) -> Result<Arc<dyn Log>> {
+        let key = match settings {
+            LogSettings::Embedded(folder, _) => LogKey::Folder(folder.clone()),
+            LogSettings::Pulsar(config) => LogKey::Cluster(config.clone()),
+        };
+        let mut logs = self.logs.lock().await;
+        if let Some((_, log)) = logs.iter().find(|(open, _)| *open == key) {
+            return Ok(Arc::clone(log));
+        }
+        let log: Arc<dyn Log> = match settings {
+            LogSettings::Embedded(folder, settings) => {
+                let (folder, settings) = (folder.clone(), settings.clone());
+                let opened = tokio::task::spawn_blocking(move || EmbeddedLog::open(&folder, settings)).await;
+                opened.map_err(|error| Error::internal("opening the embedded log").with_source(error))??
+            }
+            LogSettings::Pulsar(config) => Arc::new(PulsarLog::new(config.clone())?),
+        };
+        logs.push((key, Arc::clone(&log)));
+        Ok(log)
     }
 
-    /// Databases, sorted.
-    pub async fn databases(&self) -> Result<Vec<String>> {
-        todo!()
-    }
-
-    /// Makes a database (a namespace).
-    pub async fn create_database(&self, _database: &str, _if_not_exists: bool) -> Result<()> {
-        todo!()
-    }
-
-    /// Tables of a database, sorted: topics and explicit tables.
-    pub async fn tables(&self, _database: &str) -> Result<Vec<String>> {
-        todo!()
-    }
-
-    /// A table by name: exactly first, then without case if exactly one fits. The error names the nearest.
-    pub async fn table(&self, _database: &str, _table: &str) -> Result<Table> {
-        todo!()
-    }
-
-    /// `CREATE TABLE`: without a `connector` option makes the topic, its partitions and schema; with one keeps the definition.
-    pub async fn create_table(
-        &self,
-        _database: &str,
-        _table: &str,
-        _definition: TableDefinition,
-        _if_not_exists: bool,
-    ) -> Result<()> {
-        todo!()
-    }
-
-    /// `ALTER TABLE`: keeps a new definition for an explicit table, or beside a native topic (watermark, key, computed and metadata columns).
-    pub async fn alter_table(&self, _database: &str, _table: &str, _definition: TableDefinition) -> Result<()> {
-        todo!()
-    }
-
-    /// `DROP TABLE`: an explicit table's definition; a topic only where `purge` is set.
-    pub async fn drop_table(&self, _database: &str, _table: &str, _if_exists: bool, _purge: bool) -> Result<()> {
-        todo!()
-    }
-
-    /// The table's topic with the options of an `OPTIONS` hint laid over its own.
-    pub async fn with_options(&self, _table: &Table, _options: &[(String, String)]) -> Result<Table> {
-        todo!()
-    }
-
-    /// The topic that a database and table name stand for.
-    pub fn topic_name(&self, _database: &str, _table: &str) -> Result<TopicName> {
-        todo!()
+    /// Where archives lie: at the URL that is said, else in the data directory, in a folder for each catalog.
+    pub fn archive(&self, url: Option<&str>, catalog: &str) -> Result<ArchiveLocation> {
+        match url {
+            Some(url) => ArchiveLocation::open(url),
+            None => ArchiveLocation::local(&self.data_dir.join("archive").join(encode(catalog)?)),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

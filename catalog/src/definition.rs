@@ -9,8 +9,10 @@ use std::str::FromStr;
 use aquifer_model::{Error, Result, SqlType, TopicName};
 use serde::{Deserialize, Serialize};
 
-/// A catalog.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+use crate::options::masked;
+
+/// A catalog. Secrets among its options do not show in `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogDefinition {
     /// Its name.
     pub name: String,
@@ -21,8 +23,8 @@ pub struct CatalogDefinition {
     pub comment: Option<String>,
 }
 
-/// A table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A table. Secrets among its options do not show in `Debug`.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TableDefinition {
     /// Its columns, in order.
     pub columns: Vec<ColumnDefinition>,
@@ -38,6 +40,28 @@ pub struct TableDefinition {
     /// The `WITH` options as given, canonical keys; empty for a topic of the catalog.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for CatalogDefinition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CatalogDefinition")
+            .field("name", &self.name)
+            .field("options", &masked(&self.options))
+            .field("comment", &self.comment)
+            .finish()
+    }
+}
+
+impl fmt::Debug for TableDefinition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableDefinition")
+            .field("columns", &self.columns)
+            .field("watermark", &self.watermark)
+            .field("primary_key", &self.primary_key)
+            .field("comment", &self.comment)
+            .field("options", &masked(&self.options))
+            .finish()
+    }
 }
 
 /// Where a table's definition comes from.

@@ -2,16 +2,23 @@
 //!
 //! ```text
 //!  definition ── what a catalog or table is, as data, kept by ──► store (versioned JSON, created if absent)
-//!  catalogs   ── all catalogs of a data directory; opens a catalog's log on first use
-//!  pulsar     ── topics as tables: native (from the topic's schema) and explicit (from DDL)
+//!  options    ── the keys of WITH: spellings, values, what is refused, what is accepted without meaning
+//!  catalogs   ── all catalogs of a data directory; opens a log on first use
+//!  catalog    ── one of them: databases and tables, native (from the topic's schema) and explicit (from DDL)
+//!  table      ── a table found by name: columns, and the topics it reads
 //! ```
 
+pub mod catalog;
 pub mod catalogs;
 pub mod definition;
+mod names;
 pub mod options;
 pub mod store;
+pub mod table;
 
-pub use catalogs::{Catalog, Catalogs, Table};
+pub use catalog::Catalog;
+pub use catalogs::Catalogs;
 pub use definition::{
     CatalogDefinition, ColumnDefinition, ColumnKind, MetadataKey, Origin, TableDefinition, WatermarkDefinition,
 };
+pub use table::{Table, Target};

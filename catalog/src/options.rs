@@ -1,1 +1,321 @@
 //! Option keys of catalogs and tables: canonical names, aliases, what is refused and what is accepted without meaning.
+//!
+//! ```text
+//!  keys as written ─► known (rows: spelling → canonical key, value check) ─► canonical options + notices ─► typed settings
+//! ```
+//!
+//! A key has one canonical spelling; everything behind this module sees only those. Keys that Flink or its Pulsar connectors document and
+//! that change nothing here are kept and told as notices; a key whose meaning would be lost is refused, as is every unknown one.
+
+mod known;
+mod values;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aquifer_formats::payload::Format;
+use aquifer_model::{Error, Result, TopicName};
+use aquifer_storage::embedded::EmbeddedSettings;
+use aquifer_storage::pulsar::{PulsarConfig, TokenSource};
+use aquifer_storage::reader::{OnDecodeError, Tiers};
+
+use self::known::{Row, Take};
+use crate::definition::parse_topics;
+use crate::names::nearest;
+
+pub use self::values::parse_duration;
+
+/// Options with canonical keys and checked values, and what to tell the user about some of them.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Checked {
+    /// Canonical keys.
+    pub options: BTreeMap<String, String>,
+    /// One line each.
+    pub notices: Vec<String>,
+}
+
+impl std::fmt::Debug for Checked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Checked").field("options", &masked(&self.options)).field("notices", &self.notices).finish()
+    }
+}
+
+/// What a catalog's options say.
+#[derive(Debug, Clone)]
+pub struct CatalogSettings {
+    /// Which log.
+    pub log: LogSettings,
+    /// Where archives lie, if not under the data directory.
+    pub archive: Option<String>,
+    /// The database that `USE CATALOG` selects.
+    pub default_database: String,
+    /// Partitions of topics made by `CREATE TABLE`; 0: not partitioned.
+    pub default_partitions: u32,
+    /// The format of topics made by `CREATE TABLE`.
+    pub default_format: Format,
+}
+
+/// Which log a catalog or an explicit table reads.
+#[derive(Debug, Clone)]
+pub enum LogSettings {
+    /// Files in a folder.
+    Embedded(PathBuf, EmbeddedSettings),
+    /// A cluster.
+    Pulsar(PulsarConfig),
+}
+
+/// Where reading a table starts if nothing else says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Startup {
+    /// The first row of the archive.
+    #[default]
+    Earliest,
+    /// What comes after the statement started.
+    Latest,
+}
+
+/// What a table's options say, as far as they are about topics.
+#[derive(Debug, Clone, Default)]
+pub struct TableSettings {
+    /// The topics of an explicit table; empty for a topic of the catalog.
+    pub topics: Vec<TopicName>,
+    /// Another log than the catalog's.
+    pub log: Option<LogSettings>,
+    /// How payloads are written, if that is said.
+    pub format: Option<Format>,
+    /// Where reading starts.
+    pub startup: Startup,
+    /// Whether a read ends at what is there when it starts. Batch reads always do.
+    pub stops_at_latest: bool,
+    /// What becomes of a message that does not decode.
+    pub on_decode_error: OnDecodeError,
+    /// Which tiers are read.
+    pub tiers: Tiers,
+    /// Where archives lie, if not where the catalog's do.
+    pub archive: Option<String>,
+    /// Partitions of a topic to be made.
+    pub partitions: Option<u32>,
+}
+
+/// Checks a catalog's options as the user wrote them.
+pub fn check_catalog(given: impl IntoIterator<Item = (String, String)>) -> Result<Checked> {
+    let given: Vec<(String, String)> = given.into_iter().collect();
+    let kind = given.iter().find(|(key, _)| key == "type").map(|(_, value)| value.as_str());
+    let Some(kind) = kind else {
+        return Err(Error::invalid("the option `type` is missing: write 'type' = 'pulsar' or 'type' = 'embedded'"));
+    };
+    // StreamNative's names stand for a cluster on this machine where no address is given.
+    let local = matches!(kind, "pulsar-catalog" | "local-pulsar");
+    let mut checked = check(given.clone(), &[known::CATALOG], "a catalog")?;
+    let has = |checked: &Checked, key: &str| checked.options.contains_key(key);
+    if local && !has(&checked, "service-url") && !has(&checked, "admin-url") {
+        for (key, value) in [("service-url", "pulsar://localhost:6650"), ("admin-url", "http://localhost:8080")] {
+            checked.options.insert(key.to_string(), value.to_string());
+        }
+    }
+    catalog_settings(&checked.options)?;
+    Ok(checked)
+}
+
+/// Checks a table's options as the user wrote them. Those of other connectors than `pulsar` are theirs to check, and pass as they are.
+pub fn check_table(given: impl IntoIterator<Item = (String, String)>) -> Result<Checked> {
+    let given: Vec<(String, String)> = given.into_iter().collect();
+    match given.iter().find(|(key, _)| key == "connector").map(|(_, value)| value.as_str()) {
+        Some("pulsar") => {
+            let checked = check(given, &[known::CONNECTOR, known::TOPIC], "a pulsar table")?;
+            if !checked.options.contains_key("topics") {
+                return Err(Error::invalid("the option `topics` is missing: name the topic that the table reads"));
+            }
+            table_settings(&checked.options)?;
+            Ok(checked)
+        }
+        Some("upsert-pulsar") => Err(Error::unsupported(
+            "the connector `upsert-pulsar` is not built yet: use 'connector' = 'pulsar', which reads every message as a row",
+        )),
+        Some(_) => Ok(Checked { options: given.into_iter().collect(), notices: Vec::new() }),
+        None => {
+            if let Some((key, _)) = given.iter().find(|(key, _)| known::CONNECTOR.iter().any(|row| row.given == key)) {
+                return Err(Error::invalid(format!(
+                    "the option `{key}` needs 'connector' = 'pulsar': a table without a connector is a topic of its catalog"
+                )));
+            }
+            let checked = check(given, &[known::TOPIC], "a topic's table")?;
+            table_settings(&checked.options)?;
+            Ok(checked)
+        }
+    }
+}
+
+/// The options with secrets made unreadable, for everything that is shown.
+pub fn masked(options: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    options.iter().map(|(key, value)| (key.clone(), values::mask(key, value))).collect()
+}
+
+fn check(given: Vec<(String, String)>, tables: &[&[Row]], what: &str) -> Result<Checked> {
+    let rows = || tables.iter().flat_map(|rows| rows.iter());
+    let mut checked = Checked::default();
+    for (key, value) in given {
+        let Some(row) = rows().find(|row| row.given == key) else {
+            return Err(unknown(&key, rows(), what));
+        };
+        let (canonical, value) = match row.take {
+            Take::Value(canonical, convert) => {
+                let shown = values::mask(canonical, &value);
+                let wrong = |why: String| Error::invalid(format!("'{key}' = '{shown}': {why}"));
+                (canonical, convert(value.trim()).map_err(wrong)?)
+            }
+            Take::Notice => {
+                checked.notices.push(format!("the option `{key}` is accepted and has no effect here"));
+                (row.given, value)
+            }
+            Take::Refuse(why) => return Err(Error::unsupported(format!("the option `{key}` is not supported: {why}"))),
+        };
+        match checked.options.get(canonical) {
+            Some(before) if *before != value => {
+                return Err(Error::invalid(format!(
+                    "the option `{canonical}` is given twice with different values (once as `{key}`): keep one"
+                )));
+            }
+            _ => checked.options.insert(canonical.to_string(), value),
+        };
+    }
+    Ok(checked)
+}
+
+fn unknown<'a>(key: &str, rows: impl Iterator<Item = &'a Row>, what: &str) -> Error {
+    let canonical = |row: &'a Row| match row.take {
+        Take::Value(canonical, _) => canonical,
+        Take::Notice | Take::Refuse(_) => row.given,
+    };
+    let rows: Vec<&Row> = rows.collect();
+    let near = nearest(key, rows.iter().map(|row| row.given));
+    let advice = match near.and_then(|near| rows.iter().find(|row| row.given == near)) {
+        Some(row) => format!("did you mean `{}`?", canonical(row)),
+        None => {
+            let mut all: Vec<&str> = rows
+                .iter()
+                .filter(|row| matches!(row.take, Take::Value(canonical, _) if canonical == row.given))
+                .map(|row| row.given)
+                .collect();
+            all.sort_unstable();
+            format!("known options are {}", all.join(", "))
+        }
+    };
+    Error::invalid(format!("unknown option `{key}` of {what}: {advice}"))
+}
+
+/// What checked catalog options say.
+pub fn catalog_settings(options: &BTreeMap<String, String>) -> Result<CatalogSettings> {
+    let kind = options.get("type").map_or("", String::as_str);
+    let service = options.get("service-url").map(String::as_str);
+    let embedded = service.and_then(|url| url.strip_prefix("embedded:"));
+    let log = match (kind, embedded) {
+        (_, Some(_)) => log_settings(options)?,
+        ("embedded", None) => match service {
+            None => None,
+            Some(url) => {
+                return Err(Error::invalid(format!(
+                    "'service-url' = '{url}' is no embedded log: write 'service-url' = 'embedded:PATH'"
+                )));
+            }
+        },
+        _ => log_settings(options)?,
+    };
+    let log = log.ok_or_else(|| match kind {
+        "embedded" => Error::invalid("the folder of the log is missing: write 'service-url' = 'embedded:PATH'"),
+        _ => Error::invalid(
+            "the address is missing: write 'service-url' = 'pulsar://HOST:6650' or 'admin-url' = 'http://HOST:8080'",
+        ),
+    })?;
+    if let LogSettings::Pulsar(_) = log
+        && let Some(key) =
+            options.keys().find(|key| matches!(key.as_str(), "segment-bytes" | "segment-entries" | "retention"))
+    {
+        return Err(Error::invalid(format!(
+            "the option `{key}` is for embedded logs: a cluster's is a policy of its namespaces (pulsar-admin)"
+        )));
+    }
+    let fallback = || match log {
+        LogSettings::Embedded(..) => "default_database".to_string(),
+        LogSettings::Pulsar(_) => "public/default".to_string(),
+    };
+    Ok(CatalogSettings {
+        default_database: options.get("default-database").cloned().unwrap_or_else(fallback),
+        archive: options.get("archive").cloned(),
+        default_partitions: number(options, "table-default-partitions")?.unwrap_or(0),
+        default_format: options.get("default-format").map_or(Ok(Format::Avro), |text| text.parse())?,
+        log,
+    })
+}
+
+/// What checked table options say.
+pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSettings> {
+    let get = |key: &str| options.get(key).map(String::as_str);
+    Ok(TableSettings {
+        topics: get("topics").map_or(Ok(Vec::new()), parse_topics)?,
+        log: log_settings(options)?,
+        format: get("format").map(str::parse).transpose()?,
+        startup: match get("scan.startup.mode") {
+            Some("latest") => Startup::Latest,
+            _ => Startup::Earliest,
+        },
+        stops_at_latest: get("scan.bounded.mode") == Some("latest-offset"),
+        on_decode_error: match get("aquifer.on-decode-error") {
+            Some("skip") => OnDecodeError::Skip,
+            _ => OnDecodeError::Fail,
+        },
+        tiers: match get("scan.tiers") {
+            Some("log") => Tiers::Log,
+            Some("archive") => Tiers::Archive,
+            _ => Tiers::Both,
+        },
+        archive: get("archive").map(String::from),
+        partitions: number(options, "partitions")?,
+    })
+}
+
+/// The log that addresses among the options name; `None` if there are none.
+fn log_settings(options: &BTreeMap<String, String>) -> Result<Option<LogSettings>> {
+    let get = |key: &str| options.get(key).map(String::as_str);
+    if let Some(path) = get("service-url").and_then(|url| url.strip_prefix("embedded:")) {
+        let defaults = EmbeddedSettings::default();
+        let retention = match get("retention") {
+            None => defaults.retention,
+            Some("forever") => None,
+            Some(text) => Some(duration(text)?),
+        };
+        let settings = EmbeddedSettings {
+            segment_bytes: number(options, "segment-bytes")?.unwrap_or(defaults.segment_bytes),
+            segment_entries: number(options, "segment-entries")?.unwrap_or(defaults.segment_entries),
+            retention,
+            ..defaults
+        };
+        return Ok(Some(LogSettings::Embedded(PathBuf::from(path), settings)));
+    }
+    if get("service-url").is_none() && get("admin-url").is_none() {
+        return Ok(None);
+    }
+    let defaults = PulsarConfig::default();
+    let time = |key: &str, default: Duration| get(key).map_or(Ok(default), duration);
+    Ok(Some(LogSettings::Pulsar(PulsarConfig {
+        service_url: get("service-url").map(String::from),
+        admin_url: get("admin-url").map(String::from),
+        token: get("auth-params").map(str::parse::<TokenSource>).transpose()?,
+        connect_timeout: time("connect-timeout", defaults.connect_timeout)?,
+        operation_timeout: time("operation-timeout", defaults.operation_timeout)?,
+        ..defaults
+    })))
+}
+
+fn duration(text: &str) -> Result<Duration> {
+    parse_duration(text).map_err(Error::invalid)
+}
+
+fn number<N: std::str::FromStr>(options: &BTreeMap<String, String>, key: &str) -> Result<Option<N>> {
+    let parse = |text: &String| text.parse().map_err(|_| Error::invalid(format!("'{key}' = '{text}' is no number")));
+    options.get(key).map(parse).transpose()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,467 @@
+//! One catalog: its databases and tables, native and explicit.
+//!
+//! ```text
+//!  name ─► stored as explicit? ── yes ─► its definition
+//!              │ no
+//!              └─► a topic of the log? ─► its schema's columns + what ALTER TABLE put beside them (if it is still that topic)
+//! ```
+//!
+//! A database is `tenant/namespace`; `default_database` is another name of `public/default`, and a name without a tenant is one of `public`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aquifer_formats::payload::{Format, columns_of, topic_schema_of};
+use aquifer_model::{Error, ErrorKind, PayloadKind, Result, TopicIdentity, TopicName, TopicSchema};
+use aquifer_storage::Log;
+use serde::{Deserialize, Serialize};
+
+use crate::catalogs::{DEFAULT_DATABASE, Shared};
+use crate::definition::{CatalogDefinition, ColumnKind, Origin, TableDefinition};
+use crate::names::{find, suggestion};
+use crate::options::{self, CatalogSettings, LogSettings, TableSettings};
+use crate::store::{Change, Stored};
+use crate::table::{Reading, Table, Target, additions, merged, physical_columns, system_columns, value_columns};
+
+const TABLES: &str = "tables";
+
+/// One catalog.
+#[derive(Debug)]
+pub struct Catalog {
+    /// What its tables are stored under.
+    id: String,
+    definition: CatalogDefinition,
+    settings: CatalogSettings,
+    default_database: String,
+    shared: Arc<Shared>,
+}
+
+/// A table as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "origin")]
+enum StoredTable {
+    /// All of it.
+    Explicit { definition: TableDefinition },
+    /// What stands beside the columns of a topic, of this topic and no later one of its name.
+    Native { identity: TopicIdentity, definition: TableDefinition },
+}
+
+impl Catalog {
+    pub(crate) fn new(
+        id: String,
+        definition: CatalogDefinition,
+        settings: CatalogSettings,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let default_database = settings.default_database.clone();
+        Self { id, definition, settings, default_database, shared }
+    }
+
+    /// Its definition; secrets masked by whoever prints it (`options::masked`).
+    pub fn definition(&self) -> &CatalogDefinition {
+        &self.definition
+    }
+
+    /// The database that `USE CATALOG` selects.
+    pub fn default_database(&self) -> &str {
+        &self.default_database
+    }
+
+    /// Its log, opened on first use.
+    pub async fn log(&self) -> Result<Arc<dyn Log>> {
+        self.shared.log(&self.settings.log).await
+    }
+
+    /// Databases, sorted.
+    pub async fn databases(&self) -> Result<Vec<String>> {
+        let pairs = self.log().await?.namespaces().await?;
+        let mut names: Vec<String> = pairs.into_iter().map(|(tenant, name)| self.shown(&tenant, &name)).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// The database that a name means, as it is really written. Fails if the log says that there is none; where the log may not be asked, the name is
+    /// believed.
+    pub async fn database(&self, name: &str) -> Result<String> {
+        let (tenant, namespace) = split(name)?;
+        let wanted = self.shown(&tenant, &namespace);
+        let known = match self.databases().await {
+            Ok(known) => known,
+            Err(error) if error.kind() == ErrorKind::Denied => return Ok(wanted),
+            Err(error) => return Err(error),
+        };
+        find(&wanted, &known).cloned().ok_or_else(|| {
+            let catalog = &self.definition.name;
+            let advice = suggestion(&wanted, &known, "databases");
+            Error::invalid(format!("there is no database `{name}` in the catalog `{catalog}`{advice}"))
+        })
+    }
+
+    /// Makes a database (a namespace).
+    pub async fn create_database(&self, database: &str, if_not_exists: bool) -> Result<()> {
+        let (tenant, namespace) = split(database)?;
+        let log = self.log().await?;
+        if if_not_exists && log.namespaces().await?.contains(&(tenant.clone(), namespace.clone())) {
+            return Ok(());
+        }
+        log.create_namespace(&tenant, &namespace).await
+    }
+
+    /// Tables of a database, sorted: topics and explicit tables.
+    pub async fn tables(&self, database: &str) -> Result<Vec<String>> {
+        let (tenant, namespace) = split(database)?;
+        let log = self.log().await?;
+        let topics = log.topics(&tenant, &namespace).await?;
+        if topics.is_empty() {
+            self.database(database).await?;
+        }
+        let mut names: Vec<String> = topics.into_iter().map(|topic| topic.name).collect();
+        names.extend(self.explicit_names(&tenant, &namespace).await?);
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// The explicit tables of a database.
+    pub(crate) async fn explicit_names(&self, tenant: &str, namespace: &str) -> Result<Vec<String>> {
+        let database = format!("{tenant}/{namespace}");
+        let mut names = Vec::new();
+        for name in self.shared.definitions.names(&[TABLES, &self.id, &database]).await? {
+            let stored = self.stored(&database, &name).await?;
+            if matches!(stored, Some(Stored { body: StoredTable::Explicit { .. }, .. })) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// A table by name: exactly first, then without case if exactly one fits. The error names the nearest.
+    pub async fn table(&self, database: &str, table: &str) -> Result<Table> {
+        if let Some(found) = self.find_table(database, table).await? {
+            return Ok(found);
+        }
+        let known = self.tables(database).await?;
+        if let Some(other) = find(table, &known).filter(|other| *other != table)
+            && let Some(found) = self.find_table(database, other).await?
+        {
+            return Ok(found);
+        }
+        let (catalog, advice) = (&self.definition.name, suggestion(table, &known, "tables"));
+        Err(Error::invalid(format!("there is no table `{table}` in `{catalog}`.`{database}`{advice}")))
+    }
+
+    /// A table of exactly this name.
+    async fn find_table(&self, database: &str, table: &str) -> Result<Option<Table>> {
+        let topic = self.topic_name(database, table)?;
+        let name = [self.definition.name.clone(), self.shown(&topic.tenant, &topic.namespace), table.to_string()];
+        let stored = self.stored(&topic.database(), table).await?;
+        let (beside, version) = match stored {
+            Some(Stored { version, body: StoredTable::Explicit { definition } }) => {
+                let target = self.explicit_target(&definition).await?;
+                let (origin, system_columns) = (Origin::Explicit, Vec::new());
+                return Ok(Some(Table { name, definition, origin, target, system_columns, version: Some(version) }));
+            }
+            Some(Stored { version, body: StoredTable::Native { identity, definition } }) => {
+                (Some((identity, definition)), Some(version))
+            }
+            None => (None, None),
+        };
+        let log = self.log().await?;
+        if !is_there(log.as_ref(), &topic).await? {
+            return Ok(None);
+        }
+        let beside = match beside {
+            Some((identity, definition)) => (log.identity(&topic).await? == identity).then_some(definition),
+            None => None,
+        };
+        let (format, own) = own_columns(log.as_ref(), &topic).await?;
+        let definition = merged(physical_columns(&own)?, beside);
+        let target = self.native_target(topic, &definition, format).await?;
+        let system_columns = system_columns(&definition);
+        Ok(Some(Table { name, definition, origin: Origin::Native, target, system_columns, version }))
+    }
+
+    async fn native_target(&self, topic: TopicName, definition: &TableDefinition, own: Format) -> Result<Target> {
+        let settings = options::table_settings(&definition.options)?;
+        let reading = self.reading(&settings, definition, settings.format.unwrap_or(own)).await?;
+        Ok(Target::Topics(vec![reading.of(topic)]))
+    }
+
+    /// What an explicit table reads. An embedded log is opened by this; a cluster is not contacted.
+    async fn explicit_target(&self, definition: &TableDefinition) -> Result<Target> {
+        if definition.options.get("connector").is_none_or(|connector| connector != "pulsar") {
+            return Ok(Target::Connector);
+        }
+        let settings = options::table_settings(&definition.options)?;
+        let format = settings.format.unwrap_or(self.settings.default_format);
+        let reading = self.reading(&settings, definition, format).await?;
+        Ok(Target::Topics(settings.topics.into_iter().map(|topic| reading.of(topic)).collect()))
+    }
+
+    async fn reading(&self, settings: &TableSettings, definition: &TableDefinition, format: Format) -> Result<Reading> {
+        let log = settings.log.clone().unwrap_or_else(|| self.settings.log.clone());
+        let archive = settings.archive.as_deref().or(self.settings.archive.as_deref());
+        Ok(Reading {
+            log: self.shared.log(&with_token_of(log, &self.settings.log)).await?,
+            archive: self.shared.archive(archive, &self.definition.name)?,
+            format,
+            value_columns: value_columns(definition)?,
+            on_error: settings.on_decode_error,
+        })
+    }
+
+    /// `CREATE TABLE`: without a `connector` option makes the topic, its partitions and schema; with one keeps the definition, and contacts nothing.
+    pub async fn create_table(
+        &self,
+        database: &str,
+        table: &str,
+        mut definition: TableDefinition,
+        if_not_exists: bool,
+    ) -> Result<()> {
+        let topic = self.topic_name(database, table)?;
+        definition.options = options::check_table(definition.options)?.options;
+        let columns = value_columns(&definition)?;
+        let exists =
+            || Error::invalid(format!("there is a table `{table}` in `{}`.`{database}` already", self.definition.name));
+        if definition.options.contains_key("connector") {
+            let decide = |found: Option<&Stored<StoredTable>>| match found {
+                Some(Stored { body: StoredTable::Explicit { .. }, .. }) if if_not_exists => Ok(Change::Keep),
+                Some(Stored { body: StoredTable::Explicit { .. }, .. }) => Err(exists()),
+                _ => Ok(Change::Put(StoredTable::Explicit { definition: definition.clone() })),
+            };
+            self.shared.definitions.change(&self.key(&topic.database(), table), decide).await?;
+            return Ok(());
+        }
+        let stored = self.stored(&topic.database(), table).await?;
+        if matches!(stored, Some(Stored { body: StoredTable::Explicit { .. }, .. })) {
+            return if if_not_exists { Ok(()) } else { Err(exists()) };
+        }
+        if columns.fields().is_empty() {
+            return Err(Error::invalid(format!(
+                "the table `{table}` has no column of its own: a topic's messages need at least one"
+            )));
+        }
+        let settings = options::table_settings(&definition.options)?;
+        let format = settings.format.unwrap_or(self.settings.default_format);
+        // All that can be wrong is found before the topic is made.
+        let schema = topic_schema_of(format, table, &columns)?;
+        let log = self.log().await?;
+        if is_there(log.as_ref(), &topic).await? {
+            return if if_not_exists { Ok(()) } else { Err(exists()) };
+        }
+        log.create_topic(&topic, settings.partitions.unwrap_or(self.settings.default_partitions)).await?;
+        let half = |error: Error| {
+            error.context(format!("the topic `{topic}` is made, but not its table; drop it and try again"))
+        };
+        log.put_schema(&topic, &schema).await.map_err(half)?;
+        definition.options.retain(|key, _| key != "partitions" && key != "format");
+        let beside = additions(&definition);
+        if beside != TableDefinition::default() {
+            let identity = log.identity(&topic).await.map_err(half)?;
+            let body = StoredTable::Native { identity, definition: beside };
+            let put = |_: Option<&Stored<StoredTable>>| Ok(Change::Put(body.clone()));
+            self.shared.definitions.change(&self.key(&topic.database(), table), put).await.map_err(half)?;
+        }
+        Ok(())
+    }
+
+    /// `ALTER TABLE`: keeps a new definition for an explicit table, or beside a native topic (watermark, key, computed and metadata columns). `table` is
+    /// the table that the change was made from: if someone else has changed it since, this fails with `Fenced`.
+    pub async fn alter_table(&self, table: &Table, mut definition: TableDefinition) -> Result<()> {
+        let [_, database, name] = &table.name;
+        let topic = self.topic_name(database, name)?;
+        definition.options = options::check_table(definition.options)?.options;
+        value_columns(&definition)?;
+        let connector = |definition: &TableDefinition| definition.options.get("connector").cloned();
+        let body = match table.origin {
+            Origin::Explicit if connector(&definition) != connector(&table.definition) => {
+                return Err(Error::invalid(format!(
+                    "the connector of `{name}` cannot be changed: drop the table and create it again"
+                )));
+            }
+            Origin::Explicit => StoredTable::Explicit { definition },
+            Origin::Native => {
+                if connector(&definition).is_some() {
+                    return Err(Error::invalid(format!(
+                        "`{name}` is a topic of the catalog and takes no `connector`: CREATE TABLE … WITH makes another table over it"
+                    )));
+                }
+                self.check_own_columns(&topic, &definition).await?;
+                let identity = self.log().await?.identity(&topic).await?;
+                StoredTable::Native { identity, definition: additions(&definition) }
+            }
+        };
+        let decide = |found: Option<&Stored<StoredTable>>| match found.map(|found| found.version) {
+            version if version == table.version => Ok(Change::Put(body.clone())),
+            _ => {
+                Err(Error::fenced(format!("`{name}` was changed by someone else meanwhile: look at it and try again")))
+            }
+        };
+        self.shared.definitions.change(&self.key(&topic.database(), name), decide).await?;
+        Ok(())
+    }
+
+    /// That a new definition leaves a topic's own columns alone.
+    async fn check_own_columns(&self, topic: &TopicName, definition: &TableDefinition) -> Result<()> {
+        let (_, own) = own_columns(self.log().await?.as_ref(), topic).await?;
+        let expected = merged(physical_columns(&own)?, Some(additions(definition)));
+        let physical = |definition: &TableDefinition| -> BTreeMap<String, String> {
+            let of = |kind: &ColumnKind| match kind {
+                ColumnKind::Physical { type_text } => Some(type_text.clone()),
+                _ => None,
+            };
+            definition.columns.iter().filter_map(|c| Some((c.name.clone(), of(&c.kind)?))).collect()
+        };
+        let (wanted, there) = (physical(definition), physical(&expected));
+        let differs = |a: &BTreeMap<String, String>, b: &BTreeMap<String, String>| {
+            a.iter().find(|(name, type_text)| b.get(*name) != Some(*type_text)).map(|(name, _)| name.clone())
+        };
+        match differs(&wanted, &there).or_else(|| differs(&there, &wanted)) {
+            None => Ok(()),
+            Some(column) => Err(Error::unsupported(format!(
+                "the column `{column}` belongs to the schema of the topic `{topic}`: adding, changing and dropping such columns is not built \
+                 yet; computed and metadata columns, watermark and primary key can be changed"
+            ))),
+        }
+    }
+
+    /// `DROP TABLE`: an explicit table's definition; a topic only where `purge` is set.
+    pub async fn drop_table(&self, database: &str, table: &str, if_exists: bool, purge: bool) -> Result<()> {
+        let drop = |_: Option<&Stored<StoredTable>>| Ok(Change::Drop);
+        let exact = self.topic_name(database, table)?;
+        let stored = self.stored(&exact.database(), table).await?;
+        if matches!(stored, Some(Stored { body: StoredTable::Explicit { .. }, .. })) {
+            // Whatever it says: also one that cannot be read any more can be dropped.
+            self.shared.definitions.change(&self.key(&exact.database(), table), drop).await?;
+            return Ok(());
+        }
+        let found = match self.table(database, table).await {
+            Ok(found) => found,
+            Err(error) if if_exists && error.kind() == ErrorKind::Invalid => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let [_, _, name] = &found.name;
+        let topic = self.topic_name(database, name)?;
+        if found.origin == Origin::Native {
+            if !purge {
+                return Err(Error::invalid(format!(
+                    "`{name}` is the topic `{topic}`: dropping it would delete its messages; say so if that is meant"
+                )));
+            }
+            self.log().await?.delete_topic(&topic).await?;
+        }
+        self.shared.definitions.change(&self.key(&topic.database(), name), drop).await?;
+        Ok(())
+    }
+
+    /// The table with the options of an `OPTIONS` hint laid over its own (`options::check_table` tells the notices).
+    pub async fn with_options(&self, table: &Table, options: &[(String, String)]) -> Result<Table> {
+        let mut table = table.clone();
+        let given = options.iter().cloned();
+        let connector = table.definition.options.get("connector").map(|c| ("connector".to_string(), c.clone()));
+        let laid = match connector {
+            // A hint alone need not name the topic.
+            Some(connector) => {
+                let topics = table.definition.options.get("topics").map(|t| ("topics".to_string(), t.clone()));
+                let own = |key: &str| matches!(key, "topics" | "topic" | "connector");
+                if let Some((key, _)) = options.iter().find(|(key, _)| own(key)) {
+                    return Err(Error::invalid(format!("a hint cannot change the option `{key}`")));
+                }
+                options::check_table(given.chain([connector]).chain(topics))?
+            }
+            None => options::check_table(given)?,
+        };
+        table.definition.options.extend(laid.options);
+        table.target = match (&table.origin, &table.target) {
+            (Origin::Native, Target::Topics(topics)) => {
+                let [_, database, name] = &table.name;
+                let own = topics.first().map_or(Format::Raw, |topic| topic.format);
+                self.native_target(self.topic_name(database, name)?, &table.definition, own).await?
+            }
+            _ => self.explicit_target(&table.definition).await?,
+        };
+        Ok(table)
+    }
+
+    /// The topic that a database and table name stand for.
+    pub fn topic_name(&self, database: &str, table: &str) -> Result<TopicName> {
+        let (tenant, namespace) = split(database)?;
+        if table.contains('/') {
+            return Err(Error::invalid(format!(
+                "`{table}` is no table name: the database names tenant and namespace, as in `public/default`.`sensors`"
+            )));
+        }
+        format!("{tenant}/{namespace}/{table}").parse()
+    }
+
+    /// How a namespace is shown as a database.
+    fn shown(&self, tenant: &str, namespace: &str) -> String {
+        match (tenant, namespace) {
+            ("public", "default") if self.default_database == DEFAULT_DATABASE => DEFAULT_DATABASE.to_string(),
+            _ => format!("{tenant}/{namespace}"),
+        }
+    }
+
+    fn key<'a>(&'a self, database: &'a str, table: &'a str) -> [&'a str; 4] {
+        [TABLES, &self.id, database, table]
+    }
+
+    async fn stored(&self, database: &str, table: &str) -> Result<Option<Stored<StoredTable>>> {
+        self.shared.definitions.load(&self.key(database, table)).await
+    }
+}
+
+/// Tenant and namespace of a database.
+fn split(database: &str) -> Result<(String, String)> {
+    let parts: Vec<&str> = match database {
+        DEFAULT_DATABASE => vec!["public", "default"],
+        _ => database.split('/').collect(),
+    };
+    match parts.as_slice() {
+        [namespace] if !namespace.is_empty() => Ok(("public".to_string(), namespace.to_string())),
+        [tenant, namespace] if !tenant.is_empty() && !namespace.is_empty() => {
+            Ok((tenant.to_string(), namespace.to_string()))
+        }
+        _ => Err(Error::invalid(format!(
+            "`{database}` is no database: write TENANT/NAMESPACE in backticks, for example `public/default`"
+        ))),
+    }
+}
+
+/// Whether the log has the topic.
+async fn is_there(log: &dyn Log, topic: &TopicName) -> Result<bool> {
+    match log.partitions(topic).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::Invalid => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The format and the columns of a topic, by its newest schema.
+async fn own_columns(log: &dyn Log, topic: &TopicName) -> Result<(Format, arrow::datatypes::SchemaRef)> {
+    let schema = match log.schema(topic, None).await? {
+        Some((_, schema)) => schema,
+        None => TopicSchema {
+            name: topic.name.clone(),
+            kind: PayloadKind::Bytes,
+            definition: Vec::new(),
+            properties: BTreeMap::new(),
+        },
+    };
+    columns_of(&schema).map_err(|error| error.context(format!("the schema of the topic `{topic}`")))
+}
+
+/// A table's own address under the catalog's token if it is the catalog's cluster and brings no token of its own.
+fn with_token_of(log: LogSettings, catalog: &LogSettings) -> LogSettings {
+    match (log, catalog) {
+        (LogSettings::Pulsar(mut own), LogSettings::Pulsar(catalog))
+            if own.token.is_none()
+                && (own.service_url.is_some() && own.service_url == catalog.service_url
+                    || own.admin_url.is_some() && own.admin_url == catalog.admin_url) =>
+        {
+            own.token = catalog.token.clone();
+            LogSettings::Pulsar(own)
+        }
+        (log, _) => log,
+    }
+}

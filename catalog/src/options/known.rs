@@ -1,0 +1,221 @@
+//! The tables of option keys: every spelling that is known, what it is called here and how its value is read.
+//!
+//! Spellings are those of the talk, of Flink, of its Pulsar connector and of StreamNative's catalogs (checklist A1–A10, B2–B4).
+
+use super::values as v;
+
+/// A spelling.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row {
+    pub given: &'static str,
+    pub take: Take,
+}
+
+/// What is made of an option.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Take {
+    /// Kept under this key, its value made canonical.
+    Value(&'static str, fn(&str) -> Result<String, String>),
+    /// Kept as it is; the user is told that it does nothing.
+    Notice,
+    /// Not taken, for this reason: leaving it out of account would change what the user gets.
+    Refuse(&'static str),
+}
+
+const fn value(given: &'static str, key: &'static str, read: fn(&str) -> Result<String, String>) -> Row {
+    Row { given, take: Take::Value(key, read) }
+}
+
+const fn notice(given: &'static str) -> Row {
+    Row { given, take: Take::Notice }
+}
+
+const fn refuse(given: &'static str, why: &'static str) -> Row {
+    Row { given, take: Take::Refuse(why) }
+}
+
+const NO_TLS: &str = "TLS to the broker is not built yet; the admin address may be https://";
+const NO_PROXY: &str = "proxies are not built yet";
+const NO_HIDING: &str = "hiding tenants is not built yet; system topics are always hidden";
+const NO_KEYS: &str = "keys in columns of the value are not built yet; declare a column `key` METADATA";
+
+/// Options of a catalog.
+pub(super) const CATALOG: &[Row] = &[
+    value("type", "type", v::catalog_type),
+    value("admin-url", "admin-url", v::admin_url),
+    value("adminUrl", "admin-url", v::admin_url),
+    value("catalog-admin-url", "admin-url", v::admin_url),
+    value("pulsar.admin.adminUrl", "admin-url", v::admin_url),
+    value("service-url", "service-url", v::service_url),
+    value("serviceUrl", "service-url", v::service_url),
+    value("catalog-service-url", "service-url", v::service_url),
+    value("pulsar.client.serviceUrl", "service-url", v::service_url),
+    value("auth-plugin", "auth-plugin", v::auth_plugin),
+    value("auth-plugin-classname", "auth-plugin", v::auth_plugin),
+    value("catalog-auth-plugin", "auth-plugin", v::auth_plugin),
+    value("pulsar.client.authPluginClassName", "auth-plugin", v::auth_plugin),
+    value("pulsar.admin.authPluginClassName", "auth-plugin", v::auth_plugin),
+    value("auth-params", "auth-params", v::auth_params),
+    value("catalog-auth-params", "auth-params", v::auth_params),
+    value("authParams", "auth-params", v::auth_params),
+    value("pulsar.client.authParams", "auth-params", v::auth_params),
+    value("pulsar.admin.authParams", "auth-params", v::auth_params),
+    value("pulsar.client.authParamMap", "auth-params", v::auth_params),
+    value("pulsar.admin.authParamMap", "auth-params", v::auth_params),
+    value("default-database", "default-database", v::database),
+    value("pulsar.catalog.defaultDatabase", "default-database", v::database),
+    value("table-default-partitions", "table-default-partitions", v::partitions),
+    value("pulsar.catalog.defaultPartitionSize", "table-default-partitions", v::partitions),
+    value("default-format", "default-format", v::format),
+    value("format", "default-format", v::format),
+    value("pulsar.catalog.defaultSchemaType", "default-format", v::schema_type),
+    value("archive", "archive", v::archive),
+    value("archive-url", "archive", v::archive),
+    value("connect-timeout", "connect-timeout", v::duration),
+    value("pulsar.client.connectionTimeoutMs", "connect-timeout", v::milliseconds),
+    value("operation-timeout", "operation-timeout", v::duration),
+    value("pulsar.client.operationTimeoutMs", "operation-timeout", v::milliseconds),
+    // Of embedded logs.
+    value("segment-bytes", "segment-bytes", v::positive),
+    value("segment-entries", "segment-entries", v::positive),
+    value("retention", "retention", v::retention),
+    // Where StreamNative's catalogs keep what ours keeps in the data directory.
+    notice("catalog-tenant"),
+    notice("pulsar.catalog.managedTenant"),
+    notice("property-version"),
+    notice("pulsar.client.lookupTimeoutMs"),
+    notice("pulsar.client.statsIntervalSeconds"),
+    notice("pulsar.client.numIoThreads"),
+    notice("pulsar.client.numListenerThreads"),
+    notice("pulsar.client.connectionsPerBroker"),
+    notice("pulsar.client.connectionMaxIdleSeconds"),
+    notice("pulsar.client.useTcpNoDelay"),
+    notice("pulsar.client.concurrentLookupRequest"),
+    notice("pulsar.client.maxLookupRequest"),
+    notice("pulsar.client.maxLookupRedirects"),
+    notice("pulsar.client.maxNumberOfRejectedRequestPerConnection"),
+    notice("pulsar.client.keepAliveIntervalSeconds"),
+    notice("pulsar.client.requestTimeoutMs"),
+    notice("pulsar.client.initialBackoffIntervalNanos"),
+    notice("pulsar.client.maxBackoffIntervalNanos"),
+    notice("pulsar.client.memoryLimitBytes"),
+    notice("pulsar.client.enableBusyWait"),
+    notice("pulsar.client.enableTransaction"),
+    notice("pulsar.admin.autoCertRefreshTime"),
+    notice("pulsar.admin.connectTimeout"),
+    notice("pulsar.admin.readTimeout"),
+    notice("pulsar.admin.requestTimeout"),
+    notice("pulsar.admin.requestRetries"),
+    notice("pulsar.admin.requestRates"),
+    notice("pulsar.admin.requestWaitMillis"),
+    refuse("pulsar.catalog.visibleTenantPattern", NO_HIDING),
+    refuse("pulsar.catalog.hiddenTenantPattern", NO_HIDING),
+    refuse("pulsar.client.tlsCertificateFilePath", NO_TLS),
+    refuse("pulsar.client.tlsKeyFilePath", NO_TLS),
+    refuse("pulsar.client.tlsTrustCertsFilePath", NO_TLS),
+    refuse("pulsar.client.tlsAllowInsecureConnection", NO_TLS),
+    refuse("pulsar.client.tlsHostnameVerificationEnable", NO_TLS),
+    refuse("pulsar.client.useKeyStoreTls", NO_TLS),
+    refuse("pulsar.client.proxyServiceUrl", NO_PROXY),
+    refuse("pulsar.client.proxyProtocol", NO_PROXY),
+    refuse("pulsar.client.socks5ProxyAddress", NO_PROXY),
+    refuse(
+        "pulsar.client.listenerName",
+        "listener names are not built yet: use the address that the broker advertises",
+    ),
+];
+
+/// Options that only `'connector' = 'pulsar'` has: which topic, and where.
+pub(super) const CONNECTOR: &[Row] = &[
+    value("connector", "connector", v::connector),
+    value("topics", "topics", v::topics),
+    value("topic", "topics", v::topics),
+    value("service-url", "service-url", v::service_url),
+    value("serviceUrl", "service-url", v::service_url),
+    value("pulsar.client.serviceUrl", "service-url", v::service_url),
+    value("admin-url", "admin-url", v::admin_url),
+    value("adminUrl", "admin-url", v::admin_url),
+    value("pulsar.admin.adminUrl", "admin-url", v::admin_url),
+    value("auth-plugin", "auth-plugin", v::auth_plugin),
+    value("auth-plugin-classname", "auth-plugin", v::auth_plugin),
+    value("pulsar.client.authPluginClassName", "auth-plugin", v::auth_plugin),
+    value("auth-params", "auth-params", v::auth_params),
+    value("pulsar.client.authParams", "auth-params", v::auth_params),
+    value("pulsar.client.authParamMap", "auth-params", v::auth_params),
+    value("connect-timeout", "connect-timeout", v::duration),
+    value("operation-timeout", "operation-timeout", v::duration),
+    value("archive", "archive", v::archive),
+    notice("property-version"),
+    notice("explicit"),
+    notice("source.subscription-name"),
+    notice("scan.startup.sub-name"),
+    notice("source.subscription-type"),
+    notice("pulsar.source.partitionDiscoveryIntervalMs"),
+    notice("partition.discovery.interval-millis"),
+    notice("pulsar.source.maxFetchRecords"),
+    notice("pulsar.source.maxFetchTime"),
+    notice("pulsar.source.fetchOneMessageTime"),
+    notice("pulsar.source.enableAutoAcknowledgeMessage"),
+    notice("pulsar.source.autoCommitCursorInterval"),
+    notice("pulsar.consumer.receiverQueueSize"),
+    notice("pulsar.consumer.subscriptionName"),
+    notice("pulsar.consumer.subscriptionMode"),
+    notice("sink.parallelism"),
+    notice("scan.parallelism"),
+    refuse("topics-pattern", "topic patterns are not built yet: list the topics in `topics`, with ; between them"),
+    refuse("topic-pattern", "topic patterns are not built yet: list the topics in `topics`, with ; between them"),
+    refuse("key.format", NO_KEYS),
+    refuse("key.fields", NO_KEYS),
+    refuse("key.fields-prefix", NO_KEYS),
+    refuse("value.fields-include", NO_KEYS),
+    refuse("sink.topic-routing-mode", "routing modes are not built yet: rows with a key go by their key"),
+    refuse("sink.custom-topic-router", "routing modes are not built yet: rows with a key go by their key"),
+    refuse("sink.message-delay-interval", "delayed messages are not built yet"),
+    refuse("pulsar.read_compacted", "compacted reads are not built yet"),
+];
+
+/// Options of every table over topics: how to read it.
+pub(super) const TOPIC: &[Row] = &[
+    value("format", "format", v::format),
+    value("value.format", "format", v::format),
+    value("partitions", "partitions", v::partitions),
+    value("table-default-partitions", "partitions", v::partitions),
+    value("scan.startup.mode", "scan.startup.mode", v::startup),
+    value("source.start.message-id", "scan.startup.mode", v::startup),
+    value("scan.bounded.mode", "scan.bounded.mode", v::stop),
+    value("source.stop.at-message-id", "scan.bounded.mode", v::stop),
+    value("scan.tiers", "scan.tiers", v::tiers),
+    value("aquifer.on-decode-error", "aquifer.on-decode-error", v::on_decode_error),
+    value("avro.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
+    value("json.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
+    value("raw.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
+    value("value.avro.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
+    value("value.json.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
+    value("json.fail-on-missing-field", "json.fail-on-missing-field", v::only_false),
+    value("value.json.fail-on-missing-field", "json.fail-on-missing-field", v::only_false),
+    refuse("source.start.publish-time", "starts by time are not built yet: filter by a publish_time METADATA column"),
+    refuse("source.stop.at-publish-time", "stops by time are not built yet: filter by a publish_time METADATA column"),
+    refuse("source.stop.after-message-id", "stops by message id are not built yet"),
+    refuse(
+        "scan.startup.timestamp-millis",
+        "starts by time are not built yet: filter by a publish_time METADATA column",
+    ),
+    refuse("scan.startup.specific-offsets", "starts by message id are not built yet"),
+    refuse(
+        "scan.bounded.timestamp-millis",
+        "stops by time are not built yet: filter by a publish_time METADATA column",
+    ),
+    refuse(
+        "scan.watermark.idle-timeout",
+        "SET 'table.exec.source.idle-timeout' instead, which holds for the statement",
+    ),
+    refuse(
+        "scan.watermark.emit.strategy",
+        "SET 'pipeline.auto-watermark-interval' = '0 ms' instead to have a watermark after every row",
+    ),
+    refuse("scan.watermark.alignment.group", "the sources of a statement are aligned by its epochs"),
+    refuse("json.timestamp-format.standard", "timestamps in JSON are read in both of Flink's forms: leave it out"),
+];
+
+#[cfg(test)]
+pub(super) const ALL: [&[Row]; 3] = [CATALOG, CONNECTOR, TOPIC];

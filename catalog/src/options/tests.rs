@@ -1,0 +1,206 @@
+use aquifer_model::ErrorKind;
+
+use super::*;
+
+fn pairs(given: &[(&str, &str)]) -> Vec<(String, String)> {
+    given.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+}
+
+fn catalog(given: &[(&str, &str)]) -> Result<Checked> {
+    check_catalog(pairs(given))
+}
+
+fn table(given: &[(&str, &str)]) -> Result<Checked> {
+    check_table(pairs(given))
+}
+
+#[test]
+fn the_catalog_of_the_talk_is_taken_as_printed() {
+    let checked = catalog(&[("type", "pulsar"), ("adminUrl", "localhost:9092")]).expect("taken");
+    assert_eq!(checked.options["admin-url"], "http://localhost:9092");
+    let settings = catalog_settings(&checked.options).expect("complete");
+    assert_eq!(settings.default_database, "public/default");
+    let LogSettings::Pulsar(config) = settings.log else { panic!("a cluster") };
+    assert_eq!((config.service_url, config.admin_url.as_deref()), (None, Some("http://localhost:9092")));
+}
+
+#[test]
+fn every_spelling_gives_the_same_catalog() {
+    let expected = catalog(&[
+        ("type", "pulsar"),
+        ("admin-url", "http://h:8080"),
+        ("service-url", "pulsar://h:6650"),
+        ("auth-plugin", "token"),
+        ("auth-params", "token:abc"),
+        ("default-database", "a/b"),
+        ("table-default-partitions", "5"),
+    ])
+    .expect("canonical");
+    for [admin, service, plugin, params, partitions] in [
+        ["adminUrl", "serviceUrl", "catalog-auth-plugin", "catalog-auth-params", "table-default-partitions"],
+        [
+            "catalog-admin-url",
+            "catalog-service-url",
+            "auth-plugin-classname",
+            "auth-params",
+            "pulsar.catalog.defaultPartitionSize",
+        ],
+        [
+            "pulsar.admin.adminUrl",
+            "pulsar.client.serviceUrl",
+            "pulsar.client.authPluginClassName",
+            "pulsar.client.authParams",
+            "table-default-partitions",
+        ],
+    ] {
+        let checked = catalog(&[
+            ("type", "pulsar-catalog"),
+            (admin, "h:8080"),
+            (service, "h:6650"),
+            (plugin, "org.apache.pulsar.client.impl.auth.AuthenticationToken"),
+            (params, "token:abc"),
+            ("default-database", "a/b"),
+            (partitions, "5"),
+        ]);
+        assert_eq!(checked.expect("taken"), expected, "{admin}");
+    }
+    let local = catalog(&[("type", "local-pulsar")]).expect("taken");
+    assert_eq!(local.options["service-url"], "pulsar://localhost:6650");
+}
+
+#[test]
+fn what_a_canonical_option_became_is_taken_again() {
+    // Definitions are checked when they are stored and again when they are changed.
+    for given in [
+        vec![("type", "embedded"), ("serviceUrl", "embedded:x/y"), ("retention", "0 s"), ("archive", "a")],
+        vec![("type", "local-pulsar"), ("pulsar.client.connectionTimeoutMs", "500"), ("catalog-tenant", "t")],
+    ] {
+        let once = catalog(&given).expect("taken");
+        assert_eq!(check_catalog(once.options.clone()).expect("again").options, once.options);
+    }
+    let once = table(&[
+        ("connector", "pulsar"),
+        ("topic", "a;b"),
+        ("value.format", "JSON"),
+        ("json.ignore-parse-errors", "true"),
+        ("source.start.message-id", "latest"),
+        ("source.stop.at-message-id", "never"),
+    ])
+    .expect("taken");
+    assert_eq!(check_table(once.options.clone()).expect("again").options, once.options);
+    let settings = table_settings(&once.options).expect("complete");
+    assert_eq!((settings.topics.len(), settings.format), (2, Some(Format::Json)));
+    assert_eq!((settings.startup, settings.stops_at_latest), (Startup::Latest, false));
+    assert_eq!(settings.on_decode_error, OnDecodeError::Skip);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+    for (given, expected) in [
+        (
+            catalog(&[("type", "pulsar"), ("servise-url", "pulsar://h:1")]),
+            "unknown option `servise-url` of a catalog: did you mean `service-url`?",
+        ),
+        (
+            catalog(&[("type", "pulsar"), ("adminURL", "h:1")]),
+            "unknown option `adminURL` of a catalog: did you mean `admin-url`?",
+        ),
+        (
+            table(&[("connector", "pulsar"), ("topics", "t"), ("scan.startup.mod", "latest")]),
+            "unknown option `scan.startup.mod` of a pulsar table: did you mean `scan.startup.mode`?",
+        ),
+        (table(&[("scan.tier", "log")]), "unknown option `scan.tier` of a topic's table: did you mean `scan.tiers`?"),
+    ] {
+        let error = given.expect_err("unknown");
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, expected));
+    }
+    let error = catalog(&[("type", "pulsar"), ("zzz", "1")]).expect_err("unknown").to_string();
+    assert!(error.contains("known options are admin-url, archive, "), "{error}");
+}
+
+#[test]
+fn wrong_values_say_what_to_write() {
+    for (given, expected) in [
+        (catalog(&[]), "the option `type` is missing"),
+        (catalog(&[("type", "kafka")]), "'type' = 'kafka': write 'pulsar' or 'embedded'"),
+        (catalog(&[("type", "pulsar")]), "the address is missing: write 'service-url' = 'pulsar://HOST:6650'"),
+        (catalog(&[("type", "embedded")]), "write 'service-url' = 'embedded:PATH'"),
+        (catalog(&[("type", "pulsar"), ("admin-url", "ftp://h")]), "write http://HOST:PORT"),
+        (catalog(&[("type", "pulsar"), ("service-url", "pulsar+ssl://h:1")]), "TLS to the broker is not built yet"),
+        (catalog(&[("type", "pulsar"), ("service-url", "h"), ("auth-plugin", "OAuth2")]), "only tokens are built yet"),
+        (catalog(&[("type", "pulsar"), ("service-url", "h"), ("retention", "0 s")]), "is for embedded logs"),
+        (
+            catalog(&[("type", "pulsar"), ("service-url", "h"), ("serviceUrl", "i")]),
+            "given twice with different values",
+        ),
+        (catalog(&[("type", "pulsar"), ("service-url", "h"), ("archive", "s3://b")]), "`s3://` are not built yet"),
+        (table(&[("connector", "pulsar")]), "the option `topics` is missing"),
+        (table(&[("connector", "pulsar"), ("topics", "a/b")]), "`a/b` is no topic name"),
+        (table(&[("connector", "pulsar"), ("topics", "a"), ("format", "csv")]), "write avro, json or raw"),
+        (table(&[("connector", "pulsar"), ("topics", "a"), ("key.fields", "k")]), "declare a column `key` METADATA"),
+        (table(&[("connector", "upsert-pulsar"), ("topics", "a")]), "`upsert-pulsar` is not built yet"),
+        (table(&[("topics", "a")]), "the option `topics` needs 'connector' = 'pulsar'"),
+        (table(&[("scan.startup.mode", "12:0")]), "write earliest or latest"),
+        (table(&[("scan.bounded.mode", "soon")]), "write latest-offset or unbounded"),
+        (table(&[("partitions", "-1")]), "write a number of partitions"),
+    ] {
+        let error = given.expect_err(expected).to_string();
+        assert!(error.contains(expected), "{error}\n  does not say\n{expected}");
+    }
+}
+
+#[test]
+fn keys_without_meaning_are_kept_and_told() {
+    let checked =
+        catalog(&[("type", "pulsar"), ("service-url", "h"), ("pulsar.client.numIoThreads", "4")]).expect("taken");
+    assert_eq!(checked.notices, ["the option `pulsar.client.numIoThreads` is accepted and has no effect here"]);
+    assert_eq!(checked.options["pulsar.client.numIoThreads"], "4");
+}
+
+#[test]
+fn options_of_other_connectors_are_theirs() {
+    let checked = table(&[("connector", "datagen"), ("rows-per-second", "5")]).expect("taken");
+    assert_eq!(checked.options["rows-per-second"], "5");
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let checked = catalog(&[("type", "pulsar"), ("service-url", "h"), ("auth-params", "token:canary")]).expect("taken");
+    assert!(!format!("{checked:?}").contains("canary"));
+    assert_eq!(masked(&checked.options)["auth-params"], "token:******");
+    let settings = catalog_settings(&checked.options).expect("complete");
+    assert!(!format!("{settings:?}").contains("canary"));
+    let definition = crate::CatalogDefinition { name: "c".into(), options: checked.options.clone(), comment: None };
+    assert!(!format!("{definition:?}").contains("canary"));
+    let twice = catalog(&[("type", "pulsar"), ("auth-params", "token:canary"), ("authParams", "token:canary2")]);
+    assert!(!twice.expect_err("twice").to_string().contains("canary"));
+    for (value, shown) in [("file:///a/token", "file:///a/token"), ("canary", "******")] {
+        assert_eq!(values::mask("auth-params", value), shown);
+    }
+    assert_eq!(values::mask("url", "http://u:canary@h/x"), "http://******@h/x");
+    let url = catalog(&[("type", "pulsar"), ("admin-url", "http://u:canary@h")]).expect_err("refused").to_string();
+    assert!(!url.contains("canary"), "{url}");
+}
+
+#[test]
+fn no_spelling_stands_twice_in_a_table() {
+    for rows in known::ALL {
+        let mut keys: Vec<&str> = rows.iter().map(|row| row.given).collect();
+        keys.sort_unstable();
+        assert!(keys.windows(2).all(|pair| pair[0] != pair[1]), "{keys:?}");
+    }
+}
+
+#[test]
+fn durations_are_flinks() {
+    for (text, millis) in
+        [("5 s", 5_000), ("250", 250), ("2min", 120_000), ("0 ms", 0), ("1 h", 3_600_000), ("7 d", 604_800_000)]
+    {
+        assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+    }
+    assert!(
+        parse_duration("soon").is_err()
+            && parse_duration("-1 s").is_err()
+            && parse_duration("9999999999999999999 d").is_err()
+    );
+}

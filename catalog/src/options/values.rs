@@ -1,0 +1,197 @@
+//! Values of options: each function takes the text as written and gives the canonical text, or says what is wrong and what to write.
+
+use std::time::Duration;
+
+type Value = Result<String, String>;
+
+/// One of `known`, in any case.
+fn one_of(text: &str, known: &[&str]) -> Value {
+    let found = known.iter().find(|one| one.eq_ignore_ascii_case(text));
+    found.map(|one| one.to_string()).ok_or_else(|| format!("write one of {}", known.join(", ")))
+}
+
+pub(super) fn catalog_type(text: &str) -> Value {
+    match text {
+        "pulsar" | "pulsar-catalog" | "local-pulsar" => Ok("pulsar".to_string()),
+        "embedded" => Ok("embedded".to_string()),
+        _ => Err("write 'pulsar' or 'embedded'".to_string()),
+    }
+}
+
+pub(super) fn admin_url(text: &str) -> Value {
+    match text.split_once("://") {
+        Some(("http" | "https", rest)) if host_is_fine(rest) => Ok(text.trim_end_matches('/').to_string()),
+        None if host_is_fine(text) => Ok(format!("http://{}", text.trim_end_matches('/'))),
+        _ => Err("write http://HOST:PORT, for example http://localhost:8080".to_string()),
+    }
+}
+
+pub(super) fn service_url(text: &str) -> Value {
+    if let Some(path) = text.strip_prefix("embedded:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        let absolute = std::path::absolute(path).map_err(|error| format!("it names no folder ({error})"))?;
+        return Ok(format!("embedded:{}", absolute.display()));
+    }
+    let (scheme, hosts) = text.split_once("://").unwrap_or(("pulsar", text));
+    if !matches!(scheme, "pulsar" | "pulsar+ssl") || !hosts.split(',').all(|host| host_is_fine(host.trim())) {
+        return Err("write pulsar://HOST:PORT, for example pulsar://localhost:6650, or embedded:PATH".to_string());
+    }
+    if scheme == "pulsar+ssl" {
+        return Err("TLS to the broker is not built yet: use a pulsar:// address".to_string());
+    }
+    Ok(format!("pulsar://{}", hosts.trim_end_matches('/')))
+}
+
+/// Whether a text begins with a host; secrets before an `@` are refused.
+fn host_is_fine(text: &str) -> bool {
+    let host = text.split('/').next().unwrap_or_default();
+    !host.is_empty() && !host.chars().any(|c| c.is_whitespace() || c.is_control() || c == '@')
+}
+
+pub(super) fn auth_plugin(text: &str) -> Value {
+    if text == "token" || text.ends_with("AuthenticationToken") {
+        return Ok("token".to_string());
+    }
+    Err("only tokens are built yet: write org.apache.pulsar.client.impl.auth.AuthenticationToken, or leave it out"
+        .to_string())
+}
+
+pub(super) fn auth_params(text: &str) -> Value {
+    let text = text.strip_prefix("token:").filter(|rest| rest.starts_with("file:")).unwrap_or(text);
+    match text.strip_prefix("token:").unwrap_or(text) {
+        "" | "file:" | "file://" => Err("write token:TOKEN or file:///PATH".to_string()),
+        _ => Ok(text.to_string()),
+    }
+}
+
+pub(super) fn database(text: &str) -> Value {
+    let parts: Vec<&str> = text.split('/').collect();
+    match parts.as_slice() {
+        [_] | [_, _] if parts.iter().all(|part| !part.is_empty()) => Ok(text.to_string()),
+        _ => Err("write TENANT/NAMESPACE, for example public/default".to_string()),
+    }
+}
+
+pub(super) fn partitions(text: &str) -> Value {
+    let number: u32 = text.parse().map_err(|_| "write a number of partitions; 0 is not partitioned".to_string())?;
+    if number > 10_000 { Err("a topic has at most 10000 partitions here".to_string()) } else { Ok(number.to_string()) }
+}
+
+pub(super) fn positive(text: &str) -> Value {
+    let number = text.parse::<u64>().ok().filter(|number| *number > 0);
+    number.map(|number| number.to_string()).ok_or_else(|| "write a whole number above 0".to_string())
+}
+
+pub(super) fn format(text: &str) -> Value {
+    one_of(text, &["avro", "json", "raw"])
+        .map_err(|_| "write avro, json or raw; other formats are not built yet".to_string())
+}
+
+pub(super) fn schema_type(text: &str) -> Value {
+    one_of(text, &["avro", "json"])
+}
+
+pub(super) fn startup(text: &str) -> Value {
+    match text {
+        "earliest" | "earliest-offset" => Ok("earliest".to_string()),
+        "latest" | "latest-offset" => Ok("latest".to_string()),
+        _ => Err("write earliest or latest; other starts are not built yet".to_string()),
+    }
+}
+
+pub(super) fn stop(text: &str) -> Value {
+    match text {
+        "latest" | "latest-offset" => Ok("latest-offset".to_string()),
+        "never" | "unbounded" => Ok("unbounded".to_string()),
+        _ => Err("write latest-offset or unbounded; other stops are not built yet".to_string()),
+    }
+}
+
+pub(super) fn on_decode_error(text: &str) -> Value {
+    one_of(text, &["fail", "skip"])
+}
+
+/// Flink's `<format>.ignore-parse-errors` as ours.
+pub(super) fn ignore_parse_errors(text: &str) -> Value {
+    Ok(match one_of(text, &["true", "false"])?.as_str() {
+        "true" => "skip".to_string(),
+        _ => "fail".to_string(),
+    })
+}
+
+pub(super) fn tiers(text: &str) -> Value {
+    one_of(text, &["both", "log", "archive"])
+}
+
+pub(super) fn only_false(text: &str) -> Value {
+    one_of(text, &["false"]).map_err(|_| "only false is built yet".to_string())
+}
+
+pub(super) fn archive(text: &str) -> Value {
+    match text.split_once("://") {
+        None if text.is_empty() => Err("write file:///PATH".to_string()),
+        None => std::path::absolute(text)
+            .map(|path| format!("file://{}", path.display()))
+            .map_err(|error| format!("it names no folder ({error})")),
+        Some(("file", path)) if path.starts_with('/') => Ok(text.to_string()),
+        Some(("file", _)) => Err("write file:///PATH, with three slashes".to_string()),
+        Some((scheme, _)) => Err(format!("archives in `{scheme}://` are not built yet: write file:///PATH")),
+    }
+}
+
+pub(super) fn connector(text: &str) -> Value {
+    Ok(text.to_string())
+}
+
+pub(super) fn topics(text: &str) -> Value {
+    crate::definition::parse_topics(text).map(|_| text.to_string()).map_err(|error| error.message().to_string())
+}
+
+pub(super) fn duration(text: &str) -> Value {
+    parse_duration(text).map(|_| text.to_string())
+}
+
+/// Milliseconds, as Pulsar's client options are given.
+pub(super) fn milliseconds(text: &str) -> Value {
+    positive(text).map(|number| format!("{number} ms"))
+}
+
+pub(super) fn retention(text: &str) -> Value {
+    if text == "forever" { Ok(text.to_string()) } else { duration(text) }
+}
+
+/// Flink's durations: a whole number and a unit; without a unit milliseconds.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no duration: write a number and ms, s, min, h or d, for example '5 s'");
+    let trimmed = text.trim();
+    let digits = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
+    let number: u64 = trimmed[..digits].parse().map_err(|_| wrong())?;
+    let millis = match trimmed[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "ms" | "milli" | "millis" | "millisecond" | "milliseconds" => 1,
+        "s" | "sec" | "secs" | "second" | "seconds" => 1_000,
+        "m" | "min" | "mins" | "minute" | "minutes" => 60_000,
+        "h" | "hour" | "hours" => 3_600_000,
+        "d" | "day" | "days" => 86_400_000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)
+}
+
+/// A value as it may be shown: secrets are stars, references to secrets stay.
+pub(super) fn mask(key: &str, value: &str) -> String {
+    const STARS: &str = "******";
+    let lower = key.to_lowercase();
+    let secret = ["auth-param", "authparam", "password", "secret", "token", "credential", "private-key", "access-key"];
+    if secret.iter().any(|part| lower.contains(part)) {
+        return match value.strip_prefix("token:") {
+            _ if value.starts_with("file:") => value.to_string(),
+            Some(_) => format!("token:{STARS}"),
+            None => STARS.to_string(),
+        };
+    }
+    // A user and password in an address.
+    match value.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?))) {
+        Some((scheme, (user, rest))) if !user.contains('/') => format!("{scheme}://{STARS}@{rest}"),
+        _ => value.to_string(),
+    }
+}
