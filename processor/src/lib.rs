@@ -10,5 +10,6 @@ pub mod connector;
 pub mod dataflow;
 pub mod operators;
 pub mod plan;
+pub mod sink;
 pub mod sql;
 pub mod streaming;

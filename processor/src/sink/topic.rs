@@ -1,0 +1,360 @@
+//! Rows into a topic, at least once: batched entries, written under a producer name with rising sequence ids.
+//!
+//! ```text
+//!  row ─► partition (its key's hash, else in turn) ─► held rows ─► entry (≤ 1000 messages, ≈ 128 KiB, LZ4) ─► appender ─► receipt
+//! ```
+//!
+//! What was sent and not answered is sent again, the same bytes under the same sequence ids, so that a log that deduplicates keeps it once. At an
+//! epoch's end everything taken has its receipt. A process that dies and starts over writes its rows again under another name.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use aquifer_catalog::TableDefinition;
+use aquifer_formats::entry::{Compression, EntrySpec, NewMessage, build_entry};
+use aquifer_formats::payload::{Format, PayloadEncoder, encoder, topic_schema_of};
+use aquifer_model::{
+    ChangeBatch, Epoch, Error, ErrorKind, Partition, PayloadKind, Result, SchemaVersion, TopicName, TopicSchema,
+};
+use aquifer_storage::log::{Appender, Log};
+use aquifer_storage::reader::TieredTopic;
+use arrow::array::Array;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::join_all;
+
+use super::message::Layout;
+use crate::connector::{Accepts, Delivery, Prepared, Sink, Writer, WriterId};
+
+/// Beyond this many messages an entry is closed.
+const ENTRY_MESSAGES: usize = 1000;
+/// Beyond this many bytes an entry is closed.
+const ENTRY_BYTES: usize = 128 * 1024;
+/// So many closed entries of one partition wait before they are sent.
+const ENTRIES_WAITING: usize = 8;
+/// The longest entry where the log does not say: Pulsar's default.
+const MAX_ENTRY_BYTES: usize = 5 * 1024 * 1024;
+/// So long an entry is tried again while the log cannot be reached.
+const RETRY_FOR: Duration = Duration::from_secs(60);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// A topic as a place for rows.
+#[derive(Debug)]
+pub struct TopicSink {
+    topic: TieredTopic,
+    layout: Layout,
+    partitions: Vec<Partition>,
+    schema: Option<(SchemaVersion, TopicSchema)>,
+    max_entry_bytes: usize,
+}
+
+impl TopicSink {
+    /// For rows with this schema, columns found by name. An Avro topic without a schema gets the table's.
+    pub async fn open(topic: TieredTopic, definition: &TableDefinition, rows: &SchemaRef) -> Result<Self> {
+        let layout = Layout::new(definition, &topic.value_columns, rows)?;
+        let schema = find_schema(&topic).await?;
+        let partitions = topic.log.partitions(&topic.topic).await?;
+        // Without admin rights the policies are not known, which does not matter here but for the limit.
+        let max_entry_bytes = match topic.log.policies(&topic.topic).await {
+            Ok(policies) => policies.max_message_bytes,
+            Err(_) => MAX_ENTRY_BYTES,
+        };
+        Ok(Self { topic, layout, partitions, schema, max_entry_bytes })
+    }
+}
+
+/// The schema that messages are written by, with its version; `None` if they name none.
+async fn find_schema(topic: &TieredTopic) -> Result<Option<(SchemaVersion, TopicSchema)>> {
+    let found = topic.log.schema(&topic.topic, None).await?;
+    let fits = |kind: PayloadKind| match topic.format {
+        Format::Avro => kind == PayloadKind::Avro,
+        Format::Json => kind != PayloadKind::Avro,
+        Format::Raw => !matches!(kind, PayloadKind::Avro | PayloadKind::Json),
+    };
+    match found {
+        Some((_, schema)) if !fits(schema.kind) => Err(Error::invalid(format!(
+            "the topic `{}` has a schema of kind {:?}, which the format `{}` cannot write: change the table's `format`",
+            topic.topic, schema.kind, topic.format
+        ))),
+        Some(found) => Ok(Some(found)),
+        None if topic.format == Format::Avro => {
+            let schema = topic_schema_of(topic.format, &topic.topic.name, &topic.value_columns)?;
+            let version = topic.log.put_schema(&topic.topic, &schema).await?;
+            Ok(Some((version, schema)))
+        }
+        None => Ok(None),
+    }
+}
+
+#[async_trait]
+impl Sink for TopicSink {
+    fn delivery(&self) -> Delivery {
+        Delivery::AtLeastOnce
+    }
+
+    fn accepts(&self) -> Accepts {
+        Accepts::Inserts
+    }
+
+    async fn open(&self, writer: WriterId) -> Result<Box<dyn Writer>> {
+        let producer = format!("{}-{}", writer.job, writer.index);
+        let schema = self.schema.as_ref();
+        let encoder =
+            encoder(self.topic.format, Arc::clone(&self.topic.value_columns), schema.map(|(_, schema)| schema))?;
+        let lanes = self.partitions.iter().map(|partition| {
+            let spec = EntrySpec {
+                producer_name: producer.clone(),
+                publish_time_ms: 0,
+                schema_version: schema.map(|(version, _)| version.0.clone()),
+                compression: Compression::Lz4,
+                batched: true,
+            };
+            Lane::open(Arc::clone(&self.topic.log), partition.clone(), spec, self.max_entry_bytes)
+        });
+        let lanes = join_all(lanes).await.into_iter().collect::<Result<Vec<_>>>()?;
+        Ok(Box::new(TopicWriter {
+            topic: self.topic.topic.clone(),
+            layout: self.layout.clone(),
+            encoder,
+            lanes,
+            current: 0,
+        }))
+    }
+
+    async fn commit(&self, _epoch: Epoch, _prepared: Vec<Prepared>) -> Result<()> {
+        Ok(())
+    }
+}
+
+struct TopicWriter {
+    topic: TopicName,
+    layout: Layout,
+    encoder: Box<dyn PayloadEncoder>,
+    lanes: Vec<Lane>,
+    /// The partition that takes the next row without a key.
+    current: usize,
+}
+
+#[async_trait]
+impl Writer for TopicWriter {
+    async fn write(&mut self, changes: &ChangeBatch) -> Result<()> {
+        if !changes.is_insert_only() {
+            return Err(Error::invalid(format!(
+                "the topic `{}` takes new rows only, and an update or delete came",
+                self.topic
+            )));
+        }
+        let parts = self.layout.split(changes.rows())?;
+        let payloads = self.encoder.encode(&parts.values)?;
+        for row in 0..payloads.len() {
+            let message = HeldMessage {
+                key: parts.key(row),
+                payload: payloads.is_valid(row).then(|| payloads.value(row)),
+                event_time_ms: parts.event_time_ms(row),
+                properties: parts.properties(row),
+            };
+            let lane = match message.key {
+                Some(key) => partition_of(key, self.lanes.len()),
+                None => self.current,
+            };
+            if self.lanes[lane].hold(message)? && lane == self.current {
+                self.current = (self.current + 1) % self.lanes.len();
+            }
+            if self.lanes[lane].sealed.len() >= ENTRIES_WAITING {
+                self.send_all().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn prepare(&mut self, _epoch: Epoch) -> Result<Prepared> {
+        for lane in &mut self.lanes {
+            lane.seal()?;
+        }
+        self.current = (self.current + 1) % self.lanes.len();
+        self.send_all().await?;
+        Ok(Prepared::default())
+    }
+}
+
+impl TopicWriter {
+    async fn send_all(&mut self) -> Result<()> {
+        join_all(self.lanes.iter_mut().map(Lane::send)).await.into_iter().collect()
+    }
+}
+
+/// The partition of a key, as Pulsar's Java client chooses it by default.
+fn partition_of(key: &[u8], partitions: usize) -> usize {
+    let java = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
+    let hash = match std::str::from_utf8(key) {
+        Ok(text) => text.encode_utf16().fold(0, java),
+        // No text: any hash does, as long as one key stays in one partition.
+        Err(_) => key.iter().fold(0, |hash, byte| java(hash, u16::from(*byte))),
+    };
+    (hash & i32::MAX) as usize % partitions
+}
+
+struct HeldMessage<'a> {
+    key: Option<&'a [u8]>,
+    payload: Option<&'a [u8]>,
+    event_time_ms: Option<i64>,
+    properties: Vec<(String, String)>,
+}
+
+/// A message whose bytes lie in its lane's buffer.
+struct Held {
+    key: Option<Range<usize>>,
+    payload: Option<Range<usize>>,
+    event_time_ms: Option<i64>,
+    properties: Vec<(String, String)>,
+}
+
+/// A finished entry that has no receipt yet.
+struct Sealed {
+    bytes: Bytes,
+    lowest: i64,
+    highest: i64,
+    messages: u32,
+}
+
+/// One partition being written.
+struct Lane {
+    log: Arc<dyn Log>,
+    partition: Partition,
+    spec: EntrySpec,
+    max_entry_bytes: usize,
+    appender: Option<Box<dyn Appender>>,
+    next_sequence_id: i64,
+    buffer: Vec<u8>,
+    held: Vec<Held>,
+    sealed: VecDeque<Sealed>,
+}
+
+impl Lane {
+    async fn open(log: Arc<dyn Log>, partition: Partition, spec: EntrySpec, max_entry_bytes: usize) -> Result<Self> {
+        let appender = log.open_appender(&partition, &spec.producer_name).await?;
+        Ok(Self {
+            next_sequence_id: appender.last_sequence_id() + 1,
+            appender: Some(appender),
+            log,
+            partition,
+            spec,
+            max_entry_bytes,
+            buffer: Vec::new(),
+            held: Vec::new(),
+            sealed: VecDeque::new(),
+        })
+    }
+
+    /// Takes a message; says whether that closed an entry.
+    fn hold(&mut self, message: HeldMessage<'_>) -> Result<bool> {
+        let mut keep = |bytes: &[u8]| {
+            let from = self.buffer.len();
+            self.buffer.extend_from_slice(bytes);
+            from..self.buffer.len()
+        };
+        self.held.push(Held {
+            key: message.key.map(&mut keep),
+            payload: message.payload.map(&mut keep),
+            event_time_ms: message.event_time_ms,
+            properties: message.properties,
+        });
+        let full = self.held.len() >= ENTRY_MESSAGES || self.buffer.len() >= ENTRY_BYTES;
+        if full {
+            self.seal()?;
+        }
+        Ok(full)
+    }
+
+    /// Makes an entry of what is held; several if one would be too long.
+    fn seal(&mut self) -> Result<()> {
+        let held = std::mem::take(&mut self.held);
+        if !held.is_empty() {
+            self.spec.publish_time_ms =
+                SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+            self.seal_some(&held)?;
+        }
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn seal_some(&mut self, held: &[Held]) -> Result<()> {
+        let bytes_of = |range: &Option<Range<usize>>| range.clone().map(|range| &self.buffer[range]);
+        let messages: Vec<NewMessage<'_>> = held
+            .iter()
+            .zip(self.next_sequence_id..)
+            .map(|(held, sequence_id)| NewMessage {
+                sequence_id,
+                key: bytes_of(&held.key),
+                payload: bytes_of(&held.payload),
+                event_time_ms: held.event_time_ms,
+                properties: &held.properties,
+            })
+            .collect();
+        let bytes = build_entry(&self.spec, &messages)?;
+        if bytes.len() > self.max_entry_bytes {
+            if held.len() == 1 {
+                return Err(Error::invalid(format!(
+                    "a row makes a message of {} bytes for `{}`, which takes at most {}",
+                    bytes.len(),
+                    self.partition,
+                    self.max_entry_bytes
+                )));
+            }
+            let (first, second) = held.split_at(held.len() / 2);
+            self.seal_some(first)?;
+            return self.seal_some(second);
+        }
+        let lowest = self.next_sequence_id;
+        self.next_sequence_id += held.len() as i64;
+        let highest = self.next_sequence_id - 1;
+        self.sealed.push_back(Sealed { bytes, lowest, highest, messages: held.len() as u32 });
+        Ok(())
+    }
+
+    /// Sends what is closed and waits for the receipts, in order.
+    async fn send(&mut self) -> Result<()> {
+        while let Some(entry) = self.sealed.front() {
+            let deadline = Instant::now() + RETRY_FOR;
+            let mut pause = FIRST_PAUSE;
+            loop {
+                let sent = match &mut self.appender {
+                    Some(appender) => appender
+                        .append(entry.bytes.clone(), entry.lowest, entry.highest, entry.messages)
+                        .await
+                        .map(drop),
+                    None => match self.log.open_appender(&self.partition, &self.spec.producer_name).await {
+                        Ok(appender) => {
+                            self.appender = Some(appender);
+                            continue;
+                        }
+                        Err(error) => Err(error),
+                    },
+                };
+                match sent {
+                    Ok(()) => break,
+                    // Sent or not: the same bytes under the same ids.
+                    Err(error)
+                        if matches!(error.kind(), ErrorKind::Unknown | ErrorKind::Unavailable)
+                            && Instant::now() + pause < deadline =>
+                    {
+                        tracing::warn!(partition = %self.partition, %error, "sending an entry again");
+                        self.appender = None;
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                    }
+                    Err(error) => return Err(error.context(format!("writing to `{}`", self.partition))),
+                }
+            }
+            self.sealed.pop_front();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

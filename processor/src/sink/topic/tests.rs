@@ -1,0 +1,325 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use aquifer_catalog::{ColumnDefinition, ColumnKind, MetadataKey};
+use aquifer_formats::entry::{EntryLimits, summarize};
+use aquifer_formats::messages::{MessageBatch, MessageBatchBuilder, column};
+use aquifer_formats::payload::decoder;
+use aquifer_model::{Cut, SqlType, TopicIdentity};
+use aquifer_storage::embedded::{EmbeddedLog, EmbeddedSettings};
+use aquifer_storage::log::{EntryReader, LedgerInfo, Pin, Policies, Receipt};
+use aquifer_storage::reader::OnDecodeError;
+use arrow::array::{
+    ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray, UInt8Array,
+};
+use arrow::datatypes::{Int64Type, Schema, TimestampMillisecondType};
+
+use super::*;
+
+fn physical(name: &str, type_text: &str) -> ColumnDefinition {
+    ColumnDefinition { name: name.into(), kind: ColumnKind::Physical { type_text: type_text.into() }, comment: None }
+}
+
+fn metadata(name: &str, type_text: &str, key: MetadataKey) -> ColumnDefinition {
+    let kind = ColumnKind::Metadata { type_text: type_text.into(), key, is_virtual: false };
+    ColumnDefinition { name: name.into(), kind, comment: None }
+}
+
+fn definition() -> TableDefinition {
+    TableDefinition {
+        columns: vec![
+            physical("id", "BIGINT"),
+            physical("room", "STRING"),
+            metadata("ts", "TIMESTAMP_LTZ(3)", MetadataKey::EventTime),
+            metadata("k", "STRING", MetadataKey::Key),
+        ],
+        watermark: None,
+        primary_key: vec![],
+        comment: None,
+        options: BTreeMap::new(),
+    }
+}
+
+fn fields(columns: &[(&str, &str)]) -> SchemaRef {
+    let fields = columns.iter().map(|(name, t)| SqlType::parse(t).expect("a type").to_field(name));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+async fn topic(log: Arc<dyn Log>, partitions: u32) -> TieredTopic {
+    let name: TopicName = "t".parse().expect("a name");
+    log.create_topic(&name, partitions).await.expect("made");
+    TieredTopic {
+        log,
+        archive: None,
+        topic: name,
+        format: Format::Avro,
+        value_columns: fields(&[("id", "BIGINT"), ("room", "STRING")]),
+        on_error: OnDecodeError::Fail,
+        limits: EntryLimits::default(),
+    }
+}
+
+fn rows(ids: Range<i64>, keyed: bool) -> ChangeBatch {
+    let schema = fields(&[("room", "STRING"), ("id", "BIGINT"), ("k", "STRING"), ("ts", "TIMESTAMP_LTZ(3)")]);
+    let rooms: ArrayRef =
+        Arc::new(StringViewArray::from_iter(ids.clone().map(|id| (id % 5 != 0).then(|| format!("room {}", id % 7)))));
+    let keys: ArrayRef =
+        Arc::new(StringViewArray::from_iter(ids.clone().map(|id| keyed.then(|| format!("key {}", id % 11)))));
+    let times: ArrayRef = Arc::new(
+        TimestampMillisecondArray::from_iter(ids.clone().map(|id| (id % 3 != 0).then_some(1_000 + id)))
+            .with_timezone("UTC"),
+    );
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(ids));
+    ChangeBatch::inserts(RecordBatch::try_new(schema, vec![rooms, ids, keys, times]).expect("fits"))
+}
+
+async fn write(topic: &TieredTopic, batches: &[ChangeBatch]) -> Result<()> {
+    let sink = TopicSink::open(topic.clone(), &definition(), &batches[0].schema()).await?;
+    let mut writer = sink.open(WriterId { job: "test".into(), index: 0 }).await?;
+    for (epoch, batch) in batches.iter().enumerate() {
+        writer.write(batch).await?;
+        writer.prepare(Epoch(epoch as u64)).await?;
+    }
+    Ok(())
+}
+
+/// What lies in the log: the messages of each partition, and each entry's number of messages.
+async fn stored(topic: &TieredTopic) -> Vec<(MessageBatch, Vec<u32>)> {
+    let mut all = Vec::new();
+    for partition in topic.log.partitions(&topic.topic).await.expect("partitions") {
+        let mut builder = MessageBatchBuilder::new(topic.limits);
+        let mut counts = Vec::new();
+        if let Some(last) = topic.log.last_position(&partition).await.expect("asked") {
+            let mut reader = topic.log.open_reader(&partition, Cut::Start).await.expect("a reader");
+            'read: loop {
+                for entry in reader.next(1 << 20).await.expect("entries") {
+                    counts.push(summarize(&entry.bytes, &topic.limits).expect("whole").messages);
+                    builder.append_entry(entry.position, &entry.bytes).expect("whole");
+                    if entry.position == last {
+                        break 'read;
+                    }
+                }
+            }
+        }
+        all.push((builder.finish(), counts));
+    }
+    all
+}
+
+/// The stored rows: id, room, key, event time; checks that sequence ids rise without a gap.
+async fn stored_rows(topic: &TieredTopic) -> Vec<Vec<(i64, Option<String>, Option<String>, Option<i64>)>> {
+    let schema = topic.log.schema(&topic.topic, None).await.expect("asked").expect("registered").1;
+    let mut decoder = decoder(topic.format, topic.value_columns.clone(), Some(&schema)).expect("a decoder");
+    let mut all = Vec::new();
+    for (messages, _) in stored(topic).await {
+        let rows = messages.rows();
+        let versions = rows.column_by_name(column::SCHEMA_VERSION).expect("there").as_binary_view();
+        for version in decoder.missing_versions(versions) {
+            let found = topic.log.schema(&topic.topic, Some(&version)).await.expect("asked");
+            decoder.add_schema(version, found.as_ref().map(|(_, schema)| schema)).expect("taken");
+        }
+        let decoded = decoder.decode(messages.payloads(), versions).expect("decoded");
+        assert!(decoded.errors.is_empty(), "{:?}", decoded.errors);
+        let sequence = rows.column_by_name(column::SEQUENCE_ID).expect("there").as_primitive::<Int64Type>();
+        assert!(sequence.values().iter().zip(0..).all(|(found, expected)| *found == expected), "{sequence:?}");
+        let ids = decoded.rows.column(0).as_primitive::<Int64Type>();
+        let rooms = decoded.rows.column(1).as_string_view();
+        let keys = rows.column_by_name(column::KEY).expect("there").as_binary_view();
+        let times = rows.column_by_name(column::EVENT_TIME).expect("there").as_primitive::<TimestampMillisecondType>();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
+        let row = |at: usize| {
+            (
+                ids.value(at),
+                rooms.is_valid(at).then(|| rooms.value(at).to_string()),
+                keys.is_valid(at).then(|| text(keys.value(at))),
+                times.is_valid(at).then(|| times.value(at)),
+            )
+        };
+        all.push((0..rows.num_rows()).map(row).collect());
+    }
+    all
+}
+
+fn open_log(folder: &tempfile::TempDir) -> Arc<dyn Log> {
+    EmbeddedLog::open(folder.path(), EmbeddedSettings { sync: false, ..Default::default() }).expect("opened")
+}
+
+#[tokio::test]
+async fn rows_come_back_as_messages_with_key_and_event_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let topic = topic(open_log(&folder), 3).await;
+    write(&topic, &[rows(0..700, true), rows(700..900, true)]).await.expect("written");
+    let partitions = stored_rows(&topic).await;
+    let mut keys: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
+    let mut ids = BTreeSet::new();
+    for (partition, rows) in partitions.iter().enumerate() {
+        assert!(!rows.is_empty());
+        assert!(rows.is_sorted_by_key(|row| row.0), "one key's rows stay in order");
+        for (id, room, key, time) in rows {
+            assert!(ids.insert(*id), "{id} is there twice");
+            assert_eq!(*room, (id % 5 != 0).then(|| format!("room {}", id % 7)));
+            assert_eq!(*time, (id % 3 != 0).then_some(1_000 + id));
+            assert_eq!(*key, Some(format!("key {}", id % 11)));
+            keys.entry(key.clone().expect("a key")).or_default().insert(partition);
+        }
+    }
+    assert_eq!(ids.len(), 900);
+    assert!(keys.values().all(|partitions| partitions.len() == 1), "a key has one partition: {keys:?}");
+}
+
+#[tokio::test]
+async fn rows_without_a_key_go_round_entry_by_entry() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let topic = topic(open_log(&folder), 3).await;
+    write(&topic, &[rows(0..6_500, false)]).await.expect("written");
+    let counts: Vec<Vec<u32>> = stored(&topic).await.into_iter().map(|(_, counts)| counts).collect();
+    assert_eq!(counts, [vec![1000, 1000, 500], vec![1000, 1000], vec![1000, 1000]]);
+    assert_eq!(stored_rows(&topic).await.concat().len(), 6_500);
+}
+
+#[tokio::test]
+async fn an_entry_that_the_log_would_not_take_is_cut_in_two_and_a_row_that_is_too_long_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = EmbeddedSettings { max_entry_bytes: 2_000, sync: false, ..Default::default() };
+    let log = EmbeddedLog::open(folder.path(), settings).expect("opened");
+    let topic = topic(log, 0).await;
+    write(&topic, &[rows(0..400, true)]).await.expect("written");
+    assert!(stored(&topic).await[0].1.len() > 1);
+    assert_eq!(stored_rows(&topic).await[0].len(), 400);
+
+    let schema = fields(&[("room", "STRING")]);
+    let mut hash = 7u64;
+    let noise: String = std::iter::repeat_with(|| {
+        hash = hash.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        char::from(b'a' + (hash >> 60) as u8)
+    })
+    .take(9_000)
+    .collect();
+    let long = RecordBatch::try_new(schema, vec![Arc::new(StringViewArray::from(vec![noise]))]).expect("fits");
+    let error = write(&topic, &[ChangeBatch::inserts(long)]).await.expect_err("too long");
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+}
+
+#[tokio::test]
+async fn an_update_into_a_topic_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let topic = topic(open_log(&folder), 0).await;
+    let changes = ChangeBatch::new(rows(0..2, true).rows().clone(), UInt8Array::from(vec![1, 2])).expect("kinds");
+    let error = write(&topic, &[changes]).await.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(stored_rows(&topic).await.concat().is_empty());
+}
+
+#[tokio::test]
+async fn after_an_unknown_outcome_the_same_bytes_are_sent_again_and_nothing_is_lost_or_doubled() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let flaky = Arc::new(FlakyLog { log: open_log(&folder), calls: AtomicU32::new(0), opened: AtomicU32::new(0) });
+    let topic = topic(Arc::clone(&flaky) as Arc<dyn Log>, 2).await;
+    write(&topic, &[rows(0..3_000, true), rows(3_000..6_000, true)]).await.expect("written in the end");
+    let ids: Vec<i64> = stored_rows(&topic).await.concat().into_iter().map(|row| row.0).collect();
+    assert_eq!(ids.len(), 6_000);
+    assert_eq!(ids.into_iter().collect::<BTreeSet<_>>().len(), 6_000);
+    assert!(flaky.opened.load(Ordering::Relaxed) > 4, "it failed and was opened again");
+}
+
+/// A log whose appenders break: some before the entry is stored, some after, some at the second entry.
+#[derive(Debug)]
+struct FlakyLog {
+    log: Arc<dyn Log>,
+    calls: AtomicU32,
+    opened: AtomicU32,
+}
+
+struct FlakyAppender {
+    appender: Box<dyn Appender>,
+    call: u32,
+    appends: u32,
+    broken: bool,
+}
+
+#[async_trait]
+impl Appender for FlakyAppender {
+    fn last_sequence_id(&self) -> i64 {
+        self.appender.last_sequence_id()
+    }
+    async fn append(&mut self, bytes: Bytes, lowest: i64, highest: i64, messages: u32) -> Result<Receipt> {
+        assert!(!self.broken, "an appender that failed is not used again");
+        self.appends += 1;
+        match (self.call % 3, self.appends) {
+            (0, 1) => return self.appender.append(bytes, lowest, highest, messages).await,
+            (1, _) => {}
+            _ => drop(self.appender.append(bytes, lowest, highest, messages).await?),
+        }
+        self.broken = true;
+        Err(Error::unknown("the connection broke"))
+    }
+}
+
+#[async_trait]
+impl Log for FlakyLog {
+    async fn partitions(&self, topic: &TopicName) -> Result<Vec<Partition>> {
+        self.log.partitions(topic).await
+    }
+    async fn create_topic(&self, topic: &TopicName, partitions: u32) -> Result<()> {
+        self.log.create_topic(topic, partitions).await
+    }
+    async fn delete_topic(&self, topic: &TopicName) -> Result<()> {
+        self.log.delete_topic(topic).await
+    }
+    async fn topics(&self, tenant: &str, namespace: &str) -> Result<Vec<TopicName>> {
+        self.log.topics(tenant, namespace).await
+    }
+    async fn namespaces(&self) -> Result<Vec<(String, String)>> {
+        self.log.namespaces().await
+    }
+    async fn create_namespace(&self, tenant: &str, namespace: &str) -> Result<()> {
+        self.log.create_namespace(tenant, namespace).await
+    }
+    async fn open_reader(&self, partition: &Partition, after: Cut) -> Result<Box<dyn EntryReader>> {
+        self.log.open_reader(partition, after).await
+    }
+    async fn last_position(&self, partition: &Partition) -> Result<Option<aquifer_model::Position>> {
+        self.log.last_position(partition).await
+    }
+    async fn open_appender(&self, partition: &Partition, producer_name: &str) -> Result<Box<dyn Appender>> {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        let appender = self.log.open_appender(partition, producer_name).await?;
+        Ok(Box::new(FlakyAppender {
+            appender,
+            call: self.calls.fetch_add(1, Ordering::Relaxed),
+            appends: 0,
+            broken: false,
+        }))
+    }
+    async fn open_pin(&self, partition: &Partition, name: &str) -> Result<Box<dyn Pin>> {
+        self.log.open_pin(partition, name).await
+    }
+    async fn find_pin(&self, partition: &Partition, name: &str) -> Result<Option<Cut>> {
+        self.log.find_pin(partition, name).await
+    }
+    async fn remove_pin(&self, partition: &Partition, name: &str) -> Result<()> {
+        self.log.remove_pin(partition, name).await
+    }
+    async fn ledgers(&self, partition: &Partition) -> Result<Vec<LedgerInfo>> {
+        self.log.ledgers(partition).await
+    }
+    async fn identity(&self, topic: &TopicName) -> Result<TopicIdentity> {
+        self.log.identity(topic).await
+    }
+    async fn policies(&self, _topic: &TopicName) -> Result<Policies> {
+        Err(Error::denied("no admin rights"))
+    }
+    async fn schema(
+        &self,
+        topic: &TopicName,
+        version: Option<&SchemaVersion>,
+    ) -> Result<Option<(SchemaVersion, TopicSchema)>> {
+        self.log.schema(topic, version).await
+    }
+    async fn put_schema(&self, topic: &TopicName, schema: &TopicSchema) -> Result<SchemaVersion> {
+        self.log.put_schema(topic, schema).await
+    }
+    fn address(&self) -> String {
+        self.log.address()
+    }
+}
