@@ -1,0 +1,221 @@
+//! The history that is read: bids as in the Nexmark benchmark, written as Avro to an embedded topic and archived by our own archiver.
+//!
+//! Seeded: the same number of rows gives the same history. It is made once and kept; a folder that was not finished is made again.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Instant;
+
+use aquifer_catalog::Catalogs;
+use aquifer_catalog::catalogs::Target;
+use aquifer_catalog::definition::{ColumnDefinition, ColumnKind, TableDefinition, WatermarkDefinition};
+use aquifer_formats::entry::{Compression, EntrySpec, NewMessage, build_entry};
+use aquifer_formats::payload::{Format, encoder};
+use aquifer_model::SqlType;
+use aquifer_storage::archive::archiver::{ArchiveSettings, Archiver};
+use aquifer_storage::reader::TieredTopic;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewBuilder, TimestampMillisecondArray};
+use arrow::datatypes::{Schema, SchemaRef};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::Failure;
+use crate::cli::{Benchmark, Settings};
+use crate::measure::{Outcome, run_self};
+
+/// The columns of a bid.
+pub const COLUMNS: [(&str, &str); 7] = [
+    ("auction", "BIGINT NOT NULL"),
+    ("bidder", "BIGINT NOT NULL"),
+    ("price", "BIGINT NOT NULL"),
+    ("channel", "STRING NOT NULL"),
+    ("url", "STRING NOT NULL"),
+    ("dateTime", "TIMESTAMP(3) NOT NULL"),
+    ("extra", "STRING NOT NULL"),
+];
+/// The table in `default_catalog`.`default_database`.
+pub const TABLE: &str = "bid";
+const FIRST_BID_MS: i64 = 1_700_000_000_000;
+/// Bids in a second of event time, as Nexmark sends them at its usual 10,000 events a second.
+const BIDS_PER_SECOND: u64 = 9_200;
+const ROWS_PER_ENTRY: usize = 2_000;
+
+/// The bids' topic in both tiers.
+pub async fn topic(settings: &Settings) -> Result<TieredTopic, Failure> {
+    let catalogs = Catalogs::open(settings.data_dir()).await?;
+    let catalog = catalogs.get("default_catalog")?;
+    match catalog.table(catalog.default_database(), TABLE).await?.target {
+        Target::Topics(topics) => topics.into_iter().next().ok_or_else(|| "the table has no topic".into()),
+        Target::Connector => Err("the table of bids is no topic".into()),
+    }
+}
+
+/// Makes the history unless it is there.
+pub fn prepare(settings: &Settings) -> Result<(), Failure> {
+    let done = settings.data_dir().join("bench-complete");
+    if done.exists() {
+        return Ok(());
+    }
+    if settings.data_dir().exists() {
+        fs::remove_dir_all(settings.data_dir())?;
+    }
+    fs::create_dir_all(settings.data_dir())?;
+    eprintln!("making {} bids in {} (once)", settings.rows, settings.data_dir().display());
+    let (outcome, _) = run_self(Benchmark::Make, settings)?;
+    eprintln!("made and archived {} bids in {:.1} s", outcome.rows, outcome.seconds);
+    fs::write(done, "")?;
+    Ok(())
+}
+
+/// Writes and archives all bids.
+pub async fn make(settings: &Settings) -> Result<Outcome, Failure> {
+    let start = Instant::now();
+    let catalogs = Catalogs::open(settings.data_dir()).await?;
+    let catalog = catalogs.get("default_catalog")?;
+    catalog.create_table(catalog.default_database(), TABLE, definition(), false).await?;
+    drop(catalog);
+    drop(catalogs);
+
+    let topic = topic(settings).await?;
+    let partition =
+        topic.log.partitions(&topic.topic).await?.into_iter().next().ok_or("a topic without a partition")?;
+    let (version, schema) = topic.log.schema(&topic.topic, None).await?.ok_or("a table without a schema")?;
+    let columns = schema_of_bids()?;
+    let mut encoder = encoder(Format::Avro, Arc::clone(&columns), Some(&schema))?;
+    let mut appender = topic.log.open_appender(&partition, "aquifer-bench").await?;
+    let mut bids = Bids::new();
+    let mut written = 0u64;
+    while written < settings.rows {
+        let count = (settings.rows - written).min(ROWS_PER_ENTRY as u64) as usize;
+        let payloads = encoder.encode(&bids.next(&columns, count)?)?;
+        let first = written as i64;
+        let messages: Vec<NewMessage<'_>> = (0..count)
+            .map(|n| NewMessage {
+                sequence_id: first + n as i64,
+                payload: Some(payloads.value(n)),
+                ..NewMessage::default()
+            })
+            .collect();
+        let spec = EntrySpec {
+            producer_name: "aquifer-bench".into(),
+            publish_time_ms: bids.time(written + count as u64),
+            schema_version: Some(version.0.clone()),
+            compression: Compression::Lz4,
+            batched: true,
+        };
+        let entry = build_entry(&spec, &messages)?;
+        appender.append(entry, first, first + count as i64 - 1, count as u32).await?;
+        written += count as u64;
+    }
+    let archived = Archiver::new(topic, ArchiveSettings::default()).run_once(&partition).await?;
+    if archived.rows != settings.rows {
+        return Err(format!("{} of {} bids were archived", archived.rows, settings.rows).into());
+    }
+    Ok(Outcome::new(written, start.elapsed()))
+}
+
+fn definition() -> TableDefinition {
+    let columns = COLUMNS.iter().map(|(name, type_text)| ColumnDefinition {
+        name: (*name).to_string(),
+        kind: ColumnKind::Physical { type_text: (*type_text).to_string() },
+        comment: None,
+    });
+    TableDefinition {
+        columns: columns.collect(),
+        watermark: Some(WatermarkDefinition {
+            column: "dateTime".into(),
+            expression: "`dateTime` - INTERVAL '4' SECOND".into(),
+        }),
+        primary_key: Vec::new(),
+        comment: None,
+        options: Default::default(),
+    }
+}
+
+fn schema_of_bids() -> Result<SchemaRef, Failure> {
+    let fields = COLUMNS.iter().map(|(name, type_text)| Ok(SqlType::parse(type_text)?.to_field(name)));
+    Ok(Arc::new(Schema::new(fields.collect::<Result<Vec<_>, Failure>>()?)))
+}
+
+/// Bids, one after the other.
+struct Bids {
+    random: StdRng,
+    given: u64,
+}
+
+impl Bids {
+    fn new() -> Self {
+        Self { random: StdRng::seed_from_u64(0xa9_01fe), given: 0 }
+    }
+
+    /// The event time of bid number `number`, in milliseconds.
+    fn time(&self, number: u64) -> i64 {
+        FIRST_BID_MS + (number * 1000 / BIDS_PER_SECOND) as i64
+    }
+
+    fn next(&mut self, columns: &SchemaRef, count: usize) -> Result<RecordBatch, Failure> {
+        const HOT: [&str; 4] = ["Google", "Facebook", "Baidu", "Apple"];
+        let mut numbers: [Vec<i64>; 4] = std::array::from_fn(|_| Vec::with_capacity(count));
+        let (mut channels, mut urls, mut extras) =
+            (StringViewBuilder::new(), StringViewBuilder::new(), StringViewBuilder::new());
+        let mut text = String::new();
+        for _ in 0..count {
+            let random = &mut self.random;
+            // Half of all bids go to a few hot auctions and channels, as in Nexmark.
+            let epoch = (self.given / 10_000) as i64;
+            numbers[0].push(
+                1000 + if random.random_bool(0.5) { epoch * 100 } else { epoch * 100 + random.random_range(0..100) },
+            );
+            numbers[1].push(1000 + epoch * 50 + random.random_range(0..1000));
+            numbers[2].push(10f64.powf(random.random::<f64>() * 6.0) as i64 * 100);
+            if random.random_bool(0.5) {
+                channels.append_value(HOT[random.random_range(0..HOT.len())]);
+            } else {
+                text.clear();
+                text.push_str("channel-");
+                text.push_str(&random.random_range(0..100).to_string());
+                channels.append_value(&text);
+            }
+            text.clear();
+            text.push_str("https://www.nexmark.com/");
+            (0..12).for_each(|_| text.push(random.random_range('a'..='z')));
+            text.push_str("/item.htm?query=1&channel_id=");
+            text.push_str(&random.random_range(0..1u32 << 20).to_string());
+            urls.append_value(&text);
+            numbers[3].push(FIRST_BID_MS + (self.given * 1000 / BIDS_PER_SECOND) as i64);
+            text.clear();
+            let length = random.random_range(30..60);
+            (0..length).for_each(|_| text.push(random.random_range('a'..='z')));
+            extras.append_value(&text);
+            self.given += 1;
+        }
+        let [auctions, bidders, prices, times] = numbers;
+        let arrays: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(auctions)),
+            Arc::new(Int64Array::from(bidders)),
+            Arc::new(Int64Array::from(prices)),
+            Arc::new(channels.finish()),
+            Arc::new(urls.finish()),
+            Arc::new(TimestampMillisecondArray::from(times)),
+            Arc::new(extras.finish()),
+        ];
+        Ok(RecordBatch::try_new(Arc::clone(columns), arrays)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bids_are_the_same_every_time_and_their_time_never_falls() {
+        let columns = schema_of_bids().expect("known types");
+        let (mut a, mut b) = (Bids::new(), Bids::new());
+        let first = a.next(&columns, 500).expect("bids");
+        assert_eq!(first, b.next(&columns, 500).expect("bids"));
+        assert_ne!(a.next(&columns, 500).expect("bids"), first);
+        let times = first.column(5).as_any().downcast_ref::<TimestampMillisecondArray>().expect("a timestamp");
+        assert!(times.values().is_sorted());
+        assert_eq!(a.time(0), times.value(0));
+    }
+}

@@ -1,0 +1,94 @@
+//! Replay: all columns of the archived bids in log order through the unified reader, against DataFusion's bare scan of the same files.
+
+use std::time::Instant;
+
+use aquifer_model::Cut;
+use aquifer_storage::reader::{ReadRequest, Tiers};
+
+use crate::cli::{Benchmark, Settings};
+use crate::figures::{Figure, Target, median, report};
+use crate::measure::{Outcome, run_self};
+use crate::{Failure, data, yardstick};
+
+/// The most memory that a replay may take.
+const MEMORY_BOUND: f64 = 300.0 * 1024.0 * 1024.0;
+
+/// Measures and reports.
+pub fn run(settings: &Settings) -> Result<(), Failure> {
+    data::prepare(settings)?;
+    println!(
+        "replay: {} bids of {} columns; DataFusion with {}",
+        settings.rows,
+        data::COLUMNS.len(),
+        yardstick::SETTINGS_TEXT
+    );
+    let (mut ours, mut scans) = (Vec::new(), Vec::new());
+    for _ in 0..settings.runs {
+        ours.push(checked(Benchmark::RunReplay, settings)?);
+        scans.push(checked(Benchmark::RunScan, settings)?);
+    }
+    let of = |runs: &[(Outcome, f64)], figure: fn(&(Outcome, f64)) -> f64| median(runs.iter().map(figure).collect());
+    let rate = |(outcome, _): &(Outcome, f64)| outcome.rows as f64 / outcome.seconds;
+    let peak = |(outcome, _): &(Outcome, f64)| outcome.peak_bytes as f64;
+    let cpu = |(_, cpu): &(Outcome, f64)| *cpu;
+    let figures = [
+        Figure {
+            what: "rate".into(),
+            ours: of(&ours, rate),
+            yardstick: Some(of(&scans, rate)),
+            unit: "rows/s",
+            target: Some(Target::AtLeast(0.5)),
+        },
+        Figure { what: "CPU".into(), ours: of(&ours, cpu), yardstick: Some(of(&scans, cpu)), unit: "s", target: None },
+        Figure {
+            what: "peak memory, of 300 MB".into(),
+            ours: of(&ours, peak),
+            yardstick: Some(MEMORY_BOUND),
+            unit: "bytes",
+            target: Some(Target::AtMost(1.0)),
+        },
+        Figure {
+            what: "peak memory, of the scan's".into(),
+            ours: of(&ours, peak),
+            yardstick: Some(of(&scans, peak)),
+            unit: "bytes",
+            target: None,
+        },
+    ];
+    report("replay", settings, &figures)
+}
+
+/// Runs one side; an answer with other rows than were written is no figure.
+fn checked(work: Benchmark, settings: &Settings) -> Result<(Outcome, f64), Failure> {
+    let (outcome, cost) = run_self(work, settings)?;
+    if outcome.rows != settings.rows {
+        return Err(format!("{work:?} read {} of {} rows", outcome.rows, settings.rows).into());
+    }
+    Ok((outcome, cost.cpu_seconds))
+}
+
+/// One replay, in this process.
+pub async fn once(settings: &Settings) -> Result<Outcome, Failure> {
+    let start = Instant::now();
+    let topic = data::topic(settings).await?;
+    let ends = topic.end_cuts().await?;
+    let mut rows = 0u64;
+    for (partition, end) in ends {
+        let request = ReadRequest {
+            columns: data::COLUMNS.iter().map(|(name, _)| (*name).to_string()).collect(),
+            filter: None,
+            time_column: None,
+            tiers: Tiers::Both,
+            batch_rows: 8192,
+        };
+        let mut reader = topic.open(&partition, Cut::Start, Some(end), request).await?;
+        while let Some(batch) = reader.next().await? {
+            rows += batch.rows.num_rows() as u64;
+        }
+        let statistics = reader.statistics();
+        if statistics.log_rows > 0 {
+            return Err(format!("{} rows came from the log: this measures Parquet", statistics.log_rows).into());
+        }
+    }
+    Ok(Outcome::new(rows, start.elapsed()))
+}
