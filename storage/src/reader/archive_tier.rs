@@ -23,6 +23,7 @@ struct Current {
     reader: Box<ParquetRecordBatchReader>,
     file: Arc<str>,
     clip: Option<Interval>,
+    ledger: Option<u64>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -31,7 +32,7 @@ pub(super) struct ArchiveTier {
     fetch: Fetch,
     current: Option<Current>,
     /// Decoded, clipped, and not yet taken in: its payloads may need a schema first.
-    held: Option<RecordBatch>,
+    held: Option<(RecordBatch, Positions)>,
     gather: Gather,
     /// Where this stretch ends.
     pub end: Cut,
@@ -57,12 +58,12 @@ impl ArchiveTier {
             if self.ended {
                 return Ok(None);
             }
-            if let Some(held) = &self.held {
+            if let Some((held, _)) = &self.held {
                 if let Some(versions) = undecoded_versions(held) {
                     decoding.prepare(versions.as_binary_view()).await?;
                 }
-                if let Some(held) = self.held.take() {
-                    self.take_in(&held, layout, decoding, statistics)?;
+                if let Some((held, positions)) = self.held.take() {
+                    self.take_in(&held, &positions, layout, decoding, statistics)?;
                 }
                 continue;
             }
@@ -74,17 +75,21 @@ impl ArchiveTier {
                             Error::corrupt(format!("file `{}` of the archive cannot be decoded", current.file))
                                 .with_source(error)
                         })?;
-                        let batch = clip(batch, current.clip)?;
+                        let mut positions = Positions::of(&batch, current.ledger)?;
+                        let batch = match current.clip {
+                            Some(interval) => positions.clip(&batch, interval),
+                            None => batch,
+                        };
                         statistics.archive_rows += batch.num_rows() as u64;
-                        self.held = (batch.num_rows() > 0).then_some(batch);
+                        self.held = (batch.num_rows() > 0).then_some((batch, positions));
                     }
                 }
                 continue;
             }
             match self.fetch.items.recv().await {
-                Some(Ok(Fetched::RowGroup { reader, file, clip, bytes, permit })) => {
+                Some(Ok(Fetched::RowGroup { reader, file, clip, ledger, bytes, permit })) => {
                     statistics.archive_bytes += bytes;
-                    self.current = Some(Current { reader, file, clip, _permit: permit });
+                    self.current = Some(Current { reader, file, clip, ledger, _permit: permit });
                 }
                 Some(Ok(Fetched::Pruned { rows, time_max })) => {
                     statistics.pruned_rows += rows;
@@ -107,13 +112,13 @@ impl ArchiveTier {
     fn take_in(
         &mut self,
         batch: &RecordBatch,
+        positions: &Positions,
         layout: &mut Layout,
         decoding: &mut Decoding,
         statistics: &mut ReadStatistics,
     ) -> Result<()> {
         let rows = batch.num_rows();
-        let positions = Positions::of(batch)?;
-        let chunk = chunk_of(batch, layout, &positions, decoding, statistics)?;
+        let chunk = chunk_of(batch, layout, positions, decoding, statistics)?;
         let keep = layout.keep(&chunk)?;
         let mut piece = |from: usize, to: usize| -> Result<Piece> {
             let (kept, time_max) = layout.piece(&chunk, keep.as_ref(), from, to - from)?;
@@ -148,28 +153,54 @@ impl ArchiveTier {
     }
 }
 
-/// The position columns of a decoded batch, which rise.
+/// The positions of a decoded batch's rows, which rise.
 struct Positions {
-    ledgers: UInt64Array,
+    ledgers: Ledgers,
     entries: UInt64Array,
 }
 
+enum Ledgers {
+    /// A number a row.
+    Each(UInt64Array),
+    /// One for all.
+    One(u64),
+}
+
 impl Positions {
-    fn of(batch: &RecordBatch) -> Result<Self> {
+    fn of(batch: &RecordBatch, ledger: Option<u64>) -> Result<Self> {
         let numbers = |name: &str| {
             let found = batch.column_by_name(name).and_then(|c| c.as_primitive_opt::<UInt64Type>()).cloned();
             found.ok_or_else(|| Error::corrupt(format!("a file of the archive has no column `{name}`")))
         };
-        Ok(Self { ledgers: numbers(column::LEDGER)?, entries: numbers(column::ENTRY)? })
+        let ledgers = match ledger {
+            Some(ledger) => Ledgers::One(ledger),
+            None => Ledgers::Each(numbers(column::LEDGER)?),
+        };
+        Ok(Self { ledgers, entries: numbers(column::ENTRY)? })
     }
 
     fn at(&self, row: usize) -> Position {
-        Position::new(self.ledgers.value(row), self.entries.value(row))
+        let ledger = match &self.ledgers {
+            Ledgers::Each(ledgers) => ledgers.value(row),
+            Ledgers::One(ledger) => *ledger,
+        };
+        Position::new(ledger, self.entries.value(row))
+    }
+
+    /// Keeps the rows that lie in the interval.
+    fn clip(&mut self, batch: &RecordBatch, interval: Interval) -> RecordBatch {
+        let from = self.split(0, |at| interval.from.covers(at));
+        let rows = self.split(from, |at| interval.to.covers(at)) - from;
+        self.entries = self.entries.slice(from, rows);
+        if let Ledgers::Each(ledgers) = &mut self.ledgers {
+            *ledgers = ledgers.slice(from, rows);
+        }
+        batch.slice(from, rows)
     }
 
     /// The first row at or after `from` for which `behind` is no longer true.
     fn split(&self, from: usize, behind: impl Fn(Position) -> bool) -> usize {
-        let (mut low, mut high) = (from, self.ledgers.len());
+        let (mut low, mut high) = (from, self.entries.len());
         while low < high {
             let middle = low + (high - low) / 2;
             if behind(self.at(middle)) { low = middle + 1 } else { high = middle }
@@ -184,15 +215,6 @@ impl Positions {
     fn start_of(&self, from: usize, position: Position) -> usize {
         self.split(from, |at| at < position)
     }
-}
-
-/// The rows of a batch that lie in the interval.
-fn clip(batch: RecordBatch, interval: Option<Interval>) -> Result<RecordBatch> {
-    let Some(interval) = interval else { return Ok(batch) };
-    let positions = Positions::of(&batch)?;
-    let from = positions.split(0, |at| interval.from.covers(at));
-    let to = positions.split(from, |at| interval.to.covers(at));
-    Ok(batch.slice(from, to - from))
 }
 
 /// The schema versions of messages whose payloads were archived undecoded.

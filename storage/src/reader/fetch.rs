@@ -59,6 +59,8 @@ pub(super) enum Fetched {
         file: Arc<str>,
         /// The stretch of the file that is wanted; `None` if all rows of the row group are.
         clip: Option<Interval>,
+        /// The ledger of all its rows, where they have one: that column is not read then.
+        ledger: Option<u64>,
         bytes: u64,
         permit: OwnedSemaphorePermit,
     },
@@ -209,7 +211,8 @@ impl Fetcher {
                     let mask = self.projection(&groups, group, decoded);
                     let clip = (placement == Placement::Partly).then_some(interval);
                     let bytes = std::mem::take(&mut overhead);
-                    self.row_group(&metadata, group, mask, path, &name, clip, bytes).await?
+                    let ledger = groups.only_ledger(group);
+                    self.row_group(&metadata, group, mask, path, (&name, clip, ledger), bytes).await?
                 }
             };
             self.sender.send(Ok(item)).await.map_err(unwanted)?;
@@ -220,7 +223,10 @@ impl Fetcher {
     /// The columns of a row group that are needed: those wanted, the positions, and what tells of messages that are no rows.
     fn projection(&self, groups: &RowGroups<'_>, group: usize, decoded: bool) -> ProjectionMask {
         let messages = message_schema();
-        let mut names: Vec<String> = vec![column::LEDGER.into(), column::ENTRY.into()];
+        let mut names: Vec<String> = vec![column::ENTRY.into()];
+        if groups.only_ledger(group).is_none() {
+            names.push(column::LEDGER.into());
+        }
         names.extend(self.wanted.messages.iter().map(|index| messages.field(*index).name().clone()));
         names.extend(self.wanted.values.fields().iter().map(|field| stored_name(field.name())));
         if !groups.is_all_false(column::NULL_VALUE, group) {
@@ -234,15 +240,13 @@ impl Fetcher {
         ProjectionMask::roots(groups.metadata.parquet_schema(), roots)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call, each a fact of the row group")]
     async fn row_group(
         &self,
         metadata: &ArrowReaderMetadata,
         group: usize,
         mask: ProjectionMask,
         path: &Path,
-        file: &Arc<str>,
-        clip: Option<Interval>,
+        (file, clip, ledger): (&Arc<str>, Option<Interval>, Option<u64>),
         overhead: u64,
     ) -> Result<Fetched> {
         let broken = |error: parquet::errors::ParquetError| self.damaged(path, error);
@@ -264,7 +268,7 @@ impl Fetcher {
             match decoder.try_next_reader().map_err(broken)? {
                 DecodeResult::Data(reader) => {
                     let file = Arc::clone(file);
-                    return Ok(Fetched::RowGroup { reader: Box::new(reader), file, clip, bytes, permit });
+                    return Ok(Fetched::RowGroup { reader: Box::new(reader), file, clip, ledger, bytes, permit });
                 }
                 DecodeResult::NeedsData(ranges) => {
                     let parts: Vec<Bytes> =

@@ -68,9 +68,9 @@ pub(super) fn decide_seam(facts: SeamFacts<'_>) -> Seam {
         return Seam::Joined;
     }
     let unread = |ledger: &LedgerInfo| ledger.id == last.ledger && ledger.entries > last.entry + 1;
-    let read_to_its_end =
-        known.iter().any(|ledger| ledger.id == last.ledger && ledger.closed && ledger.entries == last.entry + 1);
-    if known.iter().any(unread) || (resumed && !read_to_its_end) { Seam::Gone } else { Seam::Joined }
+    // Seen while it was kept, and nothing after the cut was in it.
+    let seen = known.iter().any(|ledger| ledger.id == last.ledger);
+    if known.iter().any(unread) || (resumed && !seen) { Seam::Gone } else { Seam::Joined }
 }
 
 /// What to do when a bounded read finds nothing more in the log.

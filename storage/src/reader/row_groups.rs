@@ -72,6 +72,11 @@ impl RowGroups<'_> {
         (min.is_valid(0) && max.is_valid(0)).then(|| (min.value(0), max.value(0)))
     }
 
+    /// The ledger of all rows of a row group, if it is one.
+    pub fn only_ledger(&self, group: usize) -> Option<u64> {
+        self.range(column::LEDGER, group).and_then(|(low, high)| (low == high).then_some(low))
+    }
+
     /// Where a row group lies.
     pub fn place(&self, group: usize, interval: Interval) -> Placement {
         place(interval, self.range(column::LEDGER, group), self.range(column::ENTRY, group))
