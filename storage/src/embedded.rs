@@ -27,7 +27,7 @@ use fs4::fs_std::FileExt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use self::files::{encode, names_in, read_json, replace_json};
+use self::files::{encode, names_in, read_json, replace_json, sync_folder};
 use self::partition::PartitionLog;
 use self::segment::io;
 use crate::log::{Appender, EntryReader, LedgerInfo, Log, Pin, Policies, Receipt};
@@ -181,7 +181,13 @@ impl Log for EmbeddedLog {
         if path.exists() {
             return Err(Error::invalid(format!("there is a topic `{topic}` already")));
         }
+        if folder.exists() {
+            // What a deletion left that was cut off.
+            fs::remove_dir_all(&folder).map_err(io(&folder, "deleting"))?;
+        }
         fs::create_dir_all(&folder).map_err(io(&folder, "making"))?;
+        // Namespace, tenant and `topics` may be new too.
+        folder.ancestors().skip(1).take(4).try_for_each(sync_folder)?;
         let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let file = TopicFile { partitions, creation: created.to_string(), uuid: Uuid::new_v4(), schemas: Vec::new() };
         replace_json(&path, &file)
@@ -189,7 +195,6 @@ impl Log for EmbeddedLog {
 
     async fn delete_topic(&self, topic: &TopicName) -> Result<()> {
         let mut topics = self.open_topics();
-        topics.remove(topic);
         let folder = self.topic_folder(topic);
         if !folder.join("topic.json").exists() {
             return Err(Error::invalid(format!("there is no topic `{topic}` in the log in {}", self.folder.display())));
@@ -197,6 +202,10 @@ impl Log for EmbeddedLog {
         // First the name goes, then the bytes: a crash leaves no half topic.
         let path = folder.join("topic.json");
         fs::remove_file(&path).map_err(io(&path, "deleting"))?;
+        sync_folder(&folder)?;
+        if let Some(topic) = topics.remove(topic) {
+            topic.partitions.iter().for_each(|partition| partition.delete());
+        }
         fs::remove_dir_all(&folder).map_err(io(&folder, "deleting"))
     }
 

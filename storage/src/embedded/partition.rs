@@ -66,6 +66,8 @@ struct Inner {
     durable: Durable,
     /// Set after a failed write or sync: the partition takes no more appends until it is opened again.
     failed: bool,
+    /// Set when the topic is deleted: its folder may belong to another topic of the name by now.
+    deleted: bool,
 }
 
 /// How much of the open segment is synced.
@@ -100,6 +102,7 @@ impl PartitionLog {
     /// Opens the partition in `folder`, made if it is not there; cuts a torn tail.
     pub fn open(folder: PathBuf, settings: EmbeddedSettings) -> Result<Self> {
         fs::create_dir_all(&folder).map_err(io(&folder, "making"))?;
+        folder.parent().map_or(Ok(()), sync_folder)?;
         let mut stored: Stored = read_json(&folder.join("state.json"))?.unwrap_or_default();
         let mut ids = Vec::new();
         for entry in fs::read_dir(&folder).map_err(io(&folder, "listing"))? {
@@ -144,7 +147,7 @@ impl PartitionLog {
             None => begin_segment(&folder, &mut stored)?,
         };
         let durable = Durable { ledger: open.id, entries: open.entries, end: open.end };
-        let inner = Inner { stored, open, producers, durable, failed: false };
+        let inner = Inner { stored, open, producers, durable, failed: false, deleted: false };
         let (changed, _) = watch::channel(durable);
         Ok(Self { folder, settings, inner: Mutex::new(inner), syncing: tokio::sync::Mutex::new(()), changed })
     }
@@ -173,6 +176,7 @@ impl PartitionLog {
     /// too: its first copy may not be synced yet.
     fn write(&self, producer: &str, bytes: &Bytes, lowest: i64, highest: i64) -> Result<(Receipt, u64, u64)> {
         let mut inner = self.lock();
+        inner.check_there(&self.folder)?;
         if inner.failed {
             return Err(Error::unknown(format!(
                 "{} failed to write before: open the log again",
@@ -185,7 +189,8 @@ impl PartitionLog {
         if inner.open.entries >= self.settings.segment_entries || inner.open.end >= self.settings.segment_bytes {
             self.roll(&mut inner)?;
         }
-        let record = segment::record(bytes);
+        let synced = if inner.durable.ledger == inner.open.id { inner.durable.end } else { HEADER };
+        let record = segment::record(bytes, synced);
         let path = segment::path(&self.folder, inner.open.id);
         if let Err(error) = (&*inner.open.file).write_all(&record) {
             inner.failed = true;
@@ -235,7 +240,11 @@ impl PartitionLog {
     fn roll(&self, inner: &mut Inner) -> Result<()> {
         let path = segment::path(&self.folder, inner.open.id);
         if self.settings.sync {
-            inner.open.file.sync_data().map_err(io(&path, "syncing"))?;
+            if let Err(error) = inner.open.file.sync_data() {
+                // What a failed sync left undone, a second one does not do.
+                inner.failed = true;
+                return Err(io(&path, "syncing")(error));
+            }
         }
         let closed = Closed { entries: inner.open.entries, end: inner.open.end, closed_at: now() };
         inner.stored.closed.insert(inner.open.id, closed);
@@ -321,6 +330,18 @@ impl PartitionLog {
         })
     }
 
+    /// The topic is being deleted: nothing is written or read any more, and who waits is woken.
+    pub fn delete(&self) {
+        let mut inner = self.lock();
+        inner.deleted = true;
+        self.changed.send_replace(inner.durable);
+    }
+
+    /// Fails with `Gone` once the topic is deleted.
+    pub fn check_there(&self) -> Result<()> {
+        self.lock().check_there(&self.folder)
+    }
+
     /// Moves whenever there may be more to read.
     pub fn changes(&self) -> watch::Receiver<Durable> {
         self.changed.subscribe()
@@ -334,6 +355,7 @@ impl PartitionLog {
     /// Makes a pin before the first entry that is kept, if there is none of this name; whether there was one.
     pub fn make_pin(&self, name: &str) -> Result<bool> {
         let mut inner = self.lock();
+        inner.check_there(&self.folder)?;
         if inner.stored.pins.contains_key(name) {
             return Ok(true);
         }
@@ -345,6 +367,7 @@ impl PartitionLog {
     /// Removes a pin.
     pub fn remove_pin(&self, name: &str) -> Result<()> {
         let mut inner = self.lock();
+        inner.check_there(&self.folder)?;
         if inner.stored.pins.remove(name).is_some() {
             self.save(&inner)?;
             self.trim(&mut inner)?;
@@ -355,6 +378,7 @@ impl PartitionLog {
     /// Moves a pin forward.
     pub fn advance_pin(&self, name: &str, position: Position) -> Result<()> {
         let mut inner = self.lock();
+        inner.check_there(&self.folder)?;
         let pin =
             inner.stored.pins.get_mut(name).ok_or_else(|| Error::gone(format!("the pin `{name}` has been removed")))?;
         if *pin < Cut::After(position) {
@@ -363,6 +387,15 @@ impl PartitionLog {
             self.trim(&mut inner)?;
         }
         Ok(())
+    }
+}
+
+impl Inner {
+    fn check_there(&self, folder: &Path) -> Result<()> {
+        match self.deleted {
+            true => Err(Error::gone(format!("the topic that was in {} has been deleted", folder.display()))),
+            false => Ok(()),
+        }
     }
 }
 

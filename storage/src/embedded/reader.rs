@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::partition::{PartitionLog, Readable};
-use super::segment::{self, HEADER, RECORD_HEADER, io};
+use super::segment::{self, HEADER, RECORD_HEADER, RecordHead, io};
 use crate::log::{Entry, EntryReader};
 
 /// A reader's place in a segment file.
@@ -43,6 +43,7 @@ impl EntryReader for SegmentReader {
         let mut changes = self.log.changes();
         loop {
             changes.borrow_and_update();
+            self.log.check_there()?;
             if let Some(readable) = self.log.readable_after(self.after) {
                 let (after, max_entry) = (self.after, self.max_entry);
                 let place = self.place.take().filter(|place| place.ledger == readable.ledger);
@@ -58,7 +59,7 @@ impl EntryReader for SegmentReader {
                             return Ok(entries);
                         }
                     }
-                    // Trimmed between looking and opening: look again.
+                    // Trimmed (or the topic deleted) between looking and opening: look again.
                     Err(error) if error.kind() == aquifer_model::ErrorKind::Gone => continue,
                     Err(error) => return Err(error),
                 }
@@ -101,7 +102,8 @@ fn read_chunk(
     while place.entry < readable.entries && chunk.len() >= RECORD_HEADER {
         let mut head = [0; RECORD_HEADER];
         head.copy_from_slice(&chunk[..RECORD_HEADER]);
-        let (size, checksum) = segment::record_header(head);
+        let head = RecordHead::read(head);
+        let size = head.size;
         let left = readable.end.saturating_sub(place.offset) as usize;
         if size == 0 || size > max_entry || RECORD_HEADER + size > left {
             return Err(segment::corrupt(path, place.offset, &format!("an entry cannot have {size} bytes")));
@@ -114,7 +116,7 @@ fn read_chunk(
         }
         chunk.advance(RECORD_HEADER);
         let bytes = chunk.split_to(size);
-        if !segment::is_whole(&bytes, checksum) {
+        if !head.fits(&bytes) {
             return Err(segment::corrupt(path, place.offset, "an entry's checksum is wrong"));
         }
         entries.push(Entry { position: Position::new(place.ledger, place.entry), bytes });

@@ -12,7 +12,7 @@ const MAGIC: [u8; 8] = *b"AQSEG\0\0\x01";
 /// Bytes before the first record.
 pub(super) const HEADER: u64 = 16;
 /// Bytes of a record before its entry.
-pub(super) const RECORD_HEADER: usize = 8;
+pub(super) const RECORD_HEADER: usize = 16;
 
 /// The header of ledger `id`'s segment.
 pub(super) fn header(id: u64) -> Vec<u8> {
@@ -31,25 +31,46 @@ pub(super) fn ledger_of(name: &str) -> Option<u64> {
     name.strip_suffix(".segment").filter(|digits| digits.len() == 20)?.parse().ok()
 }
 
-/// A record around an entry.
-pub(super) fn record(entry: &[u8]) -> Bytes {
+/// What stands before an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RecordHead {
+    /// The entry's length in bytes.
+    pub size: usize,
+    checksum: u32,
+    /// Up to where the segment was synced when this was written: what is broken before it is damage, not a torn append.
+    synced: u64,
+}
+
+/// A record around an entry, in a segment that is synced up to `synced`.
+pub(super) fn record(entry: &[u8], synced: u64) -> Bytes {
     let mut record = BytesMut::with_capacity(RECORD_HEADER + entry.len());
-    let length = (entry.len() as u32).to_be_bytes();
-    record.put_slice(&length);
-    record.put_u32(crc32c::crc32c_append(crc32c::crc32c(&length), entry));
+    record.put_u32(entry.len() as u32);
+    record.put_u32(checksum(synced, entry));
+    record.put_u64(synced);
     record.put_slice(entry);
     record.freeze()
 }
 
-/// The length and checksum in a record's header.
-pub(super) fn record_header(bytes: [u8; RECORD_HEADER]) -> (usize, u32) {
-    let [a, b, c, d, e, f, g, h] = bytes;
-    (u32::from_be_bytes([a, b, c, d]) as usize, u32::from_be_bytes([e, f, g, h]))
+fn checksum(synced: u64, entry: &[u8]) -> u32 {
+    let head = crc32c::crc32c_append(crc32c::crc32c(&(entry.len() as u32).to_be_bytes()), &synced.to_be_bytes());
+    crc32c::crc32c_append(head, entry)
 }
 
-/// Whether an entry is what its record's header says.
-pub(super) fn is_whole(entry: &[u8], checksum: u32) -> bool {
-    crc32c::crc32c_append(crc32c::crc32c(&(entry.len() as u32).to_be_bytes()), entry) == checksum
+impl RecordHead {
+    /// Reads the bytes before an entry.
+    pub fn read(bytes: [u8; RECORD_HEADER]) -> Self {
+        let [a, b, c, d, e, f, g, h, synced @ ..] = bytes;
+        Self {
+            size: u32::from_be_bytes([a, b, c, d]) as usize,
+            checksum: u32::from_be_bytes([e, f, g, h]),
+            synced: u64::from_be_bytes(synced),
+        }
+    }
+
+    /// Whether `entry` is what was written.
+    pub fn fits(&self, entry: &[u8]) -> bool {
+        entry.len() == self.size && checksum(self.synced, entry) == self.checksum
+    }
 }
 
 /// An error that names file and offset.
@@ -74,8 +95,8 @@ pub(super) struct Scanned {
     pub torn: u64,
 }
 
-/// Reads a segment from its beginning and gives each entry to `visit`. In the last segment of a partition an incomplete record at the very
-/// end is told as torn; anything else that is wrong is `Corrupt`.
+/// Reads a segment from its beginning and gives each entry to `visit`. In the last segment of a partition what is broken is told as torn, unless a
+/// whole record after it was written when the broken place was synced already; that, and all else that is wrong, is `Corrupt`.
 pub(super) fn scan(
     path: &Path,
     id: u64,
@@ -101,49 +122,52 @@ pub(super) fn scan(
     }
     let mut at = HEADER;
     let mut entries = 0;
-    let torn = |entries, end| Ok(Scanned { entries, end, torn: length - end });
     while at < length {
-        let mut head = [0; RECORD_HEADER];
-        if length - at < RECORD_HEADER as u64 {
-            return if is_last { torn(entries, at) } else { Err(corrupt(path, at, "an entry is torn")) };
+        let wrong = match read_record(&mut reader, length - at, max_entry).map_err(&failed)? {
+            Ok(entry) => {
+                at += (RECORD_HEADER + entry.len()) as u64;
+                visit(&Bytes::from(entry))?;
+                entries += 1;
+                continue;
+            }
+            Err(wrong) => wrong,
+        };
+        if !is_last || was_synced(reader.into_inner(), at, max_entry).map_err(&failed)? {
+            return Err(corrupt(path, at, &wrong));
         }
-        reader.read_exact(&mut head).map_err(&failed)?;
-        let (size, checksum) = record_header(head);
-        let end = at + (RECORD_HEADER + size) as u64;
-        if size == 0 && is_last && rest_is_zero(&mut reader).map_err(&failed)? {
-            return torn(entries, at);
-        }
-        if end > length && is_last {
-            return torn(entries, at);
-        }
-        if size == 0 || size > max_entry || end > length {
-            return Err(corrupt(path, at, &format!("an entry cannot have {size} bytes")));
-        }
-        let mut entry = vec![0; size];
-        reader.read_exact(&mut entry).map_err(&failed)?;
-        if !is_whole(&entry, checksum) {
-            return if is_last && end == length {
-                torn(entries, at)
-            } else {
-                Err(corrupt(path, at, "an entry's checksum is wrong"))
-            };
-        }
-        visit(&Bytes::from(entry))?;
-        entries += 1;
-        at = end;
+        return Ok(Scanned { entries, end: at, torn: length - at });
     }
     Ok(Scanned { entries, end: at, torn: 0 })
 }
 
-fn rest_is_zero(reader: &mut BufReader<File>) -> std::io::Result<bool> {
-    let mut chunk = [0; 4096];
-    loop {
-        match reader.read(&mut chunk)? {
-            0 => return Ok(true),
-            n if chunk[..n].iter().any(|byte| *byte != 0) => return Ok(false),
-            _ => {}
-        }
+/// The next entry of a file that goes on for `left` bytes, or what is wrong with it.
+fn read_record(reader: &mut impl Read, left: u64, max_entry: usize) -> std::io::Result<Result<Vec<u8>, String>> {
+    if left < RECORD_HEADER as u64 {
+        return Ok(Err("an entry is torn".to_string()));
     }
+    let mut head = [0; RECORD_HEADER];
+    reader.read_exact(&mut head)?;
+    let head = RecordHead::read(head);
+    if head.size == 0 || head.size > max_entry || (RECORD_HEADER + head.size) as u64 > left {
+        return Ok(Err(format!("an entry cannot have {} bytes", head.size)));
+    }
+    let mut entry = vec![0; head.size];
+    reader.read_exact(&mut entry)?;
+    Ok(if head.fits(&entry) { Ok(entry) } else { Err("an entry's checksum is wrong".to_string()) })
+}
+
+/// Whether a whole record after the broken one at `broken` says that this place was synced before it. Reads the rest of the segment into memory; that
+/// is about a segment's size at most.
+fn was_synced(mut file: File, broken: u64, max_entry: usize) -> std::io::Result<bool> {
+    let mut rest = Vec::new();
+    file.seek(SeekFrom::Start(broken))?;
+    file.read_to_end(&mut rest)?;
+    Ok(rest.windows(RECORD_HEADER).enumerate().skip(1).any(|(offset, head)| {
+        let Ok(head) = head.try_into().map(RecordHead::read) else { return false };
+        let end = offset + RECORD_HEADER;
+        let possible = head.synced > broken && head.synced <= broken + offset as u64 && head.size <= max_entry;
+        possible && rest.get(end..end + head.size).is_some_and(|entry| head.fits(entry))
+    }))
 }
 
 /// Where entry `entry` begins, found by stepping over the records before it.
@@ -154,7 +178,7 @@ pub(super) fn offset_of(path: &Path, entry: u64) -> Result<u64> {
     for _ in 0..entry {
         let mut head = [0; RECORD_HEADER];
         reader.read_exact(&mut head).map_err(&failed)?;
-        let (size, _) = record_header(head);
+        let size = RecordHead::read(head).size;
         reader.seek_relative(size as i64).map_err(&failed)?;
         at += (RECORD_HEADER + size) as u64;
     }

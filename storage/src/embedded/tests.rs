@@ -209,7 +209,92 @@ fn damage_before_the_tail_names_file_and_offset() {
     });
 }
 
-const HEADER_AND_A_BIT: usize = 16 + 8 + 3;
+const HEADER_AND_A_BIT: usize = 16 + 16 + 3;
+
+#[test]
+fn damage_to_what_was_acknowledged_is_told_and_never_cut_off() {
+    runtime().block_on(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let topic: TopicName = "t".parse().expect("a name");
+        let partition = Partition::new(topic.clone(), None);
+        let log = EmbeddedLog::open(folder.path(), quick(100, None)).expect("opens");
+        log.create_topic(&topic, 0).await.expect("new");
+        let mut appender = log.open_appender(&partition, "p").await.expect("opens");
+        for n in 0..3 {
+            appender.append(entry("p", n, b"hello"), n, n, 1).await.expect("stored");
+        }
+        drop((appender, log));
+        let file = segment_files(&folder.path().join("topics/public/default/t/0")).remove(0);
+        let whole = fs::read(&file).expect("readable");
+        let record = segment::RECORD_HEADER + entry("p", 0, b"hello").len();
+        assert_eq!(whole.len(), HEADER_BYTES + 3 * record);
+        // Every byte of the first two records, lengths too: the third says that they were synced.
+        for at in HEADER_BYTES..HEADER_BYTES + 2 * record {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x41;
+            fs::write(&file, &bytes).expect("writable");
+            let log = EmbeddedLog::open(folder.path(), quick(100, None)).expect("opens");
+            let error = log.last_position(&partition).await.expect_err("damaged");
+            let text = error.to_string();
+            let offset = format!("offset {}:", HEADER_BYTES + (at - HEADER_BYTES) / record * record);
+            assert!(error.kind() == ErrorKind::Corrupt && text.contains(&offset), "byte {at}: {text}");
+            assert!(text.contains(&file.display().to_string()), "{text}");
+            assert_eq!(fs::read(&file).expect("readable"), bytes, "nothing is cut off");
+        }
+    });
+}
+
+const HEADER_BYTES: usize = 16;
+
+#[test]
+fn appends_that_were_not_synced_yet_are_a_torn_tail_in_whatever_order_they_reached_the_disk() {
+    runtime().block_on(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let topic: TopicName = "t".parse().expect("a name");
+        let partition = Partition::new(topic.clone(), None);
+        let log = EmbeddedLog::open(folder.path(), quick(100, None)).expect("opens");
+        log.create_topic(&topic, 0).await.expect("new");
+        let mut appender = log.open_appender(&partition, "p").await.expect("opens");
+        appender.append(entry("p", 0, b"hello"), 0, 0, 1).await.expect("stored");
+        drop((appender, log));
+        let file = segment_files(&folder.path().join("topics/public/default/t/0")).remove(0);
+        let whole = fs::read(&file).expect("readable");
+        // Two appends that waited for one sync; of the first only zeros arrived.
+        let synced = whole.len() as u64;
+        let lost = vec![0; segment::record(&entry("q", 0, b"lost"), synced).len()];
+        let arrived = segment::record(&entry("r", 0, b"arrived"), synced);
+        fs::write(&file, [&whole[..], &lost, &arrived].concat()).expect("writable");
+        let log = EmbeddedLog::open(folder.path(), quick(100, None)).expect("opens");
+        assert_eq!(read_all(&log, &partition, Cut::Start).await.len(), 1);
+        assert_eq!(fs::read(&file).expect("readable"), whole);
+    });
+}
+
+#[test]
+fn who_holds_a_topic_that_was_deleted_is_told_and_harms_no_later_one() {
+    runtime().block_on(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let topic: TopicName = "t".parse().expect("a name");
+        let partition = Partition::new(topic.clone(), None);
+        let log = EmbeddedLog::open(folder.path(), quick(100, None)).expect("opens");
+        log.create_topic(&topic, 0).await.expect("new");
+        let mut appender = log.open_appender(&partition, "p").await.expect("opens");
+        let mut pin = log.open_pin(&partition, "pin").await.expect("made");
+        let mut reader = log.open_reader(&partition, Cut::Start).await.expect("opens");
+        let waiting = tokio::spawn(async move { reader.next(1 << 20).await });
+        log.delete_topic(&topic).await.expect("deleted");
+        log.create_topic(&topic, 0).await.expect("made again");
+        assert_eq!(log.last_position(&partition).await.expect("open"), None);
+        let woken = tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("woken").expect("no panic");
+        assert_eq!(woken.expect_err("deleted").kind(), ErrorKind::Gone);
+        let error = appender.append(entry("p", 0, b"hello"), 0, 0, 1).await.expect_err("deleted");
+        assert_eq!(error.kind(), ErrorKind::Gone);
+        assert_eq!(pin.advance(Position::new(0, 0)).await.expect_err("deleted").kind(), ErrorKind::Gone);
+        drop(log);
+        let log = EmbeddedLog::open(folder.path(), quick(100, None)).expect("opens");
+        assert_eq!(log.last_position(&partition).await.expect("open"), None);
+    });
+}
 
 #[test]
 fn a_second_opening_is_refused_until_the_first_is_closed() {
