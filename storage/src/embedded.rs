@@ -82,6 +82,8 @@ pub struct EmbeddedLog {
     folder: PathBuf,
     settings: EmbeddedSettings,
     topics: Mutex<HashMap<TopicName, Arc<Topic>>>,
+    /// Held while a topic is opened, made or deleted: a topic has one writer.
+    changing: Arc<tokio::sync::Mutex<()>>,
     /// Held as long as the log is open.
     _lock: File,
 }
@@ -112,7 +114,13 @@ impl EmbeddedLog {
             )));
         }
         lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id())).map_err(io(&path, "writing"))?;
-        Ok(Arc::new(Self { folder: folder.to_path_buf(), settings, topics: Mutex::default(), _lock: lock }))
+        Ok(Arc::new(Self {
+            folder: folder.to_path_buf(),
+            settings,
+            topics: Mutex::default(),
+            changing: Default::default(),
+            _lock: lock,
+        }))
     }
 
     fn topic_folder(&self, topic: &TopicName) -> PathBuf {
@@ -128,26 +136,29 @@ impl EmbeddedLog {
     }
 
     /// The topic, opened on first use.
-    fn topic(&self, name: &TopicName) -> Result<Arc<Topic>> {
-        let mut topics = self.open_topics();
-        if let Some(topic) = topics.get(name) {
-            return Ok(Arc::clone(topic));
+    async fn topic(&self, name: &TopicName) -> Result<Arc<Topic>> {
+        let open = |name| self.open_topics().get(name).cloned();
+        if let Some(topic) = open(name) {
+            return Ok(topic);
         }
-        let folder = self.topic_folder(name);
-        let path = folder.join("topic.json");
-        let file: TopicFile = read_json(&path)?.ok_or_else(|| {
-            Error::invalid(format!("there is no topic `{name}` in the log in {}", self.folder.display()))
-        })?;
-        let partitions = (0..file.partitions.max(1))
-            .map(|n| Ok(Arc::new(PartitionLog::open(folder.join(n.to_string()), self.settings.clone())?)))
-            .collect::<Result<_>>()?;
-        let topic = Arc::new(Topic { path, file: Mutex::new(file), partitions });
-        topics.insert(name.clone(), Arc::clone(&topic));
+        let turn = Arc::clone(&self.changing).lock_owned().await;
+        if let Some(topic) = open(name) {
+            return Ok(topic);
+        }
+        let (folder, settings) = (self.topic_folder(name), self.settings.clone());
+        // The turn ends with the work, also where nobody waits for it any more.
+        let (found, _turn) = blocking(move || Ok((Topic::open(&folder, &settings)?, turn))).await?;
+        let topic = Arc::new(found.ok_or_else(|| self.no_topic(name))?);
+        self.open_topics().insert(name.clone(), Arc::clone(&topic));
         Ok(topic)
     }
 
-    fn partition(&self, partition: &Partition) -> Result<Arc<PartitionLog>> {
-        let topic = self.topic(&partition.topic)?;
+    fn no_topic(&self, name: &TopicName) -> Error {
+        Error::invalid(format!("there is no topic `{name}` in the log in {}", self.folder.display()))
+    }
+
+    async fn partition(&self, partition: &Partition) -> Result<Arc<PartitionLog>> {
+        let topic = self.topic(&partition.topic).await?;
         let partitioned = topic.file().partitions > 0;
         if partitioned != partition.index.is_some() {
             return Err(Error::invalid(format!("there is no partition `{partition}`")));
@@ -157,7 +168,24 @@ impl EmbeddedLog {
     }
 }
 
+/// Runs what waits for the disk where it blocks nobody.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::internal("work on the log was lost").with_source(error))?
+}
+
 impl Topic {
+    /// The topic in `folder`; `None` if there is none.
+    fn open(folder: &Path, settings: &EmbeddedSettings) -> Result<Option<Self>> {
+        let path = folder.join("topic.json");
+        let Some(file) = read_json::<TopicFile>(&path)? else { return Ok(None) };
+        let partitions = (0..file.partitions.max(1))
+            .map(|n| Ok(Arc::new(PartitionLog::open(folder.join(n.to_string()), settings.clone())?)))
+            .collect::<Result<_>>()?;
+        Ok(Some(Self { path, file: Mutex::new(file), partitions }))
+    }
+
     fn file(&self) -> MutexGuard<'_, TopicFile> {
         self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -166,7 +194,7 @@ impl Topic {
 #[async_trait]
 impl Log for EmbeddedLog {
     async fn partitions(&self, topic: &TopicName) -> Result<Vec<Partition>> {
-        let count = self.topic(topic)?.file().partitions;
+        let count = self.topic(topic).await?.file().partitions;
         Ok(match count {
             0 => vec![Partition::new(topic.clone(), None)],
             n => (0..n).map(|index| Partition::new(topic.clone(), Some(index))).collect(),
@@ -174,39 +202,49 @@ impl Log for EmbeddedLog {
     }
 
     async fn create_topic(&self, topic: &TopicName, partitions: u32) -> Result<()> {
-        // Under the lock, so that of two creators one fails.
-        let _topics = self.open_topics();
+        // Of two creators one fails.
+        let turn = Arc::clone(&self.changing).lock_owned().await;
         let folder = self.topic_folder(topic);
-        let path = folder.join("topic.json");
-        if path.exists() {
-            return Err(Error::invalid(format!("there is a topic `{topic}` already")));
-        }
-        if folder.exists() {
-            // What a deletion left that was cut off.
-            fs::remove_dir_all(&folder).map_err(io(&folder, "deleting"))?;
-        }
-        fs::create_dir_all(&folder).map_err(io(&folder, "making"))?;
-        // Namespace, tenant and `topics` may be new too.
-        folder.ancestors().skip(1).take(4).try_for_each(sync_folder)?;
-        let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        let file = TopicFile { partitions, creation: created.to_string(), uuid: Uuid::new_v4(), schemas: Vec::new() };
-        replace_json(&path, &file)
+        let exists = Error::invalid(format!("there is a topic `{topic}` already"));
+        blocking(move || {
+            let _turn = turn;
+            let path = folder.join("topic.json");
+            if path.exists() {
+                return Err(exists);
+            }
+            if folder.exists() {
+                // What a deletion left that was cut off.
+                fs::remove_dir_all(&folder).map_err(io(&folder, "deleting"))?;
+            }
+            fs::create_dir_all(&folder).map_err(io(&folder, "making"))?;
+            // Namespace, tenant and `topics` may be new too.
+            folder.ancestors().skip(1).take(4).try_for_each(sync_folder)?;
+            let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+            let file =
+                TopicFile { partitions, creation: created.to_string(), uuid: Uuid::new_v4(), schemas: Vec::new() };
+            replace_json(&path, &file)
+        })
+        .await
     }
 
     async fn delete_topic(&self, topic: &TopicName) -> Result<()> {
-        let mut topics = self.open_topics();
+        let turn = Arc::clone(&self.changing).lock_owned().await;
         let folder = self.topic_folder(topic);
-        if !folder.join("topic.json").exists() {
-            return Err(Error::invalid(format!("there is no topic `{topic}` in the log in {}", self.folder.display())));
+        let path = folder.join("topic.json");
+        if !path.exists() {
+            return Err(self.no_topic(topic));
         }
         // First the name goes, then the bytes: a crash leaves no half topic.
-        let path = folder.join("topic.json");
         fs::remove_file(&path).map_err(io(&path, "deleting"))?;
         sync_folder(&folder)?;
-        if let Some(topic) = topics.remove(topic) {
+        if let Some(topic) = self.open_topics().remove(topic) {
             topic.partitions.iter().for_each(|partition| partition.delete());
         }
-        fs::remove_dir_all(&folder).map_err(io(&folder, "deleting"))
+        blocking(move || {
+            let _turn = turn;
+            fs::remove_dir_all(&folder).map_err(io(&folder, "deleting"))
+        })
+        .await
     }
 
     async fn topics(&self, tenant: &str, namespace: &str) -> Result<Vec<TopicName>> {
@@ -235,47 +273,50 @@ impl Log for EmbeddedLog {
     }
 
     async fn open_reader(&self, partition: &Partition, after: Cut) -> Result<Box<dyn EntryReader>> {
-        let log = self.partition(partition)?;
+        let log = self.partition(partition).await?;
         Ok(Box::new(reader::SegmentReader::new(log, after, self.settings.max_entry_bytes)))
     }
 
     async fn last_position(&self, partition: &Partition) -> Result<Option<Position>> {
-        Ok(self.partition(partition)?.last_position())
+        Ok(self.partition(partition).await?.last_position())
     }
 
     async fn open_appender(&self, partition: &Partition, producer_name: &str) -> Result<Box<dyn Appender>> {
-        let log = self.partition(partition)?;
+        let log = self.partition(partition).await?;
         let last = log.last_sequence_id(producer_name);
         let max_entry = self.settings.max_entry_bytes;
         Ok(Box::new(EmbeddedAppender { log, producer: producer_name.to_string(), last, max_entry }))
     }
 
     async fn open_pin(&self, partition: &Partition, name: &str) -> Result<Box<dyn Pin>> {
-        let log = self.partition(partition)?;
-        let was_there = log.make_pin(name)?;
-        Ok(Box::new(EmbeddedPin { log, name: name.to_string(), was_there }))
+        let log = self.partition(partition).await?;
+        let (making, name) = (Arc::clone(&log), name.to_string());
+        let pin = name.clone();
+        let was_there = blocking(move || making.make_pin(&pin)).await?;
+        Ok(Box::new(EmbeddedPin { log, name, was_there }))
     }
 
     async fn find_pin(&self, partition: &Partition, name: &str) -> Result<Option<Cut>> {
-        Ok(self.partition(partition)?.pin(name))
+        Ok(self.partition(partition).await?.pin(name))
     }
 
     async fn remove_pin(&self, partition: &Partition, name: &str) -> Result<()> {
-        self.partition(partition)?.remove_pin(name)
+        let (log, name) = (self.partition(partition).await?, name.to_string());
+        blocking(move || log.remove_pin(&name)).await
     }
 
     async fn ledgers(&self, partition: &Partition) -> Result<Vec<LedgerInfo>> {
-        Ok(self.partition(partition)?.ledgers())
+        Ok(self.partition(partition).await?.ledgers())
     }
 
     async fn identity(&self, topic: &TopicName) -> Result<TopicIdentity> {
-        let topic = self.topic(topic)?;
+        let topic = self.topic(topic).await?;
         let file = topic.file();
         Ok(TopicIdentity { creation: file.creation.clone(), uuid: file.uuid })
     }
 
     async fn policies(&self, topic: &TopicName) -> Result<Policies> {
-        self.topic(topic)?;
+        self.topic(topic).await?;
         Ok(Policies {
             retention: self.settings.retention,
             deduplicates: true,
@@ -289,7 +330,7 @@ impl Log for EmbeddedLog {
         topic: &TopicName,
         version: Option<&SchemaVersion>,
     ) -> Result<Option<(SchemaVersion, TopicSchema)>> {
-        let topic = self.topic(topic)?;
+        let topic = self.topic(topic).await?;
         let file = topic.file();
         let number = match version {
             Some(version) => version.number(),
@@ -300,7 +341,7 @@ impl Log for EmbeddedLog {
     }
 
     async fn put_schema(&self, topic: &TopicName, schema: &TopicSchema) -> Result<SchemaVersion> {
-        let topic = self.topic(topic)?;
+        let topic = self.topic(topic).await?;
         let mut file = topic.file();
         if let Some(index) = file.schemas.iter().position(|known| known == schema) {
             return Ok(SchemaVersion::from_number(index as i64));
@@ -365,7 +406,8 @@ impl Pin for EmbeddedPin {
     }
 
     async fn advance(&mut self, position: Position) -> Result<()> {
-        self.log.advance_pin(&self.name, position)
+        let (log, name) = (Arc::clone(&self.log), self.name.clone());
+        blocking(move || log.advance_pin(&name, position)).await
     }
 }
 

@@ -135,6 +135,16 @@ async fn conforms(log: Arc<dyn Log>, name: &str) {
     let position = append(appender.as_mut(), single(next, b"tail"), next, next).await;
     written.push((position, single(next, b"tail")));
 
+    // Partitions are logs of their own: marks, entries and pins of one are not those of the other.
+    assert_eq!(log.last_position(&partitions[1]).await.expect("asked"), None);
+    let mut beside = log.open_appender(&partitions[1], PRODUCER).await.expect("opens");
+    assert_eq!(beside.last_sequence_id(), -1);
+    append(beside.as_mut(), single(7, b"beside"), 7, 7).await;
+    assert_eq!(payloads(&read(log, &partitions[1], Cut::Start).await), [Some(b"beside".to_vec())]);
+    drop(beside);
+    let unknown = Partition::new(topic.clone(), Some(9));
+    assert_eq!(log.last_position(&unknown).await.expect_err("there are two").kind(), ErrorKind::Invalid);
+
     // From the middle, and in small pieces.
     for (n, (position, _)) in written.iter().enumerate() {
         let rest = read(log, partition, Cut::After(*position)).await;

@@ -239,12 +239,11 @@ impl PartitionLog {
     /// Closes the open segment and begins the next.
     fn roll(&self, inner: &mut Inner) -> Result<()> {
         let path = segment::path(&self.folder, inner.open.id);
-        if self.settings.sync {
-            if let Err(error) = inner.open.file.sync_data() {
-                // What a failed sync left undone, a second one does not do.
-                inner.failed = true;
-                return Err(io(&path, "syncing")(error));
-            }
+        let synced = if self.settings.sync { inner.open.file.sync_data() } else { Ok(()) };
+        if let Err(error) = synced {
+            // What a failed sync left undone, a second one does not do.
+            inner.failed = true;
+            return Err(io(&path, "syncing")(error));
         }
         let closed = Closed { entries: inner.open.entries, end: inner.open.end, closed_at: now() };
         inner.stored.closed.insert(inner.open.id, closed);

@@ -340,3 +340,51 @@ fn many_producers_share_syncs_and_each_gets_its_receipt() {
         assert!(read.is_sorted() && read.len() == 400);
     });
 }
+
+#[test]
+fn a_mark_outlives_the_entries_that_made_it() {
+    runtime().block_on(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let topic: TopicName = "t".parse().expect("a name");
+        let partition = Partition::new(topic.clone(), None);
+        let settings = quick(2, Some(Duration::ZERO));
+        let log = EmbeddedLog::open(folder.path(), settings.clone()).expect("opens");
+        log.create_topic(&topic, 0).await.expect("new");
+        let mut first = log.open_appender(&partition, "first").await.expect("opens");
+        first.append(entry("first", 41, b"x"), 41, 41, 1).await.expect("stored");
+        let mut other = log.open_appender(&partition, "other").await.expect("opens");
+        for n in 0..9 {
+            other.append(entry("other", n, b"x"), n, n, 1).await.expect("stored");
+        }
+        drop((first, other, log));
+        for _ in 0..2 {
+            let log = EmbeddedLog::open(folder.path(), settings.clone()).expect("opens");
+            let ledgers = log.ledgers(&partition).await.expect("listed");
+            assert!(
+                ledgers.iter().all(|ledger| ledger.id > 0),
+                "without a pin only the open ledger stays: {ledgers:?}"
+            );
+            let mut first = log.open_appender(&partition, "first").await.expect("opens");
+            assert_eq!(first.last_sequence_id(), 41);
+            let receipt = first.append(entry("first", 41, b"x"), 41, 41, 1).await.expect("answered");
+            assert_eq!(receipt, Receipt::Duplicate);
+        }
+    });
+}
+
+#[test]
+fn an_entry_over_the_limit_is_refused_and_harms_nothing() {
+    runtime().block_on(async {
+        let folder = tempfile::tempdir().expect("a folder");
+        let topic: TopicName = "t".parse().expect("a name");
+        let partition = Partition::new(topic.clone(), None);
+        let settings = EmbeddedSettings { max_entry_bytes: 200, ..quick(100, None) };
+        let log = EmbeddedLog::open(folder.path(), settings).expect("opens");
+        log.create_topic(&topic, 0).await.expect("new");
+        let mut appender = log.open_appender(&partition, "p").await.expect("opens");
+        assert!(appender.append(entry("p", 0, &[7; 200]), 0, 0, 1).await.is_err());
+        assert!(appender.append(Bytes::from_static(b"no entry"), 0, 0, 1).await.is_err());
+        appender.append(entry("p", 0, b"small"), 0, 0, 1).await.expect("stored");
+        assert_eq!(read_all(&log, &partition, Cut::Start).await.len(), 1);
+    });
+}
