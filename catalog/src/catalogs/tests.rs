@@ -274,3 +274,34 @@ async fn databases_are_namespaces() {
     assert!(catalog.topic_name("a/b/c", "t").is_err() && catalog.topic_name("a/b", "x/t").is_err());
     assert!(catalog.table("a/b", "..").await.is_err());
 }
+
+#[tokio::test]
+async fn a_cluster_is_a_catalog_of_the_same_kind() {
+    let Ok(addresses) = std::env::var("AQUIFER_TEST_PULSAR") else {
+        assert!(std::env::var_os("AQUIFER_TEST_REQUIRE").is_none(), "AQUIFER_TEST_PULSAR is not set");
+        eprintln!("SKIPPED, NOTHING TESTED: set AQUIFER_TEST_PULSAR=pulsar://HOST:PORT,http://HOST:PORT");
+        return;
+    };
+    let (service, admin) = addresses.split_once(',').expect("pulsar://HOST:PORT,http://HOST:PORT");
+    let world = World::new().await;
+    let given = options(&[("type", "pulsar"), ("service-url", service), ("adminUrl", admin)]);
+    let definition = CatalogDefinition { name: "p".to_string(), options: given, comment: None };
+    world.catalogs.create(definition, false).await.expect("stored");
+    let catalog = world.catalogs.get("p").expect("there");
+    let database = catalog.default_database().to_string();
+    let name = format!("catalog-{}", Uuid::new_v4().simple());
+    assert!(catalog.databases().await.expect("listed").contains(&database));
+    let mut definition = sensors(&[("partitions", "2")]);
+    definition.watermark =
+        Some(WatermarkDefinition { column: "rowtime".to_string(), expression: "rowtime".to_string() });
+    catalog.create_table(&database, &name, definition.clone(), false).await.expect("made");
+    assert!(catalog.tables(&database).await.expect("listed").contains(&name));
+    let found = catalog.table(&database, &name).await.expect("found");
+    assert_eq!((found.origin, names(&found)), (Origin::Native, vec!["room", "temperature", "rowtime"]));
+    assert_eq!(found.definition.watermark, definition.watermark);
+    let near = format!("{name}x");
+    let error = catalog.table(&database, &near).await.expect_err("unknown").to_string();
+    assert!(error.contains(&format!("did you mean `{name}`?")), "{error}");
+    catalog.drop_table(&database, &name, false, true).await.expect("purged");
+    assert!(!catalog.tables(&database).await.expect("listed").contains(&name));
+}
