@@ -8,4 +8,4 @@ pub mod stateless;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod window_aggregate;
-mod window_assign;
+pub(crate) mod window_assign;

@@ -9,6 +9,8 @@ use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use tokio::sync::mpsc;
 
+use crate::dataflow::JobHandle;
+
 /// How a job runs: the settings of a session that matter here.
 #[derive(Debug, Clone)]
 pub struct JobSettings {
@@ -48,6 +50,8 @@ pub struct RunningJob {
     pub changes: mpsc::Receiver<Result<ChangeBatch>>,
     /// Counters that move while it runs.
     pub counters: Arc<JobCounters>,
+    /// For snapshots. Dropping it changes nothing.
+    pub handle: JobHandle,
 }
 
 /// Counters of a job.

@@ -1,0 +1,318 @@
+//! The feeder: polls all partitions, computes their watermarks, closes epochs, and hands each worker its batches.
+//!
+//! An epoch ends for all partitions together: at so many rows, after so long, or as soon as nothing is waiting; an empty one only where something else
+//! changed (a partition became idle or ended, a snapshot is asked for). Of the partitions that have a batch ready the one with the lowest watermark goes
+//! first, so history is not later than it was live. A partition always goes to the same worker, so its order is kept.
+
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use aquifer_model::{ChangeBatch, Cut, Epoch, Error, Result, Watermark};
+use arrow::array::{Array, Int64Array, RecordBatch};
+use arrow::compute::max;
+use arrow::datatypes::{DataType, Field, Schema};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot};
+
+use super::ROW_WATERMARK;
+use super::job::{InputSpec, JobSnapshot, PartitionMark, SourceMarks};
+use super::operator::{EpochEnd, PortEnd};
+use super::runtime::Shared;
+use super::source::{JobSource, SourceBatch};
+use super::watermarks::Watermarks;
+use super::worker::ToWorker;
+use crate::operators::stateless::evaluate;
+use crate::operators::window_assign::milliseconds;
+use crate::streaming::JobSettings;
+
+/// When an epoch ends.
+#[derive(Debug, Clone, Copy)]
+struct EpochClock {
+    rows: usize,
+    interval: Duration,
+}
+
+impl EpochClock {
+    /// Whether an epoch with so many rows, open for so long, is to end although more is waiting.
+    fn is_full(&self, rows: usize, open_for: Duration) -> bool {
+        rows >= self.rows || (rows > 0 && open_for >= self.interval)
+    }
+}
+
+type Next = (usize, Box<dyn JobSource>, Result<Option<SourceBatch>>);
+/// Who asks for a snapshot.
+pub(crate) type SnapshotRequest = oneshot::Sender<JobSnapshot>;
+
+/// One partition of one input.
+struct PartitionFeed {
+    input: usize,
+    name: String,
+    cut: Option<Cut>,
+    ready: Option<(Box<dyn JobSource>, SourceBatch)>,
+}
+
+pub(crate) struct Feeder {
+    inputs: Arc<Vec<InputSpec>>,
+    partitions: Vec<PartitionFeed>,
+    pending: FuturesUnordered<Pin<Box<dyn Future<Output = Next> + Send>>>,
+    watermarks: Watermarks,
+    clock: EpochClock,
+    started: Instant,
+    epoch: Epoch,
+    shared: Arc<Shared>,
+    requests: mpsc::UnboundedReceiver<SnapshotRequest>,
+    requests_open: bool,
+    /// A partition ended, or became idle, or somebody asked: the epoch is worth ending although it may have no rows.
+    changed: bool,
+    asked: Vec<SnapshotRequest>,
+}
+
+impl Feeder {
+    /// Opens all partitions, at their start or where `from` left them.
+    pub(crate) async fn open(
+        inputs: Arc<Vec<InputSpec>>,
+        settings: &JobSettings,
+        from: Option<(Epoch, SourceMarks)>,
+        shared: Arc<Shared>,
+        requests: mpsc::UnboundedReceiver<SnapshotRequest>,
+    ) -> Result<Self> {
+        let (epoch, marks) = match from {
+            Some((ended, marks)) => (ended.next(), marks),
+            None => (Epoch(0), SourceMarks::default()),
+        };
+        let mut partitions = vec![];
+        let mut found: Vec<Option<PartitionMark>> = vec![];
+        let pending = FuturesUnordered::new();
+        for (input, spec) in inputs.iter().enumerate() {
+            for name in spec.input.partitions().await? {
+                let mark = marks.partitions.get(&(input, name.clone())).copied();
+                let index = partitions.len();
+                if !mark.is_some_and(|mark| mark.ended) {
+                    let source = spec.input.open(&name, mark.and_then(|mark| mark.cut)).await?;
+                    pending.push(poll_source(index, source));
+                }
+                found.push(mark);
+                partitions.push(PartitionFeed { input, name, cut: mark.and_then(|mark| mark.cut), ready: None });
+            }
+        }
+        let mut watermarks = Watermarks::new(partitions.len(), settings.idle_timeout);
+        watermarks.restore(marks.watermark);
+        for (time, mark) in watermarks.partitions.iter_mut().zip(&found) {
+            if let Some(mark) = mark {
+                (time.watermark, time.idle, time.ended) = (mark.watermark, mark.idle, mark.ended);
+            }
+        }
+        let clock = EpochClock { rows: settings.epoch_rows.max(1), interval: settings.epoch_interval };
+        let (started, requests_open, asked) = (Instant::now(), true, vec![]);
+        let changed = watermarks.all_ended();
+        Ok(Self { inputs, partitions, pending, watermarks, clock, started, epoch, shared, requests, requests_open, changed, asked })
+    }
+
+    /// Feeds the workers until all partitions have ended.
+    pub(crate) async fn run(mut self) -> Result<()> {
+        loop {
+            let permit = self.shared.in_flight.acquire().await.map_err(|_| Error::internal("the epochs' gate is shut"))?;
+            permit.forget();
+            self.collect().await?;
+            self.close();
+            if self.watermarks.all_ended() {
+                break;
+            }
+            // Whoever else lives on this thread (a connection, a file being read) goes on.
+            tokio::task::yield_now().await;
+        }
+        self.shared.to_workers(|_| ToWorker::Finish);
+        Ok(())
+    }
+
+    /// Takes what belongs into one epoch and hands it to the workers.
+    async fn collect(&mut self) -> Result<()> {
+        let (mut rows, mut opened) = (0, None);
+        let mut yielded = false;
+        loop {
+            self.settle_ready().await?;
+            if let Some(partition) = self.lowest_ready() {
+                rows += self.take(partition)?;
+                let opened = opened.get_or_insert_with(Instant::now);
+                if self.clock.is_full(rows, opened.elapsed()) {
+                    return Ok(());
+                }
+                yielded = false;
+                continue;
+            }
+            if !yielded {
+                yielded = true;
+                tokio::task::yield_now().await;
+                continue;
+            }
+            if self.watermarks.find_idle(self.started.elapsed(), |p| self.partitions[p].ready.is_some()) {
+                self.changed = true;
+            }
+            if rows > 0 || self.changed {
+                return Ok(());
+            }
+            self.wait().await?;
+        }
+    }
+
+    /// Waits until something happens.
+    async fn wait(&mut self) -> Result<()> {
+        let deadline = self.watermarks.idle_deadline().map(|since| self.started + since);
+        let idle = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(next) = self.pending.next() => self.settle(next),
+            () = idle => Ok(()),
+            request = self.requests.recv(), if self.requests_open => {
+                match request {
+                    Some(request) => {
+                        self.asked.push(request);
+                        self.changed = true;
+                    }
+                    None => self.requests_open = false,
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes every answer that is there already.
+    async fn settle_ready(&mut self) -> Result<()> {
+        while let Ok(request) = self.requests.try_recv() {
+            self.asked.push(request);
+            self.changed = true;
+        }
+        loop {
+            let next = poll_fn(|context| match self.pending.poll_next_unpin(context) {
+                Poll::Ready(next) => Poll::Ready(next),
+                Poll::Pending => Poll::Ready(None),
+            });
+            match next.await {
+                Some(next) => self.settle(next)?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn settle(&mut self, (partition, source, next): Next) -> Result<()> {
+        let feed = &mut self.partitions[partition];
+        match next.map_err(|error| error.context(format!("reading partition `{}`", feed.name)))? {
+            Some(batch) => feed.ready = Some((source, batch)),
+            None => {
+                self.watermarks.end(partition);
+                self.changed = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn lowest_ready(&self) -> Option<usize> {
+        let ready = self.partitions.iter().enumerate().filter(|(_, feed)| feed.ready.is_some());
+        ready.map(|(index, _)| index).min_by_key(|index| self.watermarks.partitions[*index].watermark)
+    }
+
+    /// Puts a partition's batch into the epoch; gives its number of rows.
+    fn take(&mut self, partition: usize) -> Result<usize> {
+        let feed = &mut self.partitions[partition];
+        let Some((source, SourceBatch { changes, cut })) = feed.ready.take() else { return Ok(0) };
+        self.pending.push(poll_source(partition, source));
+        feed.cut = Some(cut);
+        let input = feed.input;
+        let rows = changes.num_rows();
+        if rows == 0 {
+            return Ok(0);
+        }
+        let spec = &self.inputs[input];
+        self.watermarks.row(partition, self.started.elapsed());
+        let mut changes = spec.before_watermark.run(changes)?;
+        let says = spec.watermark.as_ref().map(|watermark| {
+            let (name, column) = &watermark.time_column;
+            if changes.rows().column(*column).null_count() > 0 {
+                let topic = &self.partitions[partition].name;
+                return Err(Error::invalid(format!(
+                    "the event time `{name}` is NULL in a row of `{topic}`: leave such rows out, or compute the column so that it never is"
+                )));
+            }
+            milliseconds(&evaluate(&watermark.expression, changes.rows())?)
+        });
+        let says = says.transpose()?;
+        if spec.row_watermark {
+            let silent = Int64Array::new_null(if says.is_some() { 0 } else { changes.num_rows() });
+            let before = self.watermarks.per_row(partition, says.as_ref().unwrap_or(&silent).iter());
+            changes = with_row_watermark(&changes, before)?;
+        } else if let Some(highest) = says.as_ref().and_then(max) {
+            self.watermarks.advance(partition, Watermark(highest));
+        }
+        self.shared.to_worker(partition, ToWorker::Batch(self.epoch, input, changes));
+        Ok(rows)
+    }
+
+    /// Ends the epoch on all workers.
+    fn close(&mut self) {
+        let watermark = self.watermarks.combine();
+        let ended = self.watermarks.all_ended();
+        let idle = self.watermarks.partitions.iter().all(|partition| partition.idle || partition.ended);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let end = EpochEnd {
+            epoch: self.epoch,
+            watermark,
+            ports: vec![PortEnd { watermark, idle, ended }],
+            processing_time_ms: now.as_millis() as i64,
+        };
+        let snapshot = self.shared.snapshot_every_epoch || !self.asked.is_empty();
+        if snapshot {
+            self.shared.note_sources(self.epoch, self.marks(watermark), std::mem::take(&mut self.asked));
+        }
+        let end = Arc::new(end);
+        self.shared.to_workers(|_| ToWorker::End(Arc::clone(&end), snapshot));
+        self.epoch = self.epoch.next();
+        self.changed = false;
+    }
+
+    fn marks(&self, watermark: Watermark) -> SourceMarks {
+        let partitions = self.partitions.iter().zip(&self.watermarks.partitions).map(|(feed, time)| {
+            let mark = PartitionMark { cut: feed.cut, watermark: time.watermark, idle: time.idle, ended: time.ended };
+            ((feed.input, feed.name.clone()), mark)
+        });
+        SourceMarks { watermark, partitions: partitions.collect::<BTreeMap<_, _>>() }
+    }
+}
+
+fn poll_source(partition: usize, mut source: Box<dyn JobSource>) -> Pin<Box<dyn Future<Output = Next> + Send>> {
+    Box::pin(async move {
+        let next = source.next().await;
+        (partition, source, next)
+    })
+}
+
+fn with_row_watermark(changes: &ChangeBatch, before: Vec<i64>) -> Result<ChangeBatch> {
+    let rows = changes.rows();
+    let mut fields: Vec<Arc<Field>> = rows.schema().fields().iter().cloned().collect();
+    fields.push(Arc::new(Field::new(ROW_WATERMARK, DataType::Int64, false)));
+    let mut columns = rows.columns().to_vec();
+    columns.push(Arc::new(Int64Array::from(before)));
+    changes.with_rows(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_is_full_at_either_limit_but_never_without_rows() {
+        let clock = EpochClock { rows: 10, interval: Duration::from_secs(1) };
+        let cases = [(9, 0, false), (10, 0, true), (1, 1, true), (0, 5, false)];
+        for (rows, seconds, full) in cases {
+            assert_eq!(clock.is_full(rows, Duration::from_secs(seconds)), full, "{rows} rows, {seconds} s");
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! Jobs on timely, with input in memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use aquifer_model::{ChangeBatch, ErrorKind, Result, Watermark};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMillisecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::physical_expr::expressions::col;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::sync::mpsc;
+
+use super::source::{Script, ScriptedInput};
+use super::*;
+use crate::operators::aggregates::{AggregateKind, AggregateSpec};
+use crate::operators::stateless::{Stateless, Step};
+use crate::operators::testing::changelog;
+use crate::operators::window_aggregate::{GroupColumn, WindowAggregate, WindowAggregateSpec};
+use crate::plan::WindowKind;
+use crate::streaming::{JobSettings, RunningJob};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const SIZE: i64 = 10;
+
+fn time(name: &str) -> Field {
+    Field::new(name, DataType::Timestamp(TimeUnit::Millisecond, None), true)
+}
+
+/// Columns `ts`, `wm` (the row's own watermark), `key`.
+fn columns() -> SchemaRef {
+    Arc::new(Schema::new(vec![time("ts"), time("wm"), Field::new("key", DataType::Int64, true)]))
+}
+
+fn batch(rows: &[(i64, i64, i64)]) -> ChangeBatch {
+    let times = |at: fn(&(i64, i64, i64)) -> i64| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| Some(at(row))).collect::<TimestampMillisecondArray>())
+    };
+    let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.2)));
+    let batch = RecordBatch::try_new(columns(), vec![times(|row| row.0), times(|row| row.1), keys]);
+    ChangeBatch::inserts(batch.expect("fits"))
+}
+
+/// `SELECT key, window_end, COUNT(*) … GROUP BY window_start, window_end, key`.
+fn counting(input: ScriptedInput, per_row: bool) -> JobSpec {
+    let mut fields: Vec<Field> = columns().fields().iter().map(|field| Field::clone(field)).collect();
+    fields.extend(["window_start", "window_end", "window_time"].map(time));
+    let row_watermark = per_row.then(|| {
+        fields.push(Field::new(ROW_WATERMARK, DataType::Int64, false));
+        fields.len() - 1
+    });
+    let windowed: SchemaRef = Arc::new(Schema::new(fields));
+    let kind = WindowKind::Tumble { size: SIZE, offset: 0 };
+    let run = Stateless::new(vec![Step::Window { time_column: 0, kind, schema: Arc::clone(&windowed) }]);
+    let count = AggregateSpec {
+        kind: AggregateKind::Count,
+        argument: None,
+        argument_type: None,
+        output: Arc::new(Field::new("rows", DataType::Int64, false)),
+    };
+    let schema: SchemaRef = Arc::new(Schema::new(vec![
+        Field::new("key", DataType::Int64, true),
+        time("window_end"),
+        Field::clone(&count.output),
+    ]));
+    let spec = WindowAggregateSpec {
+        start: 3,
+        end: 4,
+        group: vec![GroupColumn::Key(2), GroupColumn::End],
+        aggregates: vec![count],
+        schema: Arc::clone(&schema),
+        row_watermark,
+    };
+    let key = Field::new("key", DataType::Int64, true);
+    let stage = StageSpec {
+        name: "window".to_string(),
+        keys: vec![2],
+        key_fields: [key].into_iter().collect(),
+        make: Arc::new(move || Ok(Box::new(WindowAggregate::new(spec.clone(), &windowed)?))),
+        run: Stateless::default(),
+    };
+    let watermark =
+        WatermarkSpec { time_column: ("ts".to_string(), 0), expression: col("wm", &columns()).expect("a column") };
+    let input = InputSpec {
+        input: Arc::new(input),
+        before_watermark: Stateless::default(),
+        watermark: Some(watermark),
+        row_watermark: per_row,
+        run,
+    };
+    JobSpec { inputs: vec![input], stages: vec![stage], schema }
+}
+
+fn settings(workers: usize) -> JobSettings {
+    JobSettings { workers, epoch_rows: 10, ..JobSettings::default() }
+}
+
+async fn within<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("in time")
+}
+
+async fn finish(job: &mut RunningJob) -> Result<Vec<String>> {
+    let mut lines = vec![];
+    while let Some(changes) = within(job.changes.recv()).await {
+        lines.extend(changelog(&[changes?]));
+    }
+    lines.sort();
+    Ok(lines)
+}
+
+fn start(spec: JobSpec, settings: JobSettings) -> RunningJob {
+    runtime::start(spec, settings, None, None).expect("starts")
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+fn held_open(partitions: usize) -> (ScriptedInput, Vec<Arc<Script>>) {
+    ScriptedInput::held_open(columns(), partitions)
+}
+
+#[tokio::test]
+async fn a_window_comes_while_the_source_still_waits_and_its_state_is_freed() {
+    for workers in 1..=3 {
+        let (input, scripts) = held_open(1);
+        let mut job = start(counting(input, false), settings(workers));
+        scripts[0].push(batch(&[(1, 1, 7), (2, 2, 8), (3, 3, 7)]));
+        let counters = Arc::clone(&job.counters);
+        until("three rows make two groups", || counters.state_keys.load(Ordering::Relaxed) == 2).await;
+        scripts[0].push(batch(&[(12, 12, 7)]));
+        let mut lines = vec![];
+        while lines.len() < 2 {
+            let changes = within(job.changes.recv()).await.expect("a first window").expect("no error");
+            lines.extend(changelog(&[changes]));
+        }
+        lines.sort();
+        assert_eq!(lines, ["+I 7 10 2", "+I 8 10 1"]);
+        until("the fired window is freed", || counters.state_keys.load(Ordering::Relaxed) == 1).await;
+        scripts[0].push(batch(&[(5, 5, 1)]));
+        until("the late row is counted", || counters.late_rows.load(Ordering::Relaxed) == 1).await;
+        scripts[0].close();
+        assert_eq!(finish(&mut job).await.expect("ends by itself"), ["+I 7 20 1"]);
+    }
+}
+
+#[tokio::test]
+async fn a_quiet_partition_holds_the_watermark_back_until_it_is_idle() {
+    let (input, scripts) = held_open(2);
+    let idle_timeout = Duration::from_millis(50);
+    let mut job = start(counting(input, false), JobSettings { idle_timeout, ..settings(1) });
+    let started = Instant::now();
+    scripts[0].push(batch(&[(1, 1, 7), (30, 30, 7)]));
+    let changes = within(job.changes.recv()).await.expect("a window").expect("no error");
+    assert_eq!(changelog(&[changes]), ["+I 7 10 1"]);
+    assert!(started.elapsed() >= idle_timeout, "not before the other partition was idle");
+
+    let (input, scripts) = held_open(2);
+    let mut job = start(counting(input, false), settings(1));
+    scripts[0].push(batch(&[(1, 1, 7), (30, 30, 7)]));
+    until("the rows came", || job.counters.epochs.load(Ordering::Relaxed) > 0).await;
+    assert!(job.changes.try_recv().is_err(), "without a timeout nothing is idle");
+    scripts[1].push(batch(&[(25, 25, 1)]));
+    let changes = within(job.changes.recv()).await.expect("a window").expect("no error");
+    assert_eq!(changelog(&[changes]), ["+I 7 10 1"]);
+}
+
+/// Rows in partitions, in batches, out of order by up to 30 ms while the watermark lags by 10.
+fn random_input(seed: u64, partitions: usize) -> Vec<Vec<Vec<(i64, i64, i64)>>> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut partition = |_| {
+        let mut now = 0;
+        (0..random.random_range(3..8))
+            .map(|_| {
+                let row = |_| {
+                    now += random.random_range(0..6);
+                    let time = now - if random.random_bool(0.1) { 30 } else { random.random_range(0..10) };
+                    (time, now - 10, random.random_range(0..20))
+                };
+                (0..6).map(row).collect()
+            })
+            .collect()
+    };
+    (0..partitions).map(&mut partition).collect()
+}
+
+fn bounded(input: &[Vec<Vec<(i64, i64, i64)>>]) -> ScriptedInput {
+    let batches = input.iter().map(|partition| partition.iter().map(|rows| batch(rows)).collect());
+    ScriptedInput::bounded(columns(), batches.collect())
+}
+
+/// Counts by key and window, of one partition read row by row, without the late rows.
+fn oracle(rows: impl Iterator<Item = (i64, i64, i64)>) -> (Vec<String>, u64) {
+    let (mut counts, mut late, mut watermark) = (BTreeMap::<(i64, i64), u64>::new(), 0, Watermark::MIN);
+    for (time, says, key) in rows {
+        let end = time.div_euclid(SIZE) * SIZE + SIZE;
+        if watermark.0 >= end - 1 {
+            late += 1;
+        } else {
+            *counts.entry((key, end)).or_default() += 1;
+        }
+        watermark.advance_to(Watermark(says));
+    }
+    let mut lines: Vec<String> = counts.iter().map(|((key, end), rows)| format!("+I {key} {end} {rows}")).collect();
+    lines.sort();
+    (lines, late)
+}
+
+#[tokio::test]
+async fn with_a_watermark_after_every_row_the_answer_is_exactly_the_oracles() {
+    let mut all_late = 0;
+    for seed in 0..8 {
+        let input = random_input(seed, 1);
+        let (expected, late) = oracle(input[0].iter().flatten().copied());
+        for workers in 1..=3 {
+            let settings = JobSettings { watermark_per_row: true, ..settings(workers) };
+            let mut job = start(counting(bounded(&input), true), settings);
+            assert_eq!(finish(&mut job).await.expect("ends"), expected, "seed {seed}, {workers} workers");
+            assert_eq!(job.counters.late_rows.load(Ordering::Relaxed), late);
+            assert_eq!(job.counters.state_keys.load(Ordering::Relaxed), 0);
+        }
+        all_late += late;
+    }
+    assert!(all_late > 0, "some rows are late");
+}
+
+#[tokio::test]
+async fn one_two_and_three_workers_give_one_answer_and_all_take_part() {
+    let rows: Vec<(i64, i64, i64)> = (0..900).map(|n| (n, n - 50, n * 7 % 31)).collect();
+    let partitions: Vec<Vec<Vec<_>>> = (0..3)
+        .map(|partition| rows.iter().skip(partition).step_by(3).copied().collect::<Vec<_>>())
+        .map(|rows| rows.chunks(7).map(<[_]>::to_vec).collect())
+        .collect();
+    let mut in_order = rows.clone();
+    in_order.sort_unstable();
+    let (expected, _) = oracle(in_order.into_iter().map(|(time, _, key)| (time, i64::MIN, key)));
+    for workers in 1..=3 {
+        let mut job = start(counting(bounded(&partitions), false), settings(workers));
+        assert_eq!(finish(&mut job).await.expect("ends"), expected, "{workers} workers");
+        let shares = job.counters.worker_rows.lock().expect("not poisoned").clone();
+        assert_eq!((shares.len(), shares.iter().sum::<u64>()), (workers, 900));
+        assert!(shares.iter().all(|rows| *rows > 0), "{shares:?}");
+    }
+}
+
+#[tokio::test]
+async fn stopped_after_every_epoch_a_job_goes_on_with_any_number_of_workers() {
+    for seed in 0..3 {
+        let input = random_input(seed, 1);
+        let (expected, late) = oracle(input[0].iter().flatten().copied());
+        let per_row = |workers| JobSettings { watermark_per_row: true, epoch_rows: 1, ..settings(workers) };
+        let (snapshots_to, mut snapshots) = mpsc::unbounded_channel();
+        let spec = counting(bounded(&input), true);
+        let mut job = runtime::start(spec, per_row(2), None, Some(snapshots_to)).expect("starts");
+        assert_eq!(finish(&mut job).await.expect("ends"), expected);
+        let mut kept = vec![];
+        while let Some(snapshot) = snapshots.recv().await {
+            kept.push(snapshot);
+        }
+        assert!(kept.len() > 2, "{} epochs", kept.len());
+        for (workers, snapshot) in (1..=3).flat_map(|workers| kept.iter().map(move |snapshot| (workers, snapshot))) {
+            let spec = counting(bounded(&input), true);
+            let mut job = runtime::start(spec, per_row(workers), Some(snapshot.clone()), None).expect("starts");
+            let rest = finish(&mut job).await.expect("ends");
+            let open = |line: &&String| {
+                let end = line.split(' ').nth(2).and_then(|end| end.parse::<i64>().ok()).expect("a window's end");
+                end - 1 > snapshot.sources.watermark.0
+            };
+            let expected: Vec<String> = expected.iter().filter(open).cloned().collect();
+            assert_eq!(rest, expected, "seed {seed}, stopped after epoch {}, {workers} workers", snapshot.epoch);
+            assert!(job.counters.late_rows.load(Ordering::Relaxed) <= late);
+            assert_eq!(job.counters.state_keys.load(Ordering::Relaxed), 0);
+        }
+    }
+}
+
+/// Panics or fails at its second batch.
+struct Faulty(bool, u32);
+
+impl Operator for Faulty {
+    fn on_batch(&mut self, _: Port, batch: ChangeBatch, out: &mut Output) -> Result<()> {
+        self.1 += 1;
+        assert!(self.1 < 2 || !self.0, "one batch too many");
+        if self.1 >= 2 {
+            return Err(aquifer_model::Error::invalid("no second batch"));
+        }
+        out.push(batch);
+        Ok(())
+    }
+    fn on_epoch_end(&mut self, _: &EpochEnd, _: &mut Output) -> Result<()> {
+        Ok(())
+    }
+    fn snapshot(&mut self, _: &mut Snapshot) -> Result<()> {
+        Ok(())
+    }
+    fn restore(&mut self, _: &SnapshotReader) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_error_or_panic_in_an_operator_ends_the_job_with_one_error() {
+    for (panics, kind, text) in
+        [(true, ErrorKind::Internal, "one batch too many"), (false, ErrorKind::Invalid, "no second batch")]
+    {
+        for workers in 1..=3 {
+            let (input, scripts) = held_open(1);
+            let mut spec = counting(input, false);
+            spec.stages[0].make = Arc::new(move || Ok(Box::new(Faulty(panics, 0))));
+            let mut job = start(spec, settings(workers));
+            scripts[0].push(batch(&[(1, 1, 7)]));
+            let first = within(job.changes.recv()).await.expect("the first batch passes");
+            assert_eq!(first.expect("no error yet").num_rows(), 1);
+            scripts[0].push(batch(&[(1, 1, 7)]));
+            let error = within(job.changes.recv()).await.expect("an error").expect_err("the second batch fails");
+            assert_eq!(error.kind(), kind);
+            assert!(error.to_string().contains(text), "{error}");
+            assert!(within(job.changes.recv()).await.is_none(), "the error is the last item");
+        }
+    }
+}
+
+#[tokio::test]
+async fn dropping_the_changes_stops_an_open_job() {
+    let (input, scripts) = held_open(2);
+    let job = start(counting(input, false), settings(2));
+    scripts[0].push(batch(&[(1, 1, 7)]));
+    let handle = job.handle.clone();
+    let snapshot = within(handle.snapshot()).await.expect("the job runs");
+    assert_eq!(snapshot.operators.len(), 1);
+    drop(job);
+    let script = Arc::downgrade(&scripts[0]);
+    drop(scripts);
+    until("every thread is gone and has let go of the input", || script.strong_count() == 0).await;
+    assert!(handle.snapshot().await.is_err());
+}
+
+#[tokio::test]
+async fn an_event_time_that_is_null_fails_the_job() {
+    let rows = batch(&[(1, 1, 7)]);
+    let mut columns = rows.rows().columns().to_vec();
+    columns[0] = Arc::new(TimestampMillisecondArray::from(vec![None::<i64>]));
+    let rows = ChangeBatch::inserts(RecordBatch::try_new(rows.schema(), columns).expect("fits"));
+    let mut job = start(counting(ScriptedInput::bounded(self::columns(), vec![vec![rows]]), false), settings(1));
+    let error = finish(&mut job).await.expect_err("no window for it");
+    assert!(error.to_string().contains("`ts` is NULL"), "{error}");
+}
