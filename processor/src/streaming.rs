@@ -1,5 +1,9 @@
 //! From a logical plan to a streaming job.
 
+mod aggregates;
+mod planner;
+mod tiered;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +13,9 @@ use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use tokio::sync::mpsc;
 
-use crate::dataflow::JobHandle;
+use crate::dataflow::{JobHandle, JobSnapshot, runtime};
+
+pub use tiered::StreamTable;
 
 /// How a job runs: the settings of a session that matter here.
 #[derive(Debug, Clone)]
@@ -67,8 +73,22 @@ pub struct JobCounters {
     pub state_keys: std::sync::atomic::AtomicU64,
 }
 
-/// Starts an optimized plan as a streaming job. Its scans are [`crate::batch::TieredTable`]s (found by downcasting `TableScan::source`), values and one-row
-/// relations. What streaming cannot run is refused with `Unsupported`, naming it.
-pub async fn start(_plan: &LogicalPlan, _state: &SessionState, _settings: JobSettings) -> Result<RunningJob> {
-    todo!()
+/// Starts an optimized plan as a streaming job. Its scans are [`crate::batch::TieredTable`]s (found by downcasting `TableScan::source`, itself or the provider
+/// in it), [`StreamTable`]s, values and one-row relations. What streaming cannot run is refused with `Unsupported`, naming it.
+pub async fn start(plan: &LogicalPlan, state: &SessionState, settings: JobSettings) -> Result<RunningJob> {
+    start_from(plan, state, settings, None).await
 }
+
+/// Starts a plan from a snapshot of the same plan, perhaps with another number of workers.
+pub async fn start_from(
+    plan: &LogicalPlan,
+    state: &SessionState,
+    settings: JobSettings,
+    from: Option<JobSnapshot>,
+) -> Result<RunningJob> {
+    let spec = planner::plan_job(plan, state, settings.watermark_per_row)?;
+    runtime::start(spec, settings, from, None)
+}
+
+#[cfg(test)]
+mod tests;

@@ -110,13 +110,27 @@ impl Feeder {
         let clock = EpochClock { rows: settings.epoch_rows.max(1), interval: settings.epoch_interval };
         let (started, requests_open, asked) = (Instant::now(), true, vec![]);
         let changed = watermarks.all_ended();
-        Ok(Self { inputs, partitions, pending, watermarks, clock, started, epoch, shared, requests, requests_open, changed, asked })
+        Ok(Self {
+            inputs,
+            partitions,
+            pending,
+            watermarks,
+            clock,
+            started,
+            epoch,
+            shared,
+            requests,
+            requests_open,
+            changed,
+            asked,
+        })
     }
 
     /// Feeds the workers until all partitions have ended.
     pub(crate) async fn run(mut self) -> Result<()> {
         loop {
-            let permit = self.shared.in_flight.acquire().await.map_err(|_| Error::internal("the epochs' gate is shut"))?;
+            let permit =
+                self.shared.in_flight.acquire().await.map_err(|_| Error::internal("the epochs' gate is shut"))?;
             permit.forget();
             self.collect().await?;
             self.close();

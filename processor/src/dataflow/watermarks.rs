@@ -27,8 +27,7 @@ pub(crate) struct Watermarks {
 
 impl Watermarks {
     pub(crate) fn new(partitions: usize, idle_timeout: Duration) -> Self {
-        let fresh =
-            PartitionTime { watermark: Watermark::MIN, idle: false, ended: false, last_row: Duration::ZERO };
+        let fresh = PartitionTime { watermark: Watermark::MIN, idle: false, ended: false, last_row: Duration::ZERO };
         Self { partitions: vec![fresh; partitions], combined: Watermark::MIN, idle_timeout }
     }
 

@@ -375,8 +375,7 @@ fn build_stage<'scope>(
 type Handle<P> = timely::dataflow::operators::generic::InputHandleCore<u64, Vec<Routed>, P>;
 type Message = timely::dataflow::channels::Message<u64, Vec<Routed>>;
 type Puller<P> = <P as timely::dataflow::channels::pact::ParallelizationContract<u64, Vec<Routed>>>::Puller;
-type ExchangePuller =
-    timely::dataflow::channels::pact::LogPuller<Box<dyn timely::communication::Pull<Message>>>;
+type ExchangePuller = timely::dataflow::channels::pact::LogPuller<Box<dyn timely::communication::Pull<Message>>>;
 
 /// A stage's input, exchanged or not.
 enum Input {

@@ -1,0 +1,181 @@
+//! A table over topics as the input of a job: one source a partition, the archive first, then the log.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aquifer_model::{ChangeBatch, Cut, Error, Partition, Result};
+use aquifer_storage::reader::{PartitionReader, ReadRequest, ReadStatistics, TieredTopic, Tiers};
+use arrow::array::RecordBatch;
+use arrow::compute::cast;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::TableProvider;
+use datafusion::logical_expr::{TableSource, TableType};
+
+use crate::batch::{StartMode, TieredTable};
+use crate::dataflow::{JobInput, JobSource, SourceBatch};
+
+/// How many rows a batch has under backlog.
+const BATCH_ROWS: usize = 8192;
+
+/// The partitions of a table, and which of its columns are read.
+#[derive(Debug)]
+pub(super) struct TieredInput {
+    topics: Vec<TieredTopic>,
+    /// The columns read, in the table's types.
+    schema: SchemaRef,
+    reader_columns: Vec<String>,
+    start: StartMode,
+    end: Option<BTreeMap<Partition, Cut>>,
+    tiers: Tiers,
+    statistics: Arc<Mutex<BTreeMap<Partition, ReadStatistics>>>,
+    found: Mutex<BTreeMap<String, Found>>,
+}
+
+#[derive(Debug, Clone)]
+struct Found {
+    topic: usize,
+    partition: Partition,
+    start: Cut,
+}
+
+impl TieredInput {
+    /// Reads these columns of a table.
+    pub(super) fn new(table: &TieredTable, columns: &[usize]) -> Result<Self> {
+        let names = columns.iter().map(|column| table.reader_columns.get(*column).cloned());
+        let reader_columns: Option<Vec<String>> = names.collect();
+        let reader_columns = reader_columns
+            .ok_or_else(|| Error::internal(format!("table `{}` has fewer readers than columns", table.name)))?;
+        Ok(Self {
+            topics: table.topics.clone(),
+            schema: Arc::new(table.schema.project(columns)?),
+            reader_columns,
+            start: table.start.clone(),
+            end: table.end.clone(),
+            tiers: table.tiers,
+            statistics: Arc::clone(&table.statistics),
+            found: Mutex::default(),
+        })
+    }
+}
+
+#[async_trait]
+impl JobInput for TieredInput {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    async fn partitions(&self) -> Result<Vec<String>> {
+        let mut found = BTreeMap::new();
+        for (index, topic) in self.topics.iter().enumerate() {
+            // What stands at the end now is where a read from `latest` starts; a bounded read has its ends already.
+            let known = match &self.end {
+                Some(end) => end.keys().filter(|p| p.topic == topic.topic).map(|p| (p.clone(), Cut::Start)).collect(),
+                None if self.start == StartMode::Latest => topic.end_cuts().await?,
+                None => topic.log.partitions(&topic.topic).await?.into_iter().map(|p| (p, Cut::Start)).collect(),
+            };
+            let latest = match (&self.start, &self.end) {
+                (StartMode::Latest, Some(end)) => Some(end),
+                _ => None,
+            };
+            for (partition, end) in known {
+                let start = match &self.start {
+                    StartMode::Earliest => Cut::Start,
+                    StartMode::Latest => latest.and_then(|cuts| cuts.get(&partition)).copied().unwrap_or(end),
+                    StartMode::Cuts(cuts) => cuts.get(&partition).copied().unwrap_or_default(),
+                };
+                found.insert(partition.to_string(), Found { topic: index, partition, start });
+            }
+        }
+        let names = found.keys().cloned().collect();
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        Ok(names)
+    }
+
+    async fn open(&self, partition: &str, from: Option<Cut>) -> Result<Box<dyn JobSource>> {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).get(partition).cloned();
+        let found = found.ok_or_else(|| Error::internal(format!("partition `{partition}` was not listed")))?;
+        let request = ReadRequest {
+            columns: self.reader_columns.clone(),
+            filter: None,
+            time_column: None,
+            tiers: self.tiers,
+            batch_rows: BATCH_ROWS,
+        };
+        let to = match &self.end {
+            Some(end) => Some(end.get(&found.partition).copied().unwrap_or_default()),
+            None => None,
+        };
+        let from = from.unwrap_or(found.start);
+        let reader = self.topics[found.topic].open(&found.partition, from, to, request).await?;
+        let (schema, statistics) = (Arc::clone(&self.schema), Arc::clone(&self.statistics));
+        Ok(Box::new(TieredSource { partition: found.partition, reader, schema, statistics }))
+    }
+}
+
+struct TieredSource {
+    partition: Partition,
+    reader: PartitionReader,
+    schema: SchemaRef,
+    statistics: Arc<Mutex<BTreeMap<Partition, ReadStatistics>>>,
+}
+
+#[async_trait]
+impl JobSource for TieredSource {
+    async fn next(&mut self) -> Result<Option<SourceBatch>> {
+        let next = self.reader.next().await;
+        let statistics = self.reader.statistics();
+        self.statistics.lock().unwrap_or_else(PoisonError::into_inner).insert(self.partition.clone(), statistics);
+        let Some(batch) = next? else { return Ok(None) };
+        let columns = batch.rows.columns().iter().zip(self.schema.fields()).map(|(column, field)| {
+            if column.data_type() == field.data_type() {
+                Ok(Arc::clone(column))
+            } else {
+                cast(column, field.data_type())
+            }
+        });
+        let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_, _>>()?)?;
+        Ok(Some(SourceBatch { changes: ChangeBatch::inserts(rows), cut: batch.cut }))
+    }
+}
+
+/// Any [`JobInput`] as a table of a plan: generators, and the input of tests. Only streaming can read it.
+pub struct StreamTable(pub Arc<dyn JobInput>);
+
+impl fmt::Debug for StreamTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StreamTable").field(&self.0).finish()
+    }
+}
+
+impl TableSource for StreamTable {
+    fn schema(&self) -> SchemaRef {
+        self.0.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+}
+
+/// What a scan reads.
+pub(super) enum ScannedTable<'a> {
+    Tiered(&'a TieredTable),
+    Stream(&'a Arc<dyn JobInput>),
+}
+
+/// Finds the table behind a scan's source: the source itself, or the provider in it.
+pub(super) fn find_table(source: &dyn TableSource) -> Option<ScannedTable<'_>> {
+    let source: &dyn std::any::Any = source;
+    if let Some(table) = source.downcast_ref::<TieredTable>() {
+        return Some(ScannedTable::Tiered(table));
+    }
+    if let Some(StreamTable(input)) = source.downcast_ref::<StreamTable>() {
+        return Some(ScannedTable::Stream(input));
+    }
+    let provider = &source.downcast_ref::<datafusion::datasource::DefaultTableSource>()?.table_provider;
+    let provider: &dyn TableProvider = provider.as_ref();
+    let provider: &dyn std::any::Any = provider;
+    provider.downcast_ref::<TieredTable>().map(ScannedTable::Tiered)
+}
