@@ -9,12 +9,17 @@
 //! described in `docs/formats/archive.md`.
 
 pub mod archiver;
+pub mod bulk;
 pub mod chain;
 pub mod continuity;
 pub mod file;
 pub mod manifest;
+mod moving;
+pub mod policies;
 pub mod status;
+pub mod step;
 mod synced;
+pub mod thrift;
 pub mod verify;
 
 use std::path::Path;
@@ -33,6 +38,8 @@ pub struct ArchiveLocation {
     pub prefix: object_store::path::Path,
     /// What to call it in messages.
     pub url: String,
+    /// The wrapper in `store`, where it is one.
+    local: Option<Arc<synced::SyncedLocal>>,
 }
 
 impl ArchiveLocation {
@@ -56,13 +63,21 @@ impl ArchiveLocation {
             .map_err(|error| Error::invalid(format!("`{}` is no folder", path.display())).with_source(error))?;
         let prefix = object_store::path::Path::from_absolute_path(&absolute)
             .map_err(|error| Error::invalid(format!("`{}` is no folder", path.display())).with_source(error))?;
-        let store = synced::SyncedLocal::new(LocalFileSystem::new());
-        Ok(Self { store: Arc::new(store), prefix, url: absolute.display().to_string() })
+        let store = Arc::new(synced::SyncedLocal::new(LocalFileSystem::new()));
+        Ok(Self { store: store.clone(), prefix, url: absolute.display().to_string(), local: Some(store) })
     }
 
     /// A prefix of a store (tests, other object stores).
     pub fn in_store(store: Arc<dyn ObjectStore>, prefix: &str) -> Self {
-        Self { store, prefix: prefix.into(), url: prefix.to_string() }
+        Self { store, prefix: prefix.into(), url: prefix.to_string(), local: None }
+    }
+
+    /// Makes durable that an object is there. Object stores answer only when it is; a local directory may show a name before.
+    async fn settle(&self, path: &object_store::path::Path) -> Result<()> {
+        match &self.local {
+            Some(local) => local.settle(path).await.map_err(store_error("syncing", path)),
+            None => Ok(()),
+        }
     }
 
     /// Where the objects of one partition of a topic lie.

@@ -10,93 +10,24 @@
 //! The pin is never moved beyond the end of a committed manifest, and each manifest begins where its predecessor ends. So whatever step it is killed at,
 //! the next run starts from the chain: at worst one file is left that no manifest names.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use aquifer_formats::messages::{MessageBatch, MessageBatchBuilder, column};
-use aquifer_formats::payload::{DecodedPayloads, PayloadDecoder, decoder};
-use aquifer_model::{Cut, Error, Interval, Partition, Position, Result, SchemaVersion, TopicIdentity, TopicSchema};
-use arrow::array::AsArray;
+use aquifer_model::{Cut, Error, ErrorKind, Interval, Partition, Result, TopicIdentity};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::chain::{Chain, ChainState, Commit};
 use super::continuity::{Continuity, check};
-use super::file::FileWriter;
-use super::manifest::{DataFile, FORMAT, Kind, LISTED_EVERY, Manifest};
-use crate::log::{Entry, EntryReader, LedgerInfo, Log, Pin, Policies};
+use super::file::file_name;
+use super::manifest::{Draft, Kind, Manifest};
+use super::moving::{Filled, Reading, fill};
+pub use super::policies::check_policies;
+pub use super::step::Step;
+use crate::log::{LedgerInfo, Pin};
 use crate::reader::TieredTopic;
-
-/// A named step of a round. It is announced before it is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Step {
-    /// Make the pin.
-    Pin,
-    /// Look at the rules under which the log forgets.
-    Policies,
-    /// Find the newest manifest.
-    NewestManifest,
-    /// Take the chain over from another owner.
-    Claim,
-    /// Read entries after the archive's end.
-    Read,
-    /// Compare the ledger lists.
-    Continuity,
-    /// Decide up to which entry this commit goes.
-    Cut,
-    /// Write the data file.
-    WriteFile,
-    /// Read it back.
-    VerifyFile,
-    /// Create the next manifest.
-    Commit,
-    /// Find the newest manifest again.
-    ReadBack,
-    /// Move the pin to its end.
-    Ack,
-}
-
-impl Step {
-    /// All steps, in order.
-    pub const ALL: [Step; 12] = [
-        Step::Pin,
-        Step::Policies,
-        Step::NewestManifest,
-        Step::Claim,
-        Step::Read,
-        Step::Continuity,
-        Step::Cut,
-        Step::WriteFile,
-        Step::VerifyFile,
-        Step::Commit,
-        Step::ReadBack,
-        Step::Ack,
-    ];
-
-    /// Its name in traces and drills.
-    pub fn name(self) -> &'static str {
-        match self {
-            Step::Pin => "pin",
-            Step::Policies => "policies",
-            Step::NewestManifest => "newest-manifest",
-            Step::Claim => "claim",
-            Step::Read => "read",
-            Step::Continuity => "continuity",
-            Step::Cut => "cut",
-            Step::WriteFile => "write-file",
-            Step::VerifyFile => "verify-file",
-            Step::Commit => "commit",
-            Step::ReadBack => "read-back",
-            Step::Ack => "ack",
-        }
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// How an archiver works.
 #[derive(Debug, Clone)]
@@ -109,11 +40,19 @@ pub struct ArchiveSettings {
     pub read_bytes: usize,
     /// How often a commit is tried while the store answers unclearly.
     pub attempts: u32,
+    /// How long the log may give nothing although it says that there is more.
+    pub patience: Duration,
 }
 
 impl Default for ArchiveSettings {
     fn default() -> Self {
-        Self { rows_per_commit: 4_000_000, bytes_per_file: 128 << 20, read_bytes: 4 << 20, attempts: 5 }
+        Self {
+            rows_per_commit: 4_000_000,
+            bytes_per_file: 64 << 20,
+            read_bytes: 4 << 20,
+            attempts: 5,
+            patience: Duration::from_secs(30),
+        }
     }
 }
 
@@ -152,6 +91,35 @@ impl fmt::Debug for Archiver {
 
 /// The name of an archive's pins.
 pub const PIN: &str = "aquifer-archive";
+/// The longest wait before a commit is tried again.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// What to do with a chain that does not end where the log does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It is ours: go on.
+    Work,
+    /// It is nobody's, or another's who may have stopped: take it over.
+    Claim,
+    /// Another took it over while we worked: leave it alone.
+    Yield,
+}
+
+/// Decides by who wrote the newest manifest. Ownership saves work; it is the numbers of manifests that keep two from doing harm.
+pub fn decide_turn(newest_owner: Option<&str>, me: &str, was_mine: bool) -> Turn {
+    match newest_owner {
+        Some(owner) if owner == me => Turn::Work,
+        Some(_) if was_mine => Turn::Yield,
+        _ => Turn::Claim,
+    }
+}
+
+/// One partition being archived.
+struct Work<'a> {
+    partition: &'a Partition,
+    identity: TopicIdentity,
+    chain: Chain,
+}
 
 impl Archiver {
     /// An archiver of `topic`, which must have an archive.
@@ -172,343 +140,283 @@ impl Archiver {
         }
     }
 
-    /// Archives what the partition holds now. May be called again and again, by several processes at once, and may be killed anywhere.
-    /// **Not cancel-safe** in the sense that a dropped run may have committed; nothing is lost by it.
+    /// Archives what the partition holds now. May be called again and again, by several processes at once, and may be killed anywhere. Fails with `Fenced`
+    /// if another archiver takes over meanwhile (nothing is lost by it), and with `Gone` if the log lost entries before they were archived.
+    /// **Not cancel-safe** in the sense that a dropped run may have committed; nothing is lost by that either.
     pub async fn run_once(&self, partition: &Partition) -> Result<Archived> {
-        let run = self.run(partition);
-        run.await.map_err(|error| error.context(format_args!("archiving `{partition}`")))
+        self.archive(partition, &|| true).await.map_err(|error| error.context(format_args!("archiving `{partition}`")))
     }
 
-    async fn run(&self, partition: &Partition) -> Result<Archived> {
-        let log = &self.topic.log;
+    /// Archives all partitions, also ones that are added, again and again at this interval, until `stop` is true or its sender is gone: then it ends after the
+    /// commit it is at. Each partition's outcome goes to `report`. What may pass by itself is tried again; other errors end it. After another archiver
+    /// took a partition over, it is left alone for as long as the other goes on.
+    pub async fn run(
+        &self,
+        interval: Duration,
+        mut stop: watch::Receiver<bool>,
+        report: &(dyn Fn(&Partition, &Result<Archived>) + Send + Sync),
+    ) -> Result<()> {
+        // The newest manifest when a partition was left to another.
+        let mut left: BTreeMap<Partition, u64> = BTreeMap::new();
+        loop {
+            let partitions = match self.topic.log.partitions(&self.topic.topic).await {
+                Err(error) if may_pass(&error) => {
+                    tracing::warn!(target: "aquifer::archive", %error, "cannot ask for partitions; trying again");
+                    Vec::new()
+                }
+                partitions => partitions?,
+            };
+            for partition in &partitions {
+                if *stop.borrow() {
+                    return Ok(());
+                }
+                if let Some(seen) = left.get_mut(partition)
+                    && let Ok(newest) = self.newest_version(partition).await
+                    && newest > *seen
+                {
+                    *seen = newest;
+                    continue;
+                }
+                left.remove(partition);
+                let going = stop.clone();
+                let outcome = self.archive(partition, &|| !*going.borrow()).await;
+                let outcome = outcome.map_err(|error| error.context(format_args!("archiving `{partition}`")));
+                report(partition, &outcome);
+                match outcome {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::Fenced => {
+                        left.insert(partition.clone(), self.newest_version(partition).await.unwrap_or(0));
+                    }
+                    Err(error) if may_pass(&error) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(interval) => {}
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            }
+        }
+    }
+
+    async fn newest_version(&self, partition: &Partition) -> Result<u64> {
+        let work = self.open(partition).await?;
+        Ok(work.chain.newest().await?.map_or(0, |(newest, _)| newest.version))
+    }
+
+    async fn open<'a>(&self, partition: &'a Partition) -> Result<Work<'a>> {
         let location = self.topic.archive.as_ref().ok_or_else(|| {
             Error::invalid(format!(
                 "topic `{}` has no archive: give its catalog the option 'archive'",
                 self.topic.topic
             ))
         })?;
+        let identity = self.topic.log.identity(&self.topic.topic).await?;
+        let chain = Chain::new(location, &identity, partition);
+        Ok(Work { partition, identity, chain })
+    }
+
+    /// Archives up to the log's end of now, or until `going` is false.
+    async fn archive(&self, partition: &Partition, going: &(dyn Fn() -> bool + Send + Sync)) -> Result<Archived> {
+        let log = &self.topic.log;
+        let work = self.open(partition).await?;
+        if log.find_pin(partition, PIN).await?.is_none() {
+            self.note_missing_pin(&work).await?;
+        }
         self.step(partition, Step::Pin);
         let mut pin = log.open_pin(partition, PIN).await?;
         self.step(partition, Step::Policies);
         let warnings = check_policies(&log.policies(&self.topic.topic).await?)?;
-        let identity = log.identity(&self.topic.topic).await?;
-        let chain = Chain::new(location, &identity, partition);
-        let Some(stop) = log.last_position(partition).await? else {
-            return Ok(Archived {
-                warnings,
-                end: self.load(&chain, partition).await?.map_or(Cut::Start, |s| s.end()),
-                ..Archived::default()
-            });
-        };
         let mut done = Archived { warnings, ..Archived::default() };
+        let stop = log.last_position(partition).await?;
         let mut reading: Option<Reading> = None;
-        // Whether the pin has stood since the archive's end was committed.
-        let mut held = pin.was_there();
+        let mut was_mine = false;
         loop {
-            let mut state = self.load(&chain, partition).await?;
-            if state.as_ref().is_none_or(|state| state.newest.owner != self.owner) {
-                self.step(partition, Step::Claim);
-                let claim =
-                    self.next_manifest(state.as_ref(), &identity, partition, Kind::Claim, Vec::new(), Facts::default());
-                self.commit(&chain, claim).await?;
-                state = self.load(&chain, partition).await?;
-            }
-            let Some(state) = state else { continue };
-            if state.newest.owner != self.owner {
-                continue;
-            }
-            let end = state.end();
+            let state = self.load(&work).await?;
+            let end = state.as_ref().map_or(Cut::Start, ChainState::end);
             done.end = end;
-            if end.covers(stop) {
-                // A run that was killed between commit and ack left the pin behind.
-                self.step(partition, Step::Ack);
-                advance(pin.as_mut(), end).await?;
+            let Some(stop) = stop.filter(|stop| !end.covers(*stop) && going()) else {
+                if let Some(state) = &state {
+                    if state.newest.unpinned {
+                        self.check_continuity(&work, state).await?;
+                    }
+                    // A run that was killed between commit and ack left the pin behind.
+                    self.acknowledge(&work, &state.newest, pin.as_mut()).await?;
+                }
                 return Ok(done);
-            }
+            };
+            let owner = state.as_ref().map(|state| state.newest.owner.as_str());
+            let state = match (decide_turn(owner, &self.owner, was_mine), state) {
+                (Turn::Work, Some(state)) => state,
+                (Turn::Yield, _) => {
+                    return Err(Error::fenced("another archiver has taken over and goes on from here"));
+                }
+                (_, state) => {
+                    self.step(partition, Step::Claim);
+                    was_mine |= self.commit(&work, state.as_ref(), self.claim(&work, false)).await?.is_some();
+                    continue;
+                }
+            };
+            was_mine = true;
             self.step(partition, Step::Read);
             // A reader is used again only after a commit of its own: one whose entries did not get into the chain has passed them.
             let mut open = match reading.take().filter(|reading| reading.at == end) {
                 Some(open) => open,
                 None => Reading::open(log.as_ref(), partition, end).await?,
             };
+            let filled = fill(&self.topic, &self.settings, partition, &mut open, stop).await?;
             self.step(partition, Step::Continuity);
-            let ledgers = log.ledgers(partition).await?;
-            let cut = if held { Some(pin.cut().await?) } else { None };
-            if let Continuity::Gap { ledgers: gone, interval } = check(end, Some(&state.newest.ledgers), &ledgers, cut)
-                && !is_first_data(&state)
-            {
-                if self.load(&chain, partition).await?.map(|s| s.newest.version) != Some(state.newest.version) {
-                    continue;
-                }
-                return Err(Error::gone(format!(
-                    "entries {interval} are gone from the log and not in the archive{}; nothing was written. Someone trimmed, skipped or expired them",
-                    if gone.is_empty() { String::new() } else { format!(" (ledgers {gone:?})") }
+            let Some(ledgers) = self.check_continuity(&work, &state).await? else { continue };
+            if filled.to == end {
+                return Err(Error::unavailable(format!(
+                    "the log says that it has entries up to {stop}, and gave none after {end} in {} s",
+                    self.settings.patience.as_secs()
                 )));
             }
-            held = true;
-            let version = state.newest.version + 1;
-            let Some((file, bytes, facts)) = self.build(&mut open, partition, end, stop, version, ledgers).await?
-            else {
-                continue;
-            };
-            self.step(partition, Step::WriteFile);
-            chain.put_file(&file.path, bytes).await?;
-            self.step(partition, Step::VerifyFile);
-            let found = chain.read_file(&file.path).await?;
-            if super::manifest::sha256(&found) != file.sha256 {
-                return Err(Error::corrupt(format!(
-                    "file `{}` reads back with other bytes than were written",
-                    file.path
-                )));
-            }
-            let (rows, length, to) = (file.rows, file.bytes, file.covers.to);
-            self.step(partition, Step::Commit);
-            let manifest = self.next_manifest(Some(&state), &identity, partition, Kind::Data, vec![file], facts);
-            if self.commit(&chain, manifest).await? {
+            if let Some(manifest) = self.add(&work, &state, filled, ledgers).await? {
                 done.commits += 1;
-                done.rows += rows;
-                done.bytes += length;
-                open.at = to;
+                done.rows += manifest.added.iter().map(|file| file.rows).sum::<u64>();
+                done.bytes += manifest.added.iter().map(|file| file.bytes).sum::<u64>();
+                open.at = manifest.to;
                 reading = Some(open);
             }
             self.step(partition, Step::ReadBack);
-            let newest = chain.newest().await?.map_or(Cut::Start, |(manifest, _)| manifest.to);
-            self.step(partition, Step::Ack);
-            advance(pin.as_mut(), newest).await?;
+            if let Some((newest, _)) = work.chain.newest().await? {
+                self.acknowledge(&work, &newest, pin.as_mut()).await?;
+            }
         }
     }
 
-    async fn load(&self, chain: &Chain, partition: &Partition) -> Result<Option<ChainState>> {
-        self.step(partition, Step::NewestManifest);
-        let state = chain.load().await?;
-        if let Some(state) = &state {
-            let known = &state.newest.identity;
-            let identity = self.topic.log.identity(&self.topic.topic).await?;
-            if *known != identity {
-                return Err(Error::invalid(format!(
-                    "the archive is of another topic of this name (created {}, now {})",
-                    known.creation, identity.creation
-                )));
+    /// Writes a filled file and commits it. The manifest that is in the chain now; `None` if another's has its number.
+    async fn add(
+        &self,
+        work: &Work<'_>,
+        state: &ChainState,
+        filled: Filled,
+        ledgers: Vec<LedgerInfo>,
+    ) -> Result<Option<Manifest>> {
+        let partition = work.partition;
+        self.step(partition, Step::Cut);
+        let Filled { writer, to, schemas } = filled;
+        let covers = Interval::new(state.end(), to);
+        let name = file_name(state.newest.version + 1, Uuid::new_v4());
+        let finished = tokio::task::spawn_blocking(move || writer.finish(name, covers)).await;
+        let (bytes, file) = finished.map_err(|error| Error::internal("writing a file").with_source(error))??;
+        self.step(partition, Step::WriteFile);
+        work.chain.put_file(&file.path, bytes).await?;
+        self.step(partition, Step::VerifyFile);
+        if work.chain.checksum(&file.path).await? != (file.bytes, file.sha256.clone()) {
+            return Err(Error::corrupt(format!(
+                "file `{}` reads back with other bytes than were written",
+                work.chain.file_path(&file)
+            )));
+        }
+        self.step(partition, Step::Commit);
+        let draft = Draft { kind: Kind::Data, added: vec![file], ledgers, schemas, ..self.claim(work, false) };
+        self.commit(work, Some(state), draft).await
+    }
+
+    /// Moves the pin to the end of a manifest that is in the chain, after making sure that it stays there.
+    async fn acknowledge(&self, work: &Work<'_>, newest: &Manifest, pin: &mut dyn Pin) -> Result<()> {
+        let Some(end) = newest.to.position() else { return Ok(()) };
+        self.step(work.partition, Step::Ack);
+        work.chain.settle(newest).await?;
+        pin.advance(end).await
+    }
+
+    /// Writes into the chain that its pin is missing, before one is made: whoever is killed in between, it is not taken for the old one.
+    async fn note_missing_pin(&self, work: &Work<'_>) -> Result<()> {
+        loop {
+            let state = self.load(work).await?;
+            if state.as_ref().is_none_or(|state| state.end() == Cut::Start || state.newest.unpinned) {
+                return Ok(());
             }
+            self.step(work.partition, Step::Claim);
+            self.commit(work, state.as_ref(), self.claim(work, true)).await?;
+        }
+    }
+
+    /// The log's ledgers, if nothing was lost between the archive's end and what is kept. `None` if the chain has grown: the view was stale.
+    async fn check_continuity(&self, work: &Work<'_>, state: &ChainState) -> Result<Option<Vec<LedgerInfo>>> {
+        let log = &self.topic.log;
+        let ledgers = log.ledgers(work.partition).await?;
+        if is_first_data(&state.newest) {
+            return Ok(Some(ledgers));
+        }
+        let pin = if state.newest.unpinned { None } else { log.find_pin(work.partition, PIN).await? };
+        let Continuity::Gap { ledgers: gone, interval } =
+            check(state.end(), Some(&state.newest.ledgers), &ledgers, pin)
+        else {
+            return Ok(Some(ledgers));
+        };
+        if self.load(work).await?.map(|newest| newest.newest.version) != Some(state.newest.version) {
+            return Ok(None);
+        }
+        let ledgers = if gone.is_empty() { String::new() } else { format!(" (ledgers {gone:?})") };
+        Err(Error::gone(format!(
+            "entries {interval} are gone from the log and not in the archive{ledgers}; nothing was written. Someone trimmed, skipped or expired them, or \
+             removed the pin `{PIN}`"
+        )))
+    }
+
+    async fn load(&self, work: &Work<'_>) -> Result<Option<ChainState>> {
+        self.step(work.partition, Step::NewestManifest);
+        let state = work.chain.load().await?;
+        if let Some(known) = state.as_ref().map(|state| &state.newest.identity)
+            && *known != work.identity
+        {
+            return Err(Error::invalid(format!(
+                "the archive is of another topic of this name (created {}, now {})",
+                known.creation, work.identity.creation
+            )));
         }
         Ok(state)
     }
 
-    /// Commits; an unclear answer that turns out to be nothing is tried again under a new token. Whether this manifest is in the chain.
-    async fn commit(&self, chain: &Chain, mut manifest: Manifest) -> Result<bool> {
+    fn claim(&self, work: &Work<'_>, unpinned: bool) -> Draft {
+        Draft {
+            kind: Kind::Claim,
+            owner: self.owner.clone(),
+            topic: self.topic.topic.clone(),
+            identity: work.identity.clone(),
+            partition: work.partition.number(),
+            added: Vec::new(),
+            ledgers: Vec::new(),
+            schemas: BTreeMap::new(),
+            unpinned,
+        }
+    }
+
+    /// Commits; an unclear answer that turns out to be nothing is tried again under a new token. `None` if another's manifest has the number.
+    ///
+    /// The file keeps its name over the attempts: if a put that was taken for lost lands later, it names the same file, and it is still only one of the
+    /// attempts that has the number.
+    async fn commit(&self, work: &Work<'_>, state: Option<&ChainState>, draft: Draft) -> Result<Option<Manifest>> {
+        let mut wait = Duration::from_millis(10);
+        let mut manifest = Manifest::after(state, draft, Uuid::new_v4().to_string());
         for _ in 0..self.settings.attempts.max(1) {
-            match chain.commit(&manifest).await? {
-                Commit::Mine => return Ok(true),
-                Commit::Lost => return Ok(false),
+            match work.chain.commit(&manifest).await? {
+                Commit::Mine => return Ok(Some(manifest)),
+                Commit::Lost => return Ok(None),
                 Commit::Absent => manifest.token = Uuid::new_v4().to_string(),
             }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
         }
         Err(Error::unavailable(format!(
             "the object store neither took manifest {} nor refused it, {} times",
             manifest.version, self.settings.attempts
         )))
     }
-
-    fn next_manifest(
-        &self,
-        state: Option<&ChainState>,
-        identity: &TopicIdentity,
-        partition: &Partition,
-        kind: Kind,
-        added: Vec<DataFile>,
-        facts: Facts,
-    ) -> Manifest {
-        let version = state.map_or(1, |state| state.newest.version + 1);
-        let from = state.map_or(Cut::Start, ChainState::end);
-        let lists_all = version == 1 || version % LISTED_EVERY == 0;
-        let all = lists_all.then(|| {
-            let before = state.map(|state| state.files.clone()).unwrap_or_default();
-            before.into_iter().chain(added.iter().cloned()).collect()
-        });
-        Manifest {
-            format: FORMAT,
-            version,
-            kind,
-            previous: state.map_or(String::new(), |state| super::manifest::sha256(&state.bytes)),
-            token: Uuid::new_v4().to_string(),
-            owner: self.owner.clone(),
-            owner_epoch: state.map_or(1, |s| s.newest.owner_epoch + u64::from(kind == Kind::Claim)),
-            topic: self.topic.topic.clone(),
-            identity: identity.clone(),
-            partition: partition.number(),
-            from,
-            to: added.last().map_or(from, |file| file.covers.to),
-            added,
-            removed: Vec::new(),
-            all,
-            listed_in: if lists_all { version } else { state.map_or(1, |state| state.newest.listed_in) },
-            ledgers: if kind == Kind::Claim {
-                state.map(|state| state.newest.ledgers.clone()).unwrap_or_default()
-            } else {
-                facts.ledgers
-            },
-            schemas: facts.schemas,
-            gaps: Vec::new(),
-        }
-    }
-
-    /// Reads entries up to the commit's size or `stop` and builds their file. `None` if the reader gave nothing after `end`.
-    async fn build(
-        &self,
-        reading: &mut Reading,
-        partition: &Partition,
-        end: Cut,
-        stop: Position,
-        version: u64,
-        ledgers: Vec<LedgerInfo>,
-    ) -> Result<Option<(DataFile, bytes::Bytes, Facts)>> {
-        let topic = &self.topic;
-        let mut writer = FileWriter::new(&topic.value_columns)?;
-        let newest = topic.log.schema(&topic.topic, None).await?;
-        let mut decoding = Decoding {
-            decoder: decoder(
-                topic.format,
-                Arc::clone(&topic.value_columns),
-                newest.as_ref().map(|(_, schema)| schema),
-            )?,
-            schemas: BTreeMap::new(),
-            known: BTreeSet::new(),
-        };
-        let mut builder = MessageBatchBuilder::new(topic.limits);
-        let mut to = end;
-        let mut rows = 0u64;
-        while !to.covers(stop)
-            && rows < self.settings.rows_per_commit
-            && writer.estimated_bytes() < self.settings.bytes_per_file
-        {
-            if reading.queue.is_empty() {
-                reading.queue.extend(reading.reader.next(self.settings.read_bytes).await?);
-            }
-            while let Some(entry) = reading.queue.pop_front() {
-                if Cut::After(entry.position) <= to {
-                    continue;
-                }
-                if entry.position > stop {
-                    // Everything up to the stop was seen; what comes after it is for a later run.
-                    reading.queue.push_front(entry);
-                    to = Cut::After(stop);
-                    break;
-                }
-                let added = builder.append_entry(entry.position, &entry.bytes);
-                rows += u64::from(
-                    added.map_err(|error| error.context(format_args!("entry {} of `{partition}`", entry.position)))?,
-                );
-                to = Cut::After(entry.position);
-                if rows >= self.settings.rows_per_commit {
-                    break;
-                }
-            }
-            if builder.num_rows() > 0 {
-                let messages = builder.finish();
-                let decoded = decoding.decode(topic, &messages).await?;
-                writer.write(&messages, Some(&decoded))?;
-            }
-        }
-        if to == end {
-            return Ok(None);
-        }
-        self.step(partition, Step::Cut);
-        let name = format!("d/{version:020}-{}.parquet", Uuid::new_v4().simple());
-        let (bytes, file) = writer.finish(name, Interval::new(end, to))?;
-        Ok(Some((file, bytes, Facts { ledgers, schemas: decoding.schemas })))
-    }
 }
 
 /// Whether no data was ever committed: then what the log has now is all there ever is.
-fn is_first_data(state: &ChainState) -> bool {
-    state.newest.to == Cut::Start && state.newest.ledgers.is_empty()
+fn is_first_data(newest: &Manifest) -> bool {
+    newest.to == Cut::Start && newest.ledgers.is_empty()
 }
 
-async fn advance(pin: &mut dyn Pin, to: Cut) -> Result<()> {
-    match to.position() {
-        Some(position) => pin.advance(position).await,
-        None => Ok(()),
-    }
-}
-
-/// What goes into a data manifest beside its files.
-#[derive(Debug, Default)]
-struct Facts {
-    ledgers: Vec<LedgerInfo>,
-    schemas: BTreeMap<String, TopicSchema>,
-}
-
-/// A reader of the log and where it stands.
-struct Reading {
-    reader: Box<dyn EntryReader>,
-    /// Everything up to here is committed; `queue` and the reader go on after it.
-    at: Cut,
-    /// Read and not yet in a file.
-    queue: VecDeque<Entry>,
-}
-
-impl Reading {
-    async fn open(log: &dyn Log, partition: &Partition, after: Cut) -> Result<Self> {
-        Ok(Self { reader: log.open_reader(partition, after).await?, at: after, queue: VecDeque::new() })
-    }
-}
-
-/// The decoder of one file, and the schemas that its messages name.
-struct Decoding {
-    decoder: Box<dyn PayloadDecoder>,
-    schemas: BTreeMap<String, TopicSchema>,
-    known: BTreeSet<Vec<u8>>,
-}
-
-impl Decoding {
-    async fn decode(&mut self, topic: &TieredTopic, messages: &MessageBatch) -> Result<DecodedPayloads> {
-        let rows = messages.rows();
-        let versions = rows.column(rows.schema().index_of(column::SCHEMA_VERSION)?).as_binary_view();
-        let named: BTreeSet<&[u8]> = versions.iter().flatten().collect();
-        for version in named {
-            if !self.known.insert(version.to_vec()) {
-                continue;
-            }
-            let version = SchemaVersion(version.to_vec());
-            let found = topic.log.schema(&topic.topic, Some(&version)).await?;
-            let schema = found.as_ref().map(|(_, schema)| schema);
-            self.decoder.add_schema(version.clone(), schema)?;
-            if let Some(schema) = schema {
-                let hex: String = version.0.iter().map(|byte| format!("{byte:02x}")).collect();
-                self.schemas.insert(hex, schema.clone());
-            }
-        }
-        self.decoder.decode(messages.payloads(), versions)
-    }
-}
-
-/// Refuses rules under which the log may forget what is not archived; gives warnings.
-pub fn check_policies(policies: &Policies) -> Result<Vec<String>> {
-    let refuse = |what: &str, undo: &str| {
-        Err(Error::invalid(format!("{what} moves or deletes the archive's pin, so entries could be lost: {undo}")))
-    };
-    if let Some(ttl) = policies.message_ttl.filter(|ttl| !ttl.is_zero()) {
-        return refuse(
-            &format!("the namespace's message TTL of {} s", ttl.as_secs()),
-            "remove it, or list the pin's name in the broker's additionalSystemCursorNames",
-        );
-    }
-    if policies.evicts_backlog {
-        return refuse(
-            "the backlog quota policy consumer_backlog_eviction",
-            "use producer_request_hold or remove the quota",
-        );
-    }
-    if let Some(expiry) = policies.subscription_expiry.filter(|expiry| !expiry.is_zero()) {
-        return refuse(&format!("the subscription expiration of {} s", expiry.as_secs()), "set it to 0");
-    }
-    let mut warnings = Vec::new();
-    if policies.retention.is_some_and(|retention| retention.is_zero()) {
-        warnings.push(
-            "retention is 0: what the archive has is trimmed from the log at once; set an hour or so as a period of grace".to_string(),
-        );
-    }
-    Ok(warnings)
+/// Whether trying again may help.
+fn may_pass(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Unknown)
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use sha2::{Digest, Sha256};
 
-use super::manifest::{DataFile, MAX_BYTES, Manifest};
+use super::manifest::{DataFile, MAX_BYTES, Manifest, hex, sha256};
 use super::{ArchiveLocation, store_error};
 
 /// The chain of one partition in an archive.
@@ -43,6 +44,12 @@ pub enum Commit {
     Lost,
     /// No manifest has this number: nothing happened, try again with a new token.
     Absent,
+}
+
+/// The number in a manifest's name: 20 digits, no other spelling.
+fn parse_version(name: &str) -> Option<u64> {
+    let number = name.parse().ok().filter(|number| *number < u64::MAX)?;
+    (name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit())).then_some(number)
 }
 
 /// Settles an attempt by what is read back under its number: the token of what is there, if anything is.
@@ -110,15 +117,25 @@ impl Chain {
                 Err(error) => return Err(store_error("listing", &folder)(error)),
             };
             let Some(meta) = next else { break };
-            let number = meta.location.filename().and_then(|name| name.parse::<u64>().ok());
-            newest = newest.max(number.unwrap_or(0));
+            newest = newest.max(meta.location.filename().and_then(parse_version).unwrap_or(0));
         }
-        let mut found = if newest == 0 { None } else { self.read(newest).await? };
+        let mut found = None;
+        if newest > 0 {
+            let listed = self.read(newest).await?;
+            found = Some(listed.ok_or_else(|| {
+                Error::corrupt(format!("manifest `{}` is listed and cannot be read", self.manifest_path(newest)))
+            })?);
+        }
         while let Some(next) = self.read(newest + 1).await? {
             newest += 1;
             found = Some(next);
         }
         Ok(found)
+    }
+
+    /// Makes durable that this manifest is there, whoever created it: before anything outside depends on it.
+    pub async fn settle(&self, manifest: &Manifest) -> Result<()> {
+        self.location.settle(&self.manifest_path(manifest.version)).await
     }
 
     /// The chain as it is now; `None` if nothing was ever archived.
@@ -172,12 +189,24 @@ impl Chain {
             Err(error) => {
                 // The name has a fresh UUID: what is there was put by this very attempt, or it is not there.
                 let problem = store_error("writing", &path)(error);
-                match self.read_file(name).await {
-                    Ok(found) if found == bytes => Ok(()),
+                match self.checksum(name).await {
+                    Ok((length, sha)) if length == bytes.len() as u64 && sha == sha256(&bytes) => Ok(()),
                     _ => Err(problem),
                 }
             }
         }
+    }
+
+    /// Length and SHA-256 of a data file as it is stored, read piece by piece.
+    pub async fn checksum(&self, name: &str) -> Result<(u64, String)> {
+        let path = self.object(name);
+        let found = self.location.store.get(&path).await.map_err(store_error("reading", &path))?;
+        let (mut pieces, mut length, mut hash) = (found.into_stream(), 0, Sha256::new());
+        while let Some(piece) = pieces.try_next().await.map_err(store_error("reading", &path))? {
+            length += piece.len() as u64;
+            hash.update(&piece);
+        }
+        Ok((length, hex(&hash.finalize())))
     }
 
     /// All bytes of a data file.
@@ -202,5 +231,20 @@ mod tests {
         assert_eq!(decide_commit(Some("a"), "a"), Commit::Mine);
         assert_eq!(decide_commit(Some("b"), "a"), Commit::Lost);
         assert_eq!(decide_commit(None, "a"), Commit::Absent);
+    }
+
+    #[test]
+    fn only_a_manifest_has_a_manifests_name() {
+        assert_eq!(parse_version("00000000000000000007"), Some(7));
+        for name in [
+            "7",
+            "00000000000000000007.json",
+            "000000000000000000x7",
+            "18446744073709551615",
+            "+0000000000000000007",
+            "",
+        ] {
+            assert_eq!(parse_version(name), None, "{name}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use aquifer_model::{Cut, Error, Interval, Position, Result, TopicIdentity, Topic
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::chain::ChainState;
 use crate::log::LedgerInfo;
 
 /// The format's version, in every manifest.
@@ -60,6 +61,32 @@ pub struct Manifest {
     /// Stretches that the log lost before they could be archived.
     #[serde(default)]
     pub gaps: Vec<Gap>,
+    /// The pin was found missing, and since then no list of ledgers has shown that nothing is lost: one made anew proves nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unpinned: bool,
+}
+
+/// What a new manifest says, beside its place in the chain.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// What it does.
+    pub kind: Kind,
+    /// Who writes it; another owner than the predecessor's raises the owner epoch.
+    pub owner: String,
+    /// The topic's name.
+    pub topic: TopicName,
+    /// The topic.
+    pub identity: TopicIdentity,
+    /// The partition's number.
+    pub partition: u32,
+    /// The files that it adds, in log order, the first from the chain's end on.
+    pub added: Vec<DataFile>,
+    /// The log's ledgers; a claim keeps its predecessor's.
+    pub ledgers: Vec<LedgerInfo>,
+    /// Schemas that the added files' messages name.
+    pub schemas: BTreeMap<String, TopicSchema>,
+    /// See [`Manifest::unpinned`]; a claim keeps its predecessor's too.
+    pub unpinned: bool,
 }
 
 /// What a manifest does.
@@ -81,6 +108,9 @@ pub struct DataFile {
     pub covers: Interval,
     /// Rows (messages, those without a value too).
     pub rows: u64,
+    /// Entries that these rows come from.
+    #[serde(default)]
+    pub entries: u64,
     /// Its length.
     pub bytes: u64,
     /// SHA-256 of its bytes, in hexadecimal.
@@ -91,6 +121,9 @@ pub struct DataFile {
     pub publish_time_ms: Option<(i64, i64)>,
     /// The lowest and highest event time, in milliseconds since 1970.
     pub event_time_ms: Option<(i64, i64)>,
+    /// The schema versions that its messages name, in hexadecimal.
+    #[serde(default)]
+    pub schema_versions: Vec<String>,
 }
 
 /// A stretch that was lost.
@@ -104,10 +137,53 @@ pub struct Gap {
 
 /// SHA-256 in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
+}
+
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Manifest {
+    /// The manifest that makes `draft` the successor of a chain's newest (`None`: its first), as written by the attempt `token`.
+    pub fn after(before: Option<&ChainState>, draft: Draft, token: String) -> Self {
+        let newest = before.map(|state| &state.newest);
+        let version = newest.map_or(1, |newest| newest.version + 1);
+        let from = newest.map_or(Cut::Start, |newest| newest.to);
+        let lists_all = version == 1 || version % LISTED_EVERY == 0;
+        let all = lists_all.then(|| {
+            let known = before.map(|state| state.files.as_slice()).unwrap_or_default();
+            known.iter().chain(&draft.added).cloned().collect()
+        });
+        let (ledgers, unpinned) = match (draft.kind, newest) {
+            (Kind::Claim, Some(newest)) => (newest.ledgers.clone(), draft.unpinned || newest.unpinned),
+            _ => (draft.ledgers, draft.unpinned),
+        };
+        Self {
+            format: FORMAT,
+            version,
+            kind: draft.kind,
+            previous: before.map_or(String::new(), |state| sha256(&state.bytes)),
+            token,
+            owner_epoch: newest.map_or(1, |newest| newest.owner_epoch + u64::from(newest.owner != draft.owner)),
+            owner: draft.owner,
+            topic: draft.topic,
+            identity: draft.identity,
+            partition: draft.partition,
+            from,
+            to: draft.added.last().map_or(from, |file| file.covers.to),
+            added: draft.added,
+            removed: Vec::new(),
+            all,
+            listed_in: if lists_all { version } else { newest.map_or(1, |newest| newest.listed_in) },
+            ledgers,
+            schemas: draft.schemas,
+            gaps: Vec::new(),
+            unpinned,
+        }
+    }
+
     /// As it is stored.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         serde_json::to_vec_pretty(self).map_err(|e| Error::internal("writing a manifest").with_source(e))

@@ -28,8 +28,8 @@ pub struct PartitionStatus {
     pub log_end: Option<Position>,
     /// Entries after the archive's end.
     pub lag_entries: u64,
-    /// Where the archive's pin stands; `Start` also where there is none yet.
-    pub pin: Cut,
+    /// Where the archive's pin stands; `None` where there is none.
+    pub pin: Option<Cut>,
 }
 
 /// Gathers the facts of one partition.
@@ -41,11 +41,8 @@ pub async fn status(topic: &TieredTopic, partition: &Partition) -> Result<Partit
     let ledgers = topic.log.ledgers(partition).await?;
     let archive_end = state.as_ref().map_or(Cut::Start, |state| state.end());
     let files = state.as_ref().map(|state| state.files.as_slice()).unwrap_or_default();
-    // Without an archive there is no pin to ask for, and looking must not make one.
-    let pin = match &state {
-        Some(_) => topic.log.open_pin(partition, PIN).await?.cut().await?,
-        None => Cut::Start,
-    };
+    // Looking must not make a pin.
+    let pin = topic.log.find_pin(partition, PIN).await?;
     Ok(PartitionStatus {
         partition: partition.clone(),
         archive_end,

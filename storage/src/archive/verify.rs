@@ -8,8 +8,9 @@ use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use super::archiver::PIN;
 use super::chain::Chain;
-use super::file::check_footer;
+use super::file::check_whole;
 use super::manifest::{DataFile, Manifest, sha256};
 use crate::reader::TieredTopic;
 
@@ -50,6 +51,15 @@ pub async fn verify(topic: &TieredTopic, partition: &Partition) -> Result<Verifi
         done.end = manifest.to;
         previous = Some((manifest, bytes));
     }
+    // What the pin has passed is gone: the archive must hold it. So a chain whose newest manifests were lost shows.
+    if let Some(Cut::After(passed)) = topic.log.find_pin(partition, PIN).await?
+        && !done.end.covers(passed)
+    {
+        return Err(Error::corrupt(format!(
+            "the archive of `{partition}` ends {}, but its pin `{PIN}` stands at {passed}: manifests after {newest} are lost, or someone moved the pin",
+            done.end
+        )));
+    }
     let mut last: Option<(Position, i32)> = None;
     if let Some(state) = chain.load().await? {
         for file in &state.files {
@@ -84,7 +94,7 @@ fn check_file(
     if found != file.sha256 {
         return Err(wrong(format!("has the checksum {found}, its manifest says {}", file.sha256)));
     }
-    check_footer(bytes.get(bytes.len().saturating_sub(8)..).unwrap_or_default(), bytes.len() as u64, name)?;
+    check_whole(&bytes, name)?;
     let unreadable = |error: parquet::errors::ParquetError| wrong("cannot be read".to_string()).with_source(error);
     let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(unreadable)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), [column::LEDGER, column::ENTRY, column::BATCH_INDEX]);

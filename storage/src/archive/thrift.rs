@@ -1,0 +1,136 @@
+//! Walks a compact Thrift structure before a library parses it: every length fits what is left, every list really has its elements.
+//!
+//! The Parquet library makes room for as many elements as a list says it has, before it reads the first one: a footer of a few bytes can ask for
+//! hundreds of gigabytes. What this walk has passed has at most [`MAX_ELEMENTS`] elements, and as many as it says.
+
+/// The most elements that all lists, sets and maps of a structure may have together.
+pub const MAX_ELEMENTS: u64 = 1 << 20;
+/// How deep structures may be nested.
+const MAX_DEPTH: usize = 32;
+
+/// Walks the structure that `bytes` begin with; says what is wrong with it.
+pub fn check_struct(bytes: &[u8]) -> Result<(), String> {
+    let mut walk = Walk { bytes, elements: 0 };
+    walk.structure(0)
+}
+
+struct Walk<'a> {
+    bytes: &'a [u8],
+    elements: u64,
+}
+
+impl Walk<'_> {
+    fn byte(&mut self) -> Result<u8, String> {
+        let (first, rest) = self.bytes.split_first().ok_or("it ends in the middle")?;
+        self.bytes = rest;
+        Ok(*first)
+    }
+
+    fn skip(&mut self, length: u64) -> Result<(), String> {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        self.bytes = self.bytes.get(length..).ok_or("a length in it goes beyond its end")?;
+        Ok(())
+    }
+
+    fn varint(&mut self) -> Result<u64, String> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err("a number in it has too many bytes".to_string())
+    }
+
+    fn structure(&mut self, depth: usize) -> Result<(), String> {
+        loop {
+            let head = self.byte()?;
+            let kind = head & 0x0f;
+            if kind == 0 {
+                return Ok(());
+            }
+            if head >> 4 == 0 {
+                self.varint()?;
+            }
+            // A field's boolean lies in its head.
+            if kind > 2 {
+                self.value(kind, depth)?;
+            }
+        }
+    }
+
+    fn value(&mut self, kind: u8, depth: usize) -> Result<(), String> {
+        if depth > MAX_DEPTH {
+            return Err(format!("it is nested deeper than {MAX_DEPTH}"));
+        }
+        match kind {
+            1..=3 => self.skip(1),
+            4..=6 => self.varint().map(drop),
+            7 => self.skip(8),
+            8 => {
+                let length = self.varint()?;
+                self.skip(length)
+            }
+            9 | 10 => {
+                let head = self.byte()?;
+                let count = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
+                self.count(count)?;
+                (0..count).try_for_each(|_| self.value(head & 0x0f, depth + 1))
+            }
+            11 => {
+                let count = self.varint()?;
+                if count == 0 {
+                    return Ok(());
+                }
+                self.count(count)?;
+                let kinds = self.byte()?;
+                (0..count).try_for_each(|_| {
+                    self.value(kinds >> 4, depth + 1)?;
+                    self.value(kinds & 0x0f, depth + 1)
+                })
+            }
+            12 => self.structure(depth + 1),
+            13 => self.skip(16),
+            other => Err(format!("it has a value of the unknown kind {other}")),
+        }
+    }
+
+    fn count(&mut self, count: u64) -> Result<(), String> {
+        self.elements = self.elements.saturating_add(count);
+        // An element takes a byte or more.
+        if count > self.bytes.len() as u64 || self.elements > MAX_ELEMENTS {
+            return Err(format!("a list in it says that it has {count} elements"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn lists_that_are_longer_than_what_is_left_are_refused() {
+        // Field 1: a list of structures; 15 in the head says that a count follows: 2^31 - 1.
+        let bomb = [0x19, 0xfc, 0xff, 0xff, 0xff, 0xff, 0x07, 0x00];
+        assert!(check_struct(&bomb).expect_err("a bomb").contains("2147483647"));
+        // The same with two elements, each an empty structure.
+        check_struct(&[0x19, 0x2c, 0x00, 0x00, 0x00]).expect("whole");
+        assert!(check_struct(&[0x19, 0x2c, 0x00]).is_err());
+        assert!(check_struct(&[0x18, 0x05, b'a']).is_err(), "a text beyond the end");
+        assert!(check_struct(&[0x1c; 200]).expect_err("deep").contains("nested"));
+        // Lists in lists, without end.
+        assert!(check_struct(&[0x19; 5000]).expect_err("deep").contains("nested"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic_or_hang(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = check_struct(&bytes);
+        }
+    }
+}
