@@ -7,6 +7,8 @@
 //!
 //! The child is this very test binary, asked for [`the_child_archives_step_by_step`].
 
+#![allow(clippy::panic)] // this is test code
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -151,7 +151,7 @@ impl Manifest {
         let newest = before.map(|state| &state.newest);
         let version = newest.map_or(1, |newest| newest.version + 1);
         let from = newest.map_or(Cut::Start, |newest| newest.to);
-        let lists_all = version == 1 || version % LISTED_EVERY == 0;
+        let lists_all = version == 1 || version.is_multiple_of(LISTED_EVERY);
         let all = lists_all.then(|| {
             let known = before.map(|state| state.files.as_slice()).unwrap_or_default();
             known.iter().chain(&draft.added).cloned().collect()
