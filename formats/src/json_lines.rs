@@ -14,13 +14,10 @@
 //! | ARRAY, ROW, MAP | array, object, object (a list of pairs where keys are no texts) |
 //! | VARIANT | text that holds its JSON |
 
-use std::io::Write;
+use aquifer_model::{ChangeBatch, Result};
 
-use aquifer_model::{ChangeBatch, Error, Result};
-
-use crate::scalar_text;
-use crate::text::{range, total_millis, total_months};
-use crate::values::{Kind, Values};
+use crate::json_write::{Style, write_text, write_value};
+use crate::values::Values;
 
 /// Adds a line for each change to `out`. Fails with `Unsupported` for Arrow types that no SQL type has; then `out` is as it was.
 pub fn write_json_lines(batch: &ChangeBatch, out: &mut Vec<u8>) -> Result<()> {
@@ -31,7 +28,7 @@ pub fn write_json_lines(batch: &ChangeBatch, out: &mut Vec<u8>) -> Result<()> {
     let as_list = schema.fields().iter().any(|field| field.name() == "op");
     let names = schema.fields().iter().map(|field| {
         let mut name = vec![b','];
-        text(field.name(), &mut name)?;
+        write_text(field.name(), &mut name)?;
         name.push(b':');
         Ok(name)
     });
@@ -51,120 +48,12 @@ pub fn write_json_lines(batch: &ChangeBatch, out: &mut Vec<u8>) -> Result<()> {
                 (true, 0) => {}
                 (true, _) => out.push(b','),
             }
-            if let Err(error) = value(column, row, &mut scratch, out) {
+            if let Err(error) = write_value(column, row, Style::Output, &mut scratch, out) {
                 out.truncate(start);
                 return Err(error);
             }
         }
         out.extend_from_slice(if as_list { b"]}\n" } else { b"}\n" });
-    }
-    Ok(())
-}
-
-fn text(text: &str, out: &mut Vec<u8>) -> Result<()> {
-    serde_json::to_writer(out, text).map_err(|error| Error::internal("writing a text as JSON").with_source(error))
-}
-
-/// Writes what needs no escape between quotes.
-fn plain(scratch: &mut String, out: &mut Vec<u8>, write: impl FnOnce(&mut String)) {
-    scratch.clear();
-    write(scratch);
-    out.push(b'"');
-    out.extend_from_slice(scratch.as_bytes());
-    out.push(b'"');
-}
-
-fn number(finite: bool, shown: impl std::fmt::Debug, is_nan: bool, is_negative: bool, out: &mut Vec<u8>) -> Result<()> {
-    let written = match (finite, is_nan, is_negative) {
-        (true, ..) => write!(out, "{shown:?}"),
-        (_, true, _) => out.write_all(b"\"NaN\""),
-        (.., false) => out.write_all(b"\"Infinity\""),
-        (.., true) => out.write_all(b"\"-Infinity\""),
-    };
-    written.map_err(|error| Error::internal("writing a number as JSON").with_source(error))
-}
-
-fn integer(value: i64, out: &mut Vec<u8>) -> Result<()> {
-    write!(out, "{value}").map_err(|error| Error::internal("writing a number as JSON").with_source(error))
-}
-
-fn value(values: &Values, row: usize, scratch: &mut String, out: &mut Vec<u8>) -> Result<()> {
-    if values.is_null(row) {
-        out.extend_from_slice(b"null");
-        return Ok(());
-    }
-    match &values.kind {
-        Kind::Null => out.extend_from_slice(b"null"),
-        Kind::Boolean(array) => out.extend_from_slice(if array.value(row) { b"true" } else { b"false" }),
-        Kind::Integer(array) => integer(array.value(row), out)?,
-        Kind::Float(array) => {
-            let value = array.value(row);
-            number(value.is_finite(), value, value.is_nan(), value < 0.0, out)?;
-        }
-        Kind::Double(array) => {
-            let value = array.value(row);
-            number(value.is_finite(), value, value.is_nan(), value < 0.0, out)?;
-        }
-        Kind::Decimal { values, scale } => {
-            plain(scratch, out, |text| scalar_text::decimal(values.value(row), *scale, text));
-        }
-        Kind::Text(array) => text(array.value(row), out)?,
-        Kind::Binary(array) => plain(scratch, out, |text| scalar_text::hex(array.value(row), text)),
-        Kind::Date(array) => plain(scratch, out, |text| scalar_text::date(array.value(row), text)),
-        Kind::Time { ticks, per_second, digits } => {
-            plain(scratch, out, |text| scalar_text::time(ticks.value(row), *per_second, *digits, text));
-        }
-        Kind::Timestamp { ticks, per_second, digits, local } => plain(scratch, out, |text| {
-            scalar_text::timestamp(ticks.value(row), *per_second, 0, *digits, text);
-            if *local {
-                text.push('Z');
-            }
-        }),
-        Kind::Months(array) => integer(total_months(array, row), out)?,
-        Kind::Millis(array) => integer(total_millis(array, row), out)?,
-        Kind::Array { offsets, items } => {
-            out.push(b'[');
-            for (n, item) in range(offsets, row).enumerate() {
-                if n > 0 {
-                    out.push(b',');
-                }
-                value(items, item, scratch, out)?;
-            }
-            out.push(b']');
-        }
-        Kind::Map { offsets, keys, values } => {
-            let as_object = matches!(keys.kind, Kind::Text(_));
-            out.push(if as_object { b'{' } else { b'[' });
-            for (n, item) in range(offsets, row).enumerate() {
-                if n > 0 {
-                    out.push(b',');
-                }
-                if as_object {
-                    value(keys, item, scratch, out)?;
-                    out.push(b':');
-                    value(values, item, scratch, out)?;
-                } else {
-                    out.push(b'[');
-                    value(keys, item, scratch, out)?;
-                    out.push(b',');
-                    value(values, item, scratch, out)?;
-                    out.push(b']');
-                }
-            }
-            out.push(if as_object { b'}' } else { b']' });
-        }
-        Kind::Row { fields, values } => {
-            out.push(b'{');
-            for (n, (field, column)) in fields.iter().zip(values).enumerate() {
-                if n > 0 {
-                    out.push(b',');
-                }
-                text(field.name(), out)?;
-                out.push(b':');
-                value(column, row, scratch, out)?;
-            }
-            out.push(b'}');
-        }
     }
     Ok(())
 }

@@ -8,8 +8,10 @@
 pub mod compression;
 pub mod entry;
 pub mod json_lines;
+mod json_write;
 pub mod messages;
 pub mod payload;
+mod scalar_parse;
 mod scalar_text;
 mod single;
 pub mod text;

@@ -6,6 +6,8 @@
 mod avro;
 mod avro_schema;
 mod json;
+mod json_column;
+mod json_text;
 mod raw;
 
 use std::fmt;
@@ -13,8 +15,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use aquifer_model::{Error, PayloadKind, Result, SchemaVersion, SqlType, TopicSchema};
-use arrow::array::{BinaryArray, BinaryViewArray, RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::array::{BinaryArray, BinaryViewArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::take;
 use arrow::datatypes::{Schema, SchemaRef};
 
 /// How payloads are written: Flink's format names.
@@ -112,7 +114,7 @@ pub fn encoder(
 ) -> Result<Box<dyn PayloadEncoder>> {
     Ok(match format {
         Format::Avro => Box::new(avro::AvroEncoder::new(columns, topic_schema)?),
-        Format::Json => Box::new(json::JsonEncoder::new(columns)),
+        Format::Json => Box::new(json::JsonEncoder::new(columns)?),
         Format::Raw => Box::new(raw::RawEncoder::new(columns)?),
     })
 }
@@ -151,7 +153,11 @@ pub fn topic_schema_of(format: Format, name: &str, columns: &SchemaRef) -> Resul
 
 /// Rows of which some are left out: `row[i]` is where row `i` of the result comes from; `None` gives NULLs.
 fn scatter(rows: &RecordBatch, from: &[Option<u32>]) -> Result<RecordBatch> {
-    Ok(take_record_batch(rows, &UInt32Array::from(from.to_vec()))?)
+    let from = UInt32Array::from(from.to_vec());
+    let columns = rows.columns().iter().map(|column| take(column, &from, None)).collect::<Result<Vec<_>, _>>()?;
+    // Without columns there are still rows.
+    let options = RecordBatchOptions::new().with_row_count(Some(from.len()));
+    Ok(RecordBatch::try_new_with_options(rows.schema(), columns, &options)?)
 }
 
 #[cfg(test)]

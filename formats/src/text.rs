@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Field};
 use chrono::{DateTime, Offset, TimeZone};
 
 use crate::scalar_text;
-use crate::values::{Kind, Values};
+use crate::values::{Kind, Values, range, total_millis, total_months};
 
 /// How values become text.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +95,7 @@ fn write_value(values: &Values, row: usize, style: &TextStyle, out: &mut String)
         Kind::Float(array) => scalar_text::float(array.value(row), out),
         Kind::Double(array) => scalar_text::double(array.value(row), out),
         Kind::Decimal { values, scale } => scalar_text::decimal(values.value(row), *scale, out),
-        Kind::Text(array) => out.push_str(array.value(row)),
+        Kind::Text(array) | Kind::Variant(array) => out.push_str(array.value(row)),
         Kind::Binary(array) if style.printing => {
             out.push_str("x'");
             scalar_text::hex(array.value(row), out);
@@ -138,19 +138,6 @@ fn write_value(values: &Values, row: usize, style: &TextStyle, out: &mut String)
             out.push(')');
         }
     }
-}
-
-pub(crate) fn range(offsets: &[i32], row: usize) -> std::ops::Range<usize> {
-    offsets[row] as usize..offsets[row + 1] as usize
-}
-
-pub(crate) fn total_months(array: &arrow::array::IntervalMonthDayNanoArray, row: usize) -> i64 {
-    i64::from(array.value(row).months)
-}
-
-pub(crate) fn total_millis(array: &arrow::array::IntervalMonthDayNanoArray, row: usize) -> i64 {
-    let interval = array.value(row);
-    i64::from(interval.days) * 86_400_000 + interval.nanoseconds / 1_000_000
 }
 
 fn offset_seconds(seconds: i64, zone: &Tz) -> i64 {

@@ -33,6 +33,8 @@ pub(crate) enum Kind {
         scale: u8,
     },
     Text(StringViewArray),
+    /// JSON text.
+    Variant(StringViewArray),
     Binary(BinaryViewArray),
     /// Days since 1970.
     Date(Int64Array),
@@ -82,9 +84,8 @@ impl Values {
             SqlType::Decimal(_, scale) => {
                 Kind::Decimal { values: to(&sql_type.to_arrow())?.as_primitive().clone(), scale: *scale }
             }
-            SqlType::Char(_) | SqlType::Varchar(_) | SqlType::Variant => {
-                Kind::Text(to(&DataType::Utf8View)?.as_string_view().clone())
-            }
+            SqlType::Variant => Kind::Variant(to(&DataType::Utf8View)?.as_string_view().clone()),
+            SqlType::Char(_) | SqlType::Varchar(_) => Kind::Text(to(&DataType::Utf8View)?.as_string_view().clone()),
             SqlType::Binary(_) | SqlType::Varbinary(_) => {
                 Kind::Binary(to(&DataType::BinaryView)?.as_binary_view().clone())
             }
@@ -164,4 +165,20 @@ fn ticks_per_second(data_type: &DataType) -> Result<i64> {
         }),
         other => Err(odd(other)),
     }
+}
+
+/// The items of a row's array or map.
+pub(crate) fn range(offsets: &[i32], row: usize) -> std::ops::Range<usize> {
+    offsets[row] as usize..offsets[row + 1] as usize
+}
+
+/// The months of an interval.
+pub(crate) fn total_months(array: &IntervalMonthDayNanoArray, row: usize) -> i64 {
+    i64::from(array.value(row).months)
+}
+
+/// The days and time of an interval, in milliseconds.
+pub(crate) fn total_millis(array: &IntervalMonthDayNanoArray, row: usize) -> i64 {
+    let interval = array.value(row);
+    i64::from(interval.days) * 86_400_000 + interval.nanoseconds / 1_000_000
 }

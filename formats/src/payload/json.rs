@@ -1,51 +1,47 @@
 //! JSON payloads: one object a message, as Flink's `json` format reads and writes it.
 //!
-//! Each payload is checked to be one whole object before the columnar decoder sees it. If a batch does not decode (a text where a number should be),
-//! its payloads are decoded one by one, so that only the bad ones are lost.
+//! ```text
+//!  payload ─► scanner (tokens, borrowed) ─► a builder a column        columns ─► one buffer of objects and their ends
+//! ```
+//!
+//! A payload that fails leaves its row NULL; the columns are mended before the next one.
 
 use std::sync::Arc;
 
 use aquifer_model::{Error, Result, SchemaVersion, TopicSchema};
-use arrow::array::{Array, BinaryArray, BinaryViewArray, RecordBatch};
+use arrow::array::{Array, BinaryArray, BinaryViewArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use arrow_json::ReaderBuilder;
-use arrow_json::writer::{LineDelimited, WriterBuilder};
-use serde::de::IgnoredAny;
 
+use super::json_column::Row;
+use super::json_text::{Scanner, Step, Token};
 use super::{DecodedPayloads, PayloadDecoder, PayloadEncoder, PayloadError, scatter};
+use crate::json_write::{Style, write_text, write_value};
+use crate::values::Values;
 
 /// Reads objects.
 pub(super) struct JsonDecoder {
     columns: SchemaRef,
+    row: Row,
+    scratch: String,
 }
 
 impl JsonDecoder {
     pub fn new(columns: SchemaRef) -> Result<Self> {
         let fields: Vec<Field> = columns.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
-        Ok(Self { columns: Arc::new(Schema::new(fields)) })
+        let columns = Arc::new(Schema::new(fields));
+        Ok(Self { row: Row::new(columns.fields())?, columns, scratch: String::new() })
     }
 
-    fn decode_all(&self, payloads: &[&[u8]]) -> std::result::Result<RecordBatch, String> {
-        let failed = |error: arrow::error::ArrowError| error.to_string();
-        let builder = ReaderBuilder::new(Arc::clone(&self.columns)).with_coerce_primitive(true);
-        let mut decoder = builder.with_batch_size(payloads.len().max(1)).build_decoder().map_err(failed)?;
-        for payload in payloads {
-            decoder.decode(payload).map_err(failed)?;
+    fn read(&mut self, payload: &[u8]) -> Step<()> {
+        let text = std::str::from_utf8(payload).map_err(|_| "the payload is not UTF-8")?;
+        let mut json = Scanner::new(text);
+        if json.value()? != Token::Object {
+            return Err("the payload is no JSON object".into());
         }
-        let rows = decoder.flush().map_err(failed)?;
-        Ok(rows.unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(&self.columns))))
+        self.row.read_object(&mut json, &mut self.scratch)?;
+        json.end()
     }
-}
-
-/// Whether the payload is one JSON object and nothing else. serde_json ends at a depth of 128.
-fn check(payload: &[u8]) -> std::result::Result<(), String> {
-    let text = std::str::from_utf8(payload).map_err(|_| "the payload is not UTF-8".to_string())?;
-    if !text.trim_start().starts_with('{') {
-        return Err("the payload is no JSON object".to_string());
-    }
-    serde_json::from_str::<IgnoredAny>(text).map(drop).map_err(|error| format!("the payload is no JSON: {error}"))
 }
 
 impl PayloadDecoder for JsonDecoder {
@@ -63,74 +59,65 @@ impl PayloadDecoder for JsonDecoder {
 
     fn decode(&mut self, payloads: &BinaryViewArray, _versions: &BinaryViewArray) -> Result<DecodedPayloads> {
         let mut errors = Vec::new();
-        let mut good = Vec::with_capacity(payloads.len());
-        for row in (0..payloads.len()).filter(|row| payloads.is_valid(*row)) {
-            match check(payloads.value(row)) {
-                Ok(()) => good.push(row),
-                Err(reason) => errors.push(PayloadError { row, reason }),
+        for row in 0..payloads.len() {
+            if payloads.is_null(row) {
+                self.row.fill();
+            } else if let Err(reason) = self.read(payloads.value(row)) {
+                errors.push(PayloadError { row, reason: reason.into_owned() });
+                self.row.mend_to(row + 1);
             }
         }
-        let bytes: Vec<&[u8]> = good.iter().map(|row| payloads.value(*row)).collect();
-        let decoded = match self.decode_all(&bytes) {
-            Ok(rows) => rows,
-            Err(_) => {
-                let mut single = Vec::new();
-                let mut kept = Vec::new();
-                for (row, payload) in good.iter().zip(&bytes) {
-                    match self.decode_all(&[payload]) {
-                        Ok(rows) => {
-                            single.push(rows);
-                            kept.push(*row);
-                        }
-                        Err(reason) => errors.push(PayloadError { row: *row, reason }),
-                    }
-                }
-                good = kept;
-                concat_batches(&self.columns, &single)?
-            }
-        };
-        if decoded.num_rows() != good.len() {
-            return Err(Error::internal(format!("{} JSON payloads became {} rows", good.len(), decoded.num_rows())));
+        let arrays = self.row.finish()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(payloads.len()));
+        let rows = RecordBatch::try_new_with_options(Arc::clone(&self.columns), arrays, &options)?;
+        if errors.is_empty() {
+            return Ok(DecodedPayloads { rows, errors });
         }
-        errors.sort_by_key(|error| error.row);
-        let mut from = vec![None; payloads.len()];
-        good.iter().enumerate().for_each(|(n, row)| from[*row] = Some(n as u32));
-        let rows = if good.len() == payloads.len() { decoded } else { scatter(&decoded, &from)? };
-        Ok(DecodedPayloads { rows, errors })
+        // What a bad payload had given before it failed is taken back.
+        let mut from: Vec<Option<u32>> = (0..payloads.len() as u32).map(Some).collect();
+        errors.iter().for_each(|error| from[error.row] = None);
+        Ok(DecodedPayloads { rows: scatter(&rows, &from)?, errors })
     }
 }
 
 /// Writes objects.
 pub(super) struct JsonEncoder {
     columns: SchemaRef,
+    /// Before each column's value: a bracket or comma, its name, a colon.
+    names: Vec<Vec<u8>>,
 }
 
 impl JsonEncoder {
-    pub fn new(columns: SchemaRef) -> Self {
-        Self { columns }
+    pub fn new(columns: SchemaRef) -> Result<Self> {
+        let names = columns.fields().iter().enumerate().map(|(n, field)| {
+            let mut name = vec![if n == 0 { b'{' } else { b',' }];
+            write_text(field.name(), &mut name)?;
+            name.push(b':');
+            Ok(name)
+        });
+        Ok(Self { names: names.collect::<Result<_>>()?, columns })
     }
 }
 
 impl PayloadEncoder for JsonEncoder {
     fn encode(&mut self, rows: &RecordBatch) -> Result<BinaryArray> {
-        let failed =
-            |error: arrow::error::ArrowError| Error::invalid("a row cannot be written as JSON").with_source(error);
-        let rows = RecordBatch::try_new(Arc::clone(&self.columns), rows.columns().to_vec()).map_err(failed)?;
-        let mut writer = WriterBuilder::new()
-            .with_explicit_nulls(true)
-            .with_timestamp_format("%Y-%m-%d %H:%M:%S%.f".to_string())
-            .with_timestamp_tz_format("%Y-%m-%d %H:%M:%S%.fZ".to_string())
-            .build::<_, LineDelimited>(Vec::new());
-        writer.write(&rows).map_err(failed)?;
-        writer.finish().map_err(failed)?;
-        let lines = writer.into_inner();
-        // Line ends inside texts are escaped, so each one ends an object; it is left out.
-        let mut values = Vec::with_capacity(lines.len());
-        let mut offsets = vec![0i32];
-        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            values.extend_from_slice(line);
-            offsets.push(i32::try_from(values.len()).map_err(|_| Error::invalid("a batch is too large to encode"))?);
+        let columns = rows.columns().iter().zip(self.columns.fields()).map(|(array, field)| Values::of(array, field));
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let mut objects = Vec::new();
+        let mut ends = Vec::with_capacity(rows.num_rows() + 1);
+        ends.push(0);
+        let mut scratch = String::new();
+        for row in 0..rows.num_rows() {
+            for (name, column) in self.names.iter().zip(&columns) {
+                objects.extend_from_slice(name);
+                write_value(column, row, Style::Message, &mut scratch, &mut objects)?;
+            }
+            objects.extend_from_slice(if columns.is_empty() { b"{}" } else { b"}" });
+            ends.push(i32::try_from(objects.len()).map_err(|_| Error::invalid("a batch is too large to encode"))?);
         }
-        Ok(BinaryArray::new(OffsetBuffer::new(offsets.into()), values.into(), None))
+        Ok(BinaryArray::new(OffsetBuffer::new(ends.into()), objects.into(), None))
     }
 }
+
+#[cfg(test)]
+mod tests;

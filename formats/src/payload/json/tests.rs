@@ -1,0 +1,227 @@
+use aquifer_model::SqlType;
+use arrow::array::{AsArray, StringViewArray};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::json_lines::write_json_lines;
+
+fn columns(types: &[(&str, &str)]) -> SchemaRef {
+    Arc::new(Schema::new(
+        types.iter().map(|(name, t)| SqlType::parse(t).expect("a type").to_field(name)).collect::<Vec<_>>(),
+    ))
+}
+
+fn decode(types: &[(&str, &str)], payloads: &[&str]) -> DecodedPayloads {
+    let payloads: BinaryViewArray = payloads.iter().map(|p| Some(p.as_bytes())).collect();
+    let versions: BinaryViewArray = std::iter::repeat_n(None::<&[u8]>, payloads.len()).collect();
+    JsonDecoder::new(columns(types)).expect("all types").decode(&payloads, &versions).expect("decodes")
+}
+
+/// The rows as our own output shows them, without the kinds.
+fn shown(rows: &RecordBatch) -> Vec<Value> {
+    let mut out = Vec::new();
+    write_json_lines(&aquifer_model::ChangeBatch::inserts(rows.clone()), &mut out).expect("all types");
+    let lines = String::from_utf8(out).expect("text");
+    lines
+        .lines()
+        .map(|line| {
+            let mut row: Value = serde_json::from_str(line).expect("JSON");
+            row.as_object_mut().expect("an object").remove("op");
+            row
+        })
+        .collect()
+}
+
+#[test]
+fn each_type_is_read_by_flinks_rules() {
+    let cases: &[(&str, &str, Value)] = &[
+        ("STRING", r#""a\u00e9\n""#, json!("aé\n")),
+        ("STRING", "1.50", json!("1.50")),
+        ("STRING", r#"{ "a" : [1, "x y"] }"#, json!(r#"{"a":[1,"x y"]}"#)),
+        ("STRING", "true", json!("true")),
+        ("BOOLEAN", "true", json!(true)),
+        ("BOOLEAN", r#""TRUE""#, json!(true)),
+        ("BOOLEAN", r#""yes""#, json!(false)),
+        ("BOOLEAN", "1", json!(false)),
+        ("INT", "7", json!(7)),
+        ("INT", r#"" 7 ""#, json!(7)),
+        ("BIGINT", "-9223372036854775808", json!(i64::MIN)),
+        ("DOUBLE", r#""1e300""#, json!(1e300)),
+        ("DOUBLE", "3", json!(3.0)),
+        ("FLOAT", "0.1", json!(0.1)),
+        ("DECIMAL(4, 2)", "99.994", json!("99.99")),
+        ("DECIMAL(4, 2)", "99.996", Value::Null),
+        ("DECIMAL(4, 2)", r#"" 1e1 ""#, json!("10.00")),
+        ("BYTES", r#""AQID""#, json!("010203")),
+        ("BYTES", r#""""#, json!("")),
+        ("DATE", r#""2024-03-01""#, json!("2024-03-01")),
+        ("DATE", "19783", json!("2024-03-01")),
+        ("TIME(3)", r#""10:00:00.25""#, json!("10:00:00.250")),
+        ("TIMESTAMP(3)", r#""2024-03-01 10:00:00.1239""#, json!("2024-03-01 10:00:00.123")),
+        ("TIMESTAMP(9)", r#""2024-03-01 10:00:00.1""#, json!("2024-03-01 10:00:00.100000000")),
+        ("TIMESTAMP(3)", "1709287200123", json!("2024-03-01 10:00:00.123")),
+        ("TIMESTAMP_LTZ(3)", r#""2024-03-01 10:00:00.5Z""#, json!("2024-03-01 10:00:00.500Z")),
+        ("ARRAY<INT>", r#"[1,"2",null]"#, json!([1, 2, null])),
+        ("ARRAY<INT>", "[]", json!([])),
+        ("MAP<STRING NOT NULL, DOUBLE>", r#"{"k":1,"j":null}"#, json!({"k": 1.0, "j": null})),
+        (
+            "ROW<`x` INT, `y` ROW<`z` STRING>>",
+            r#"{"y":{"z":"q"},"other":[{}],"x":1}"#,
+            json!({"x": 1, "y": {"z": "q"}}),
+        ),
+        ("ROW<`x` INT, `y` ROW<`z` STRING>>", "{}", json!({"x": null, "y": null})),
+        ("VARIANT", r#"{ "a": "b" }"#, json!(r#"{"a":"b"}"#)),
+        ("VARIANT", r#""b""#, json!(r#""b""#)),
+        ("INT", "null", Value::Null),
+    ];
+    for (sql_type, value, expected) in cases {
+        let decoded = decode(&[("c", sql_type)], &[&format!("{{\"c\":{value}}}")]);
+        assert_eq!(decoded.errors, vec![], "{sql_type} {value}");
+        assert_eq!(shown(&decoded.rows), [json!({"c": expected})], "{sql_type} {value}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_a_bad_row_that_names_its_field() {
+    let cases = [
+        ("INT", "5.9"),
+        ("INT", r#""5.9""#),
+        ("INT", "true"),
+        ("INT", r#""""#),
+        ("INT", "[1]"),
+        ("TINYINT", "300"),
+        ("BIGINT", "9223372036854775808"),
+        ("DOUBLE", r#""x""#),
+        ("DECIMAL(4, 2)", r#""abc""#),
+        ("DATE", r#""2024-13-01""#),
+        ("TIMESTAMP(3)", r#""2024-03-01T10:00:00""#),
+        ("TIMESTAMP_LTZ(3)", r#""2024-03-01 10:00:00""#),
+        ("BYTES", r#""***""#),
+        ("ARRAY<INT>", "{}"),
+        ("ARRAY<INT>", r#"[1,"x"]"#),
+        ("MAP<STRING NOT NULL, INT>", "[]"),
+        ("ROW<`x` INT>", "3"),
+        ("ROW<`x` INT NOT NULL>", "{}"),
+        ("ROW<`x` INT NOT NULL>", r#"{"x":null}"#),
+    ];
+    for (sql_type, value) in cases {
+        let bad = format!("{{\"a\":1,\"c\":{value},\"b\":2}}");
+        let good = r#"{"a":3,"b":4}"#;
+        let decoded = decode(&[("a", "INT"), ("c", sql_type), ("b", "INT")], &[good, &bad, good]);
+        assert_eq!(decoded.errors.iter().map(|e| e.row).collect::<Vec<_>>(), [1], "{sql_type} {value}");
+        let reason = &decoded.errors[0].reason;
+        assert!(reason.contains("`c`") || reason.contains("`x`") || reason.contains("`item`"), "{reason}");
+        let (neighbour, empty) = (json!({"a": 3, "c": null, "b": 4}), json!({"a": null, "c": null, "b": null}));
+        assert_eq!(shown(&decoded.rows), [neighbour.clone(), empty, neighbour], "{sql_type} {value}");
+    }
+}
+
+#[test]
+fn payloads_that_are_no_objects_are_bad_rows() {
+    for payload in ["", " ", "[]", "3", "null", "{", "{\"a\":1", "{\"a\":1}}", "{\"a\":1,}", "{'a':1}", "{\"a\":01}"] {
+        assert_eq!(decode(&[("a", "INT")], &[payload]).errors.len(), 1, "{payload}");
+    }
+}
+
+#[test]
+fn of_a_repeated_field_the_first_counts_and_order_does_not_matter() {
+    let decoded = decode(&[("a", "INT"), ("b", "INT")], &[r#"{"b":1,"a":2,"b":3,"a":4}"#]);
+    assert_eq!(shown(&decoded.rows), [json!({"a": 2, "b": 1})]);
+}
+
+#[test]
+fn no_columns_at_all_still_count_rows() {
+    let decoded = decode(&[], &["{\"a\":1}", "{}", "x"]);
+    assert_eq!((decoded.rows.num_rows(), decoded.errors.len()), (3, 1));
+}
+
+#[test]
+fn objects_are_written_as_flink_writes_them() {
+    let types = [
+        ("d", "DECIMAL(5, 2)"),
+        ("t", "TIMESTAMP(3)"),
+        ("z", "TIMESTAMP_LTZ(6)"),
+        ("h", "TIME(3)"),
+        ("b", "BYTES"),
+        ("v", "VARIANT"),
+        ("n", "INT"),
+    ];
+    let payload = r#"{"d":1.5,"t":"2024-03-01 10:00:00.120","z":"2024-03-01 10:00:00Z","h":"10:00:00","b":"AQI=","v":{"a":1},"n":null}"#;
+    let decoded = decode(&types, &[payload]);
+    assert_eq!(decoded.errors, vec![]);
+    let written = JsonEncoder::new(columns(&types)).expect("all types").encode(&decoded.rows).expect("encodes");
+    let expected = r#"{"d":1.50,"t":"2024-03-01 10:00:00.12","z":"2024-03-01 10:00:00Z","h":"10:00:00","b":"AQI=","v":{"a":1},"n":null}"#;
+    assert_eq!(std::str::from_utf8(written.value(0)).expect("text"), expected);
+}
+
+const NESTED: [(&str, &str); 5] = [
+    ("id", "BIGINT"),
+    ("list", "ARRAY<ROW<`x` INT NOT NULL, `m` MAP<STRING NOT NULL, ARRAY<DOUBLE>>>>"),
+    ("s", "STRING"),
+    ("deep", "ROW<`a` ARRAY<ARRAY<STRING>>, `b` ROW<`c` DECIMAL(10, 2) NOT NULL, `d` BOOLEAN>>"),
+    ("last", "TIMESTAMP(3)"),
+];
+
+fn any_nested() -> impl Strategy<Value = Value> {
+    // Halves: serde_json, which reads them back here, is not exact to the last bit.
+    let doubles = prop::option::of(prop::collection::vec((-999i32..999).prop_map(|n| f64::from(n) / 2.0), 0..3));
+    let map = prop::option::of(prop::collection::btree_map("[a-c]", doubles, 0..3));
+    let item = (any::<i32>(), map).prop_map(|(x, m)| json!({"x": x, "m": m}));
+    let list = prop::option::of(prop::collection::vec(prop::option::of(item), 0..3));
+    let texts = prop::option::of(prop::collection::vec(prop::collection::vec("[a-z\"{}]{0,3}", 0..3), 0..3));
+    let deep = (texts, prop::option::of(any::<Option<bool>>()))
+        .prop_map(|(a, d)| json!({"a": a, "b": d.map(|d| json!({"c": "1.25", "d": d}))}));
+    (any::<i64>(), list, prop::option::of("[a-z]{0,20}"), prop::option::of(deep)).prop_map(
+        |(id, list, s, deep)| json!({"id": id, "list": list, "s": s, "deep": deep, "last": "2024-03-01 10:00:00.000"}),
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_payload_with_any_damage_harms_no_neighbour(
+        first in any_nested(), middle in any_nested(), last in any_nested(), at in any::<prop::sample::Index>(), with in "[0-9a-z{}\\[\\]\",: ]{0,3}",
+    ) {
+        let mut damaged = middle.to_string();
+        let at = at.index(damaged.len());
+        if damaged.is_char_boundary(at) && damaged.is_char_boundary(at + 1) {
+            damaged.replace_range(at..at + 1, &with);
+        }
+        let (one, three) = (first.to_string(), last.to_string());
+        let decoded = decode(&NESTED, &[&one, &damaged, &three]);
+        prop_assert!(decoded.errors.iter().all(|error| error.row == 1), "{:?}", decoded.errors);
+        let rows = shown(&decoded.rows);
+        prop_assert_eq!(&rows[0], &first);
+        prop_assert_eq!(&rows[2], &last);
+        if decoded.errors.len() == 1 {
+            prop_assert!(decoded.rows.columns().iter().all(|column| column.is_null(1)));
+        }
+    }
+
+    #[test]
+    fn nested_rows_come_back(rows in prop::collection::vec(any_nested(), 1..5)) {
+        let texts: Vec<String> = rows.iter().map(Value::to_string).collect();
+        let decoded = decode(&NESTED, &texts.iter().map(String::as_str).collect::<Vec<_>>());
+        prop_assert_eq!(&decoded.errors, &vec![]);
+        prop_assert_eq!(&shown(&decoded.rows), &rows);
+        let written = JsonEncoder::new(columns(&NESTED)).expect("all types").encode(&decoded.rows).expect("encodes");
+        let again: Vec<&str> = written.iter().flatten().map(|object| std::str::from_utf8(object).expect("text")).collect();
+        let again = decode(&NESTED, &again);
+        prop_assert_eq!(again.rows, decoded.rows);
+    }
+
+    #[test]
+    fn hostile_bytes_are_bad_rows(payload in prop::collection::vec(any::<u8>(), 0..80)) {
+        let payloads: BinaryViewArray = [Some(payload.as_slice())].into_iter().collect();
+        let versions: BinaryViewArray = [None::<&[u8]>].into_iter().collect();
+        let decoded = JsonDecoder::new(columns(&NESTED)).expect("all types").decode(&payloads, &versions).expect("decodes");
+        prop_assert_eq!(decoded.rows.num_rows(), 1);
+    }
+}
+
+#[test]
+fn text_views_are_of_the_declared_type() {
+    let decoded = decode(&[("s", "STRING")], &[r#"{"s":"a longer text than fits into a view"}"#]);
+    let texts: &StringViewArray = decoded.rows.column(0).as_string_view();
+    assert_eq!(texts.value(0), "a longer text than fits into a view");
+}
