@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::common::{DFSchemaRef, Result as DfResult};
+use datafusion::common::{DFSchema, DFSchemaRef, Result as DfResult};
 use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
 /// Assigns watermarks by an expression over the input's columns. Its output is its input with the column marked as the time attribute.
@@ -78,6 +78,11 @@ impl UserDefinedLogicalNodeCore for WatermarkNode {
         // A filter below would change the watermark.
         self.schema.fields().iter().map(|field| field.name().clone()).collect()
     }
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        // Its output is its input; the expression's own columns are added by the optimizer.
+        let time = self.schema.fields().iter().position(|field| *field.name() == self.column)?;
+        Some(vec![with_column(output_columns.iter().copied(), time)])
+    }
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Watermark: {} AS {}", self.column, self.expression)
     }
@@ -85,7 +90,8 @@ impl UserDefinedLogicalNodeCore for WatermarkNode {
         let (Some(expression), Some(input)) = (exprs.pop(), inputs.pop()) else {
             return datafusion::common::internal_err!("a watermark has one expression and one input");
         };
-        Ok(Self { input: Arc::new(input), expression, column: self.column.clone(), schema: Arc::clone(&self.schema) })
+        let schema = schema_over(input.schema(), &self.schema, 0)?;
+        Ok(Self { input: Arc::new(input), expression, column: self.column.clone(), schema })
     }
 }
 
@@ -105,6 +111,11 @@ impl UserDefinedLogicalNodeCore for WindowNode {
     fn prevent_predicate_push_down_columns(&self) -> std::collections::HashSet<String> {
         ["window_start", "window_end", "window_time"].map(String::from).into()
     }
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        let input = self.input.schema().fields();
+        let time = input.iter().position(|field| *field.name() == self.time_column)?;
+        Some(vec![with_column(output_columns.iter().copied().filter(|column| *column < input.len()), time)])
+    }
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Window: {} {:?}", self.time_column, self.kind)
     }
@@ -112,11 +123,27 @@ impl UserDefinedLogicalNodeCore for WindowNode {
         let Some(input) = inputs.pop() else {
             return datafusion::common::internal_err!("a window has one input");
         };
-        Ok(Self {
-            input: Arc::new(input),
-            time_column: self.time_column.clone(),
-            kind: self.kind,
-            schema: Arc::clone(&self.schema),
-        })
+        let schema = schema_over(input.schema(), &self.schema, 3)?;
+        Ok(Self { input: Arc::new(input), time_column: self.time_column.clone(), kind: self.kind, schema })
     }
+}
+
+/// Columns in their order, `column` among them.
+fn with_column(columns: impl Iterator<Item = usize>, column: usize) -> Vec<usize> {
+    columns.chain([column]).collect::<std::collections::BTreeSet<usize>>().into_iter().collect()
+}
+
+/// A node's schema over an input that may have lost columns: the input's columns as the node declared them, then its own last `added`.
+fn schema_over(input: &DFSchemaRef, declared: &DFSchemaRef, added: usize) -> DfResult<DFSchemaRef> {
+    if input.fields().len() + added == declared.fields().len() {
+        return Ok(Arc::clone(declared));
+    }
+    let own = declared.fields().len() - added;
+    let known: Vec<_> = declared.iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect();
+    let kept = input.iter().map(|(qualifier, field)| {
+        let same = known[..own].iter().find(|(q, f)| q.as_ref() == qualifier && f.name() == field.name());
+        same.cloned().unwrap_or_else(|| (qualifier.cloned(), Arc::clone(field)))
+    });
+    let fields = kept.chain(known[own..].iter().cloned()).collect();
+    Ok(Arc::new(DFSchema::new_with_metadata(fields, declared.metadata().clone())?))
 }
