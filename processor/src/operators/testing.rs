@@ -90,11 +90,11 @@ impl Workers {
             let columns: Vec<ArrayRef> = self.keys.iter().map(|key| batch.rows().column(*key).clone()).collect();
             let encoded = self.codec.encode(&columns, batch.num_rows(), None).expect("encodes");
             let hashed = batch.with_rows(with_hashes(batch.rows(), encoded.hashes()).expect("adds")).expect("as long");
-            for worker in 0..workers {
+            for (worker, (operator, out)) in self.operators.iter_mut().zip(&mut out).enumerate() {
                 let mine = (0..batch.num_rows() as u32)
                     .filter(|row| owner(encoded.hashes()[*row as usize], workers) == worker);
                 let mine = hashed.take(&UInt32Array::from_iter_values(mine)).expect("takes");
-                self.operators[worker].on_batch(Port(0), mine, &mut out[worker]).expect("takes the batch");
+                operator.on_batch(Port(0), mine, out).expect("takes the batch");
             }
         }
         for (operator, out) in self.operators.iter_mut().zip(&mut out) {

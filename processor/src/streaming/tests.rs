@@ -18,6 +18,8 @@ use crate::dataflow::{JobInput, JobSource, ScriptedInput, SourceBatch};
 use crate::operators::testing::changelog;
 use crate::plan::{WatermarkNode, WindowKind, WindowNode};
 
+mod tiered;
+
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn time(name: &str) -> Field {
@@ -145,6 +147,17 @@ async fn a_window_of_windows_fires_too() {
     let (lines, late) = run(plan, settings(2)).await.expect("runs");
     assert_eq!((lines.len(), late), (3, 0));
     assert!(lines.contains(&"+I 0 10 1010 2".to_string()), "{lines:?}");
+}
+
+#[test]
+fn columns_that_nobody_uses_are_not_read() {
+    let plan = tumbled(watermarked(bounded(ROWS), 2), 10)
+        .aggregate([col("window_start"), col("window_end")], [sum(col("value")).alias("total")])
+        .and_then(|plan| plan.project([col("window_end"), col("total")]))
+        .and_then(LogicalPlanBuilder::build)
+        .expect("a plan");
+    let plan = state().optimize(&plan).expect("optimizes").display_indent().to_string();
+    assert!(plan.contains("TableScan: readings projection=[ts, value]"), "{plan}");
 }
 
 fn fold(lines: Vec<String>) -> Vec<String> {

@@ -1,0 +1,176 @@
+//! A job over a topic of two partitions, half in the archive and half in an embedded log.
+
+use aquifer_formats::entry::{EntryLimits, EntrySpec, NewMessage, build_entry};
+use aquifer_formats::payload::{Format, encoder, topic_schema_of};
+use aquifer_model::{Partition, SqlType, TopicName};
+use aquifer_storage::archive::ArchiveLocation;
+use aquifer_storage::archive::archiver::{ArchiveSettings, Archiver, PIN};
+use aquifer_storage::embedded::{EmbeddedLog, EmbeddedSettings};
+use aquifer_storage::log::Log;
+use aquifer_storage::reader::{OnDecodeError, TieredTopic, Tiers};
+
+use super::*;
+use crate::batch::{StartMode, TieredTable};
+use crate::streaming::tiered::TieredInput;
+
+fn columns() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        SqlType::Int.nullable().to_field("device"),
+        SqlType::Timestamp(3).nullable().to_field("ts"),
+        SqlType::Int.nullable().to_field("value"),
+    ]))
+}
+
+struct World {
+    topic: TieredTopic,
+    partitions: Vec<Partition>,
+    sequence: i64,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = EmbeddedSettings {
+            segment_entries: 4,
+            retention: Some(Duration::ZERO),
+            sync: false,
+            ..EmbeddedSettings::default()
+        };
+        let log = EmbeddedLog::open(&folder.path().join("log"), settings).expect("opens");
+        let name: TopicName = "readings".parse().expect("a name");
+        log.create_topic(&name, 2).await.expect("new");
+        let schema = topic_schema_of(Format::Avro, "readings", &columns()).expect("columns");
+        log.put_schema(&name, &schema).await.expect("registered");
+        let partitions = log.partitions(&name).await.expect("two");
+        for partition in &partitions {
+            log.open_pin(partition, PIN).await.expect("made before anything is trimmed");
+        }
+        let archive = ArchiveLocation::local(&folder.path().join("archive")).expect("a folder");
+        let topic = TieredTopic {
+            log,
+            archive: Some(archive),
+            topic: name,
+            format: Format::Avro,
+            value_columns: columns(),
+            on_error: OnDecodeError::Fail,
+            limits: EntryLimits::default(),
+        };
+        Self { topic, partitions, sequence: 0, _folder: folder }
+    }
+
+    /// Appends one entry with these rows.
+    async fn append(&mut self, partition: usize, rows: &[(i32, i64, Option<i32>)]) {
+        let schema = topic_schema_of(Format::Avro, "readings", &columns()).expect("columns");
+        let mut encode = encoder(Format::Avro, columns(), Some(&schema)).expect("an encoder");
+        let rows = RecordBatch::try_new(columns(), batch(rows).rows().columns().to_vec()).expect("the same types");
+        let payloads = encode.encode(&rows).expect("encodes");
+        let messages: Vec<NewMessage<'_>> = (0..rows.num_rows())
+            .map(|row| NewMessage {
+                sequence_id: self.sequence + row as i64,
+                payload: Some(payloads.value(row)),
+                ..NewMessage::default()
+            })
+            .collect();
+        let spec = EntrySpec { producer_name: "p".into(), publish_time_ms: 1, batched: true, ..EntrySpec::default() };
+        let bytes = build_entry(&spec, &messages).expect("an entry");
+        let mut appender = self.topic.log.open_appender(&self.partitions[partition], "p").await.expect("opens");
+        let last = self.sequence + rows.num_rows() as i64 - 1;
+        appender.append(bytes, self.sequence, last, rows.num_rows() as u32).await.expect("stored");
+        self.sequence = last + 1;
+    }
+
+    fn plan(
+        &self,
+        start: StartMode,
+        end: Option<BTreeMap<Partition, Cut>>,
+        delay: i64,
+    ) -> (LogicalPlanBuilder, TieredTable) {
+        let table = TieredTable {
+            name: "readings".to_string(),
+            topics: vec![self.topic.clone()],
+            schema: columns(),
+            reader_columns: ["device", "ts", "value"].map(String::from).to_vec(),
+            start,
+            end,
+            tiers: Tiers::Both,
+            statistics: Arc::default(),
+        };
+        let input = TieredInput::new(&table, &[0, 1, 2]).expect("its columns");
+        let plan = tumbled(watermarked(scan(Arc::new(input)), delay), 10)
+            .aggregate([col("window_start"), col("window_end"), col("device")], [count(lit(1i64)).alias("n")])
+            .expect("a plan");
+        (plan, table)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_and_live_rows_come_once_stopped_at_any_epoch() {
+    let mut world = World::new().await;
+    let mut expected = BTreeMap::<(i64, i32), u64>::new();
+    for entry in 0..24i64 {
+        let rows: Vec<(i32, i64, Option<i32>)> =
+            (0..3).map(|row| ((entry * 3 + row) as i32 % 5, entry * 4 + row, Some(1))).collect();
+        rows.iter().for_each(|row| *expected.entry((row.1 / 10 * 10, row.0)).or_default() += 1);
+        world.append(entry as usize % 2, &rows).await;
+        if entry == 12 {
+            for partition in &world.partitions {
+                let archiver = Archiver::new(world.topic.clone(), ArchiveSettings::default());
+                archiver.run_once(partition).await.expect("archives");
+            }
+        }
+    }
+    let mut expected: Vec<String> =
+        expected.iter().map(|((start, device), n)| format!("+I {start} {} {device} {n}", start + 10)).collect();
+    expected.sort();
+    let end = world.topic.end_cuts().await.expect("ends");
+    let state = state();
+    // The watermark stays below all windows until the end, so whoever goes on from any epoch gives everything.
+    let optimized = |plan: LogicalPlanBuilder| state.optimize(&plan.build().expect("a plan")).expect("optimizes");
+    let (plan, table) = world.plan(StartMode::Earliest, Some(end.clone()), 1000);
+    let (snapshots_to, mut snapshots) = mpsc::unbounded_channel();
+    let spec = planner::plan_job(&optimized(plan), &state, false).expect("plans");
+    let mut job = runtime::start(spec, settings(2), None, Some(snapshots_to)).expect("starts");
+    assert_eq!(finish(&mut job).await, expected);
+    let statistics = table.statistics.lock().expect("not poisoned").clone();
+    let rows = |of: fn(&aquifer_storage::reader::ReadStatistics) -> u64| statistics.values().map(of).sum::<u64>();
+    assert_eq!((rows(|s| s.archive_rows), rows(|s| s.log_rows)), (39, 33));
+    let mut stops = 0;
+    while let Some(snapshot) = snapshots.recv().await {
+        if snapshot.sources.watermark == aquifer_model::Watermark::MAX {
+            continue;
+        }
+        let (plan, _) = world.plan(StartMode::Earliest, Some(end.clone()), 1000);
+        let workers = 1 + stops % 3;
+        let from = Some(snapshot);
+        let mut job = start_from(&optimized(plan), &state, settings(workers), from).await.expect("starts");
+        assert_eq!(finish(&mut job).await, expected, "after stop {stops}");
+        stops += 1;
+    }
+    assert!(stops > 3, "{stops} epochs");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_from_latest_gives_what_comes_after_and_waits() {
+    let mut world = World::new().await;
+    world.append(0, &[(1, 1, None), (2, 30, None)]).await;
+    let state = state();
+    let (plan, _) = world.plan(StartMode::Latest, None, 0);
+    let plan = state.optimize(&plan.build().expect("a plan")).expect("optimizes");
+    let mut job = start(&plan, &state, settings(2)).await.expect("starts");
+    // A snapshot answers once every partition is open.
+    job.handle.snapshot().await.expect("runs");
+    world.append(0, &[(7, 41, None), (7, 55, None)]).await;
+    world.append(1, &[(7, 42, None), (8, 57, None)]).await;
+    let changes = tokio::time::timeout(PATIENCE, job.changes.recv()).await.expect("in time").expect("a window");
+    assert_eq!(changelog(&[changes.expect("no error")]), ["+I 40 50 7 2"]);
+}
+
+async fn finish(job: &mut RunningJob) -> Vec<String> {
+    let mut lines = vec![];
+    while let Some(changes) = tokio::time::timeout(PATIENCE, job.changes.recv()).await.expect("in time") {
+        lines.extend(changelog(&[changes.expect("no error")]));
+    }
+    lines.sort();
+    lines
+}
