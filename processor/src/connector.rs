@@ -11,11 +11,12 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use aquifer_catalog::Table;
 use aquifer_model::{ChangeBatch, Epoch, Error, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+
+pub use aquifer_catalog::Table;
 
 /// What reading again from a stored token gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

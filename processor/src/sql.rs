@@ -16,10 +16,13 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use tokio::sync::mpsc;
 
+use crate::connector::ConnectorRegistry;
+
 /// One user's session: current catalog and database, settings, temporary objects.
 #[derive(Debug)]
 pub struct Session {
     _catalogs: Arc<Catalogs>,
+    _connectors: Arc<ConnectorRegistry>,
 }
 
 /// What a statement gives.
@@ -72,7 +75,13 @@ pub struct Executed {
 impl Session {
     /// A session over these catalogs, in `default_catalog`.`default_database`, streaming. Files that statements name are relative to `_working_dir`.
     pub fn new(catalogs: Arc<Catalogs>, _working_dir: PathBuf) -> Self {
-        Self { _catalogs: catalogs }
+        Self { _catalogs: catalogs, _connectors: Arc::default() }
+    }
+
+    /// With these connectors for tables that name one (`connector` option); none are known else.
+    pub fn with_connectors(mut self, connectors: Arc<ConnectorRegistry>) -> Self {
+        self._connectors = connectors;
+        self
     }
 
     /// Cuts a script into statements, in the user's own text, each with the line its first token stands on (from 1). Fails on text that no token fits.
