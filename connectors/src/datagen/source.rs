@@ -1,0 +1,140 @@
+//! Rows made up column by column. The row's number and the seed decide a row, so reading again gives the same.
+//!
+//! The column of a time is the exception: it is the time when the row is made.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aquifer_model::{Error, Result};
+use aquifer_processor::connector::{PartitionId, Polled, Reader, Replay, ResumeToken, Source, Start};
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray,
+    TimestampMillisecondArray,
+};
+use arrow::compute::cast;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::time::Instant;
+
+use super::config::{DatagenConfig, Kind};
+
+const BATCH_ROWS: u64 = 8_192;
+/// A batch is at most what comes in this time.
+const BATCHES_PER_SECOND: u64 = 10;
+
+#[derive(Debug)]
+pub(super) struct DatagenSource {
+    config: DatagenConfig,
+}
+
+impl DatagenSource {
+    pub fn new(config: DatagenConfig) -> Self {
+        Self { config }
+    }
+}
+
+#[async_trait]
+impl Source for DatagenSource {
+    fn replay(&self) -> Replay {
+        Replay::Same
+    }
+
+    fn is_bounded(&self) -> bool {
+        self.config.rows.is_some()
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.config.schema)
+    }
+
+    async fn partitions(&self) -> Result<Vec<PartitionId>> {
+        Ok(vec![PartitionId("0".to_string())])
+    }
+
+    async fn open(&self, _partition: &PartitionId, from: Start) -> Result<Box<dyn Reader>> {
+        let next = match from {
+            Start::Beginning => 0,
+            Start::At(token) => {
+                let bytes = token.0.as_slice().try_into();
+                bytes.map(u64::from_be_bytes).map_err(|_| Error::corrupt("a resume token of datagen has 8 bytes"))?
+            }
+        };
+        Ok(Box::new(DatagenReader { config: self.config.clone(), next, first: next, started: Instant::now() }))
+    }
+}
+
+struct DatagenReader {
+    config: DatagenConfig,
+    next: u64,
+    first: u64,
+    started: Instant,
+}
+
+#[async_trait]
+impl Reader for DatagenReader {
+    async fn next(&mut self) -> Result<Polled> {
+        let left = self.config.rows.map_or(u64::MAX, |rows| rows.saturating_sub(self.next));
+        if left == 0 {
+            return Ok(Polled::End);
+        }
+        let rows = left.min(BATCH_ROWS).min((self.config.rows_per_second / BATCHES_PER_SECOND).max(1));
+        let due = (self.next - self.first) as f64 / self.config.rows_per_second as f64;
+        tokio::time::sleep_until(self.started + Duration::from_secs_f64(due)).await;
+        let batch = make(&self.config, self.next, rows)?;
+        self.next += rows;
+        Ok(Polled::Rows(batch))
+    }
+
+    fn resume_at(&self) -> ResumeToken {
+        ResumeToken(self.next.to_be_bytes().to_vec())
+    }
+
+    async fn confirm(&mut self, _token: &ResumeToken) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Rows `first..first + count`.
+fn make(config: &DatagenConfig, first: u64, count: u64) -> Result<RecordBatch> {
+    let mut columns: Vec<ArrayRef> = Vec::new();
+    for (n, (kind, field)) in config.kinds.iter().zip(config.schema.fields()).enumerate() {
+        // Each value has a generator of its own, so that batches may be cut anywhere.
+        let random = |row: u64| StdRng::seed_from_u64(mix(config.seed, n as u64, row));
+        let rows = first..first + count;
+        let column: ArrayRef = match kind {
+            Kind::Boolean => Arc::new(BooleanArray::from_iter(rows.map(|row| Some(random(row).random::<bool>())))),
+            Kind::Integer { min, max } => {
+                Arc::new(Int64Array::from_iter_values(rows.map(|row| random(row).random_range(*min..=*max))))
+            }
+            Kind::Float { min, max } => {
+                Arc::new(Float64Array::from_iter_values(rows.map(|row| random(row).random_range(*min..*max))))
+            }
+            Kind::Text { length } => Arc::new(StringViewArray::from_iter_values(rows.map(|row| {
+                let mut random = random(row);
+                (0..*length).map(|_| char::from(b"0123456789abcdef"[random.random_range(0..16)])).collect::<String>()
+            }))),
+            Kind::Now => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+                Arc::new(TimestampMillisecondArray::from_iter_values(rows.map(|_| now)))
+            }
+            Kind::Sequence { start, .. } => {
+                Arc::new(Int64Array::from_iter_values(rows.map(|row| start.saturating_add_unsigned(row))))
+            }
+        };
+        columns.push(cast(&column, field.data_type())?);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(count as usize));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(&config.schema), columns, &options)?)
+}
+
+/// One number of three, well spread (the finisher of SplitMix64).
+fn mix(seed: u64, column: u64, row: u64) -> u64 {
+    let mut z = seed ^ column.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ row.wrapping_mul(0xD1B5_4A32_D192_ED03);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+use std::collections::BTreeMap;
+
+use aquifer_catalog::catalogs::Target;
+use aquifer_catalog::{ColumnDefinition, ColumnKind, Origin, TableDefinition};
+use aquifer_processor::connector::Table;
+use arrow::array::AsArray;
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
+
+use super::*;
+
+fn table(columns: &[(&str, &str)], options: &[(&str, &str)]) -> Table {
+    let columns = columns
+        .iter()
+        .map(|(name, text)| ColumnDefinition {
+            name: name.to_string(),
+            kind: ColumnKind::Physical { type_text: text.to_string() },
+            comment: None,
+        })
+        .collect();
+    let options: BTreeMap<_, _> = options.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    Table {
+        name: ["c", "d", "t"].map(String::from),
+        definition: TableDefinition { columns, watermark: None, primary_key: vec![], comment: None, options },
+        origin: Origin::Explicit,
+        target: Target::Connector,
+        system_columns: vec![],
+        version: None,
+    }
+}
+
+async fn all(source: &DatagenSource, from: Start) -> Vec<RecordBatch> {
+    let mut reader = source.open(&PartitionId("0".into()), from).await.expect("opened");
+    let mut batches = Vec::new();
+    while let Polled::Rows(batch) = reader.next().await.expect("rows") {
+        batches.push(batch);
+    }
+    batches
+}
+
+fn source(table: &Table) -> Result<DatagenSource> {
+    DatagenConfig::of(table).map(DatagenSource::new)
+}
+
+#[tokio::test]
+async fn the_same_seed_gives_the_same_rows_from_any_place_on() {
+    let columns = [("id", "BIGINT"), ("n", "INT"), ("x", "DOUBLE"), ("t", "STRING")];
+    let options = [
+        ("connector", "datagen"),
+        ("rows-per-second", "1000000"),
+        ("fields.id.kind", "sequence"),
+        ("fields.id.start", "10"),
+        ("fields.id.end", "20009"),
+        ("fields.n.min", "-3"),
+        ("fields.n.max", "3"),
+        ("fields.t.length", "5"),
+        ("seed", "42"),
+    ];
+    let source = source(&table(&columns, &options)).expect("fine");
+    assert!(source.is_bounded());
+    let schema = source.schema();
+    let whole = arrow::compute::concat_batches(&schema, &all(&source, Start::Beginning).await).expect("one schema");
+    assert_eq!(whole.num_rows(), 20_000);
+    let ids = whole.column(0).as_primitive::<Int64Type>();
+    assert!(ids.values().iter().zip(10..).all(|(found, expected)| *found == expected));
+    let n = whole.column(1).as_primitive::<Int32Type>();
+    assert!((-3..=3).all(|wanted| n.values().contains(&wanted)));
+    assert!(n.values().iter().all(|n| (-3..=3).contains(n)));
+    assert!(whole.column(2).as_primitive::<Float64Type>().values().iter().all(|x| (0.0..1.0).contains(x)));
+    assert!(whole.column(3).as_string_view().iter().flatten().all(|text| text.len() == 5));
+
+    let token = ResumeToken(12_345u64.to_be_bytes().to_vec());
+    let rest = arrow::compute::concat_batches(&schema, &all(&source, Start::At(token)).await).expect("one schema");
+    assert_eq!(rest, whole.slice(12_345, 20_000 - 12_345));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let columns = [("id", "BIGINT"), ("d", "DATE")];
+    for (options, part) in [
+        (vec![("rows-per-secnd", "1")], "did you mean `rows-per-second`?"),
+        (vec![("fields.id.minn", "1")], "did you mean `min`?"),
+        (vec![("fields.other.min", "1")], "names no column"),
+        (vec![("fields.id.kind", "sequence")], "needs 'fields.id.start'"),
+        (vec![("rows-per-second", "0")], "above 0"),
+        (vec![], "column `d`"),
+    ] {
+        let columns = if part == "column `d`" { &columns[..] } else { &columns[..1] };
+        let error = source(&table(columns, &options)).expect_err(part).to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}

@@ -1,0 +1,145 @@
+//! How results are printed.
+//!
+//! ```text
+//!  ChangeBatch … ─► Printer ─┬─ table      batch: fits the rows; a stream that ends: its folded result
+//!                          ├─ changelog  Flink's layout, row by row as they come
+//!                          ├─ csv        RFC 4180
+//!                          └─ json       an object a line
+//! ```
+//!
+//! What was printed is valid whenever the process ends: whole rows are written, and the output is flushed after each batch.
+
+mod changelog;
+mod csv;
+mod fold;
+mod grid;
+mod table;
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use aquifer_formats::json_lines::write_json_lines;
+use aquifer_formats::text::{TextStyle, Tz, parse_zone, text_columns};
+use aquifer_model::{ChangeBatch, Result};
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::SchemaRef;
+
+use crate::shell::Failure;
+
+pub use table::listing;
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum OutputFormat {
+    /// As Flink's shell: a table in batch, the changelog in streaming
+    Tableau,
+    /// A table; of a streaming query that ends, its final rows
+    Table,
+    /// Each change as it comes, `op` first
+    Changelog,
+    /// Comma-separated values with a header; `op` first in streaming
+    Csv,
+    /// One JSON object a line, `op` first
+    Json,
+}
+
+impl OutputFormat {
+    /// Whether it is made for eyes: statements without rows then say that they succeeded.
+    pub fn is_for_people(self) -> bool {
+        matches!(self, Self::Tableau | Self::Table | Self::Changelog)
+    }
+}
+
+/// How a result ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Ending {
+    /// How long it took.
+    pub elapsed: Duration,
+    /// Whether the user ended it.
+    pub interrupted: bool,
+}
+
+/// One result being printed. Calls are `start changes* finish`.
+pub trait Renderer: Send {
+    /// The head.
+    fn start(&mut self, out: &mut dyn Write) -> Result<(), Failure>;
+    /// More rows.
+    fn changes(&mut self, changes: &ChangeBatch, out: &mut dyn Write) -> Result<(), Failure>;
+    /// The foot.
+    fn finish(&mut self, ending: Ending, out: &mut dyn Write) -> Result<(), Failure>;
+}
+
+/// What prints a result of this schema.
+pub fn renderer(
+    format: OutputFormat,
+    schema: SchemaRef,
+    streaming: bool,
+    bounded: bool,
+    style: TextStyle,
+) -> Box<dyn Renderer> {
+    match format {
+        OutputFormat::Json => Box::new(Json::default()),
+        OutputFormat::Csv => Box::new(csv::Csv::new(schema, streaming, style)),
+        OutputFormat::Table if streaming && bounded => Box::new(fold::FoldedTable::new(schema, style)),
+        OutputFormat::Table | OutputFormat::Tableau if !streaming => Box::new(table::Table::new(schema, style)),
+        OutputFormat::Table | OutputFormat::Tableau | OutputFormat::Changelog => {
+            Box::new(changelog::Changelog::new(schema, style))
+        }
+    }
+}
+
+/// How cells are written where the session says nothing else.
+pub fn default_style() -> Result<TextStyle> {
+    Ok(TextStyle::printing(zone("UTC")?))
+}
+
+/// A time zone by name.
+pub fn zone(name: &str) -> Result<Tz> {
+    parse_zone(name)
+}
+
+/// The rows' texts, row by row; `None` is NULL.
+fn text_rows(rows: &RecordBatch, style: &TextStyle) -> Result<Vec<Vec<Option<String>>>> {
+    let columns = text_columns(rows, style)?;
+    let cell = |column: &arrow::array::StringViewArray, row: usize| {
+        column.is_valid(row).then(|| column.value(row).to_string())
+    };
+    Ok((0..rows.num_rows()).map(|row| columns.iter().map(|column| cell(column, row)).collect()).collect())
+}
+
+#[derive(Default)]
+struct Json {
+    buffer: Vec<u8>,
+}
+
+impl Renderer for Json {
+    fn start(&mut self, _out: &mut dyn Write) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn changes(&mut self, changes: &ChangeBatch, out: &mut dyn Write) -> Result<(), Failure> {
+        self.buffer.clear();
+        write_json_lines(changes, &mut self.buffer)?;
+        out.write_all(&self.buffer)?;
+        out.flush()?;
+        Ok(())
+    }
+
+    fn finish(&mut self, _ending: Ending, out: &mut dyn Write) -> Result<(), Failure> {
+        out.flush()?;
+        Ok(())
+    }
+}
+
+/// `(1.27 seconds)`, as Flink writes it.
+fn seconds(elapsed: Duration) -> String {
+    format!("({:.2} seconds)", elapsed.as_secs_f64())
+}
+
+/// Whether an error of writing says that nobody reads any more.
+pub fn is_closed(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
+}
+
+#[cfg(test)]
+mod tests;
