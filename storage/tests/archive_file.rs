@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aquifer_formats::entry::{EntryLimits, EntrySpec, NewMessage, build_entry};
 use aquifer_formats::messages::{MessageBatchBuilder, column};
 use aquifer_model::{Cut, Interval, Position, SqlType};
-use aquifer_storage::archive::file::{FileWriter, ROW_GROUP_ROWS, check_whole};
+use aquifer_storage::archive::file::{FileWriter, ROW_GROUP_ROWS, check_end};
 use aquifer_storage::archive::manifest::DataFile;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::Schema;
@@ -80,7 +80,7 @@ fn a_files_layout_is_what_readers_count_on() {
     assert_eq!(file.positions, Some((Position::new(4, 0), Position::new(4, ROWS as u64 / 100 - 1))));
     assert_eq!(file.event_time_ms, Some((1_700_000_000_000, 1_700_000_000_000 + ROWS as i64 - 1)));
     assert_eq!(file.schema_versions, ["0000000000000003"]);
-    check_whole(&bytes, "x").expect("ours");
+    check_end(&bytes, bytes.len() as u64, "x").expect("ours");
 
     let metadata = metadata(&bytes);
     assert_eq!(metadata.num_row_groups(), 2);
@@ -152,9 +152,9 @@ fn a_footer_that_asks_for_more_than_it_has_is_refused_before_it_is_parsed() {
     bytes.extend(metadata);
     bytes.extend((metadata.len() as u32).to_le_bytes());
     bytes.extend(b"PAR1");
-    let error = check_whole(&bytes, "hostile").expect_err("refused");
+    let error = check_end(&bytes, bytes.len() as u64, "hostile").expect_err("refused");
     assert!(error.to_string().contains("`hostile`") && error.to_string().contains("2147483647"), "{error}");
     for torn in 0..bytes.len() {
-        check_whole(&bytes[..torn], "torn").expect_err("refused");
+        check_end(&bytes[..torn], torn as u64, "torn").expect_err("refused");
     }
 }

@@ -281,10 +281,15 @@ pub fn check_metadata(metadata: &[u8], path: &str) -> Result<()> {
         .map_err(|what| Error::corrupt(format!("file `{path}` has metadata that cannot be right: {what}")))
 }
 
-/// Both checks on a file that is in memory.
-pub fn check_whole(bytes: &[u8], path: &str) -> Result<()> {
-    let (before, tail) = bytes.split_at(bytes.len().saturating_sub(8));
-    check_footer(tail, bytes.len() as u64, path)?;
-    let length = tail.first_chunk::<4>().map_or(0, |length| u32::from_le_bytes(*length) as usize);
-    check_metadata(&before[before.len().saturating_sub(length)..], path)
+/// How many bytes at a file's end are its footer: the metadata, its length and the magic. `tail` are the last eight bytes, checked.
+pub fn footer_bytes(tail: &[u8]) -> u64 {
+    8 + tail.first_chunk::<4>().map_or(0, |length| u64::from(u32::from_le_bytes(*length)))
+}
+
+/// Both checks on a file's end: `end` has its footer or more, and `length` is the whole file's length.
+pub fn check_end(end: &[u8], length: u64, path: &str) -> Result<()> {
+    let (before, tail) = end.split_at(end.len().saturating_sub(8));
+    check_footer(tail, length, path)?;
+    let metadata = usize::try_from(footer_bytes(tail) - 8).unwrap_or(usize::MAX);
+    check_metadata(&before[before.len().saturating_sub(metadata)..], path)
 }

@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::archiver::PIN;
 use super::chain::Chain;
-use super::file::check_whole;
+use super::file::check_end;
 use super::manifest::{DataFile, Manifest, sha256};
 use crate::reader::TieredTopic;
 
@@ -94,7 +94,7 @@ fn check_file(
     if found != file.sha256 {
         return Err(wrong(format!("has the checksum {found}, its manifest says {}", file.sha256)));
     }
-    check_whole(&bytes, name)?;
+    check_end(&bytes, bytes.len() as u64, name)?;
     let unreadable = |error: parquet::errors::ParquetError| wrong("cannot be read".to_string()).with_source(error);
     let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(unreadable)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), [column::LEDGER, column::ENTRY, column::BATCH_INDEX]);

@@ -11,7 +11,7 @@ use aquifer_model::{Error, Interval, Result, TopicName};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use parquet::DecodeResult;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader};
@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use super::ReadFilter;
 use super::row_groups::{Placement, RowGroups, touches, wanted_of};
 use crate::archive::chain::Chain;
-use crate::archive::file::{check_footer, stored_name};
+use crate::archive::file::{check_end, check_footer, footer_bytes, stored_name};
 use crate::archive::manifest::DataFile;
 
 /// Bytes of row groups that may lie fetched and not yet decoded. One row group may be larger.
@@ -158,10 +158,17 @@ impl Fetcher {
         if size != file.bytes {
             return Err(self.damaged(path, format!("it has {size} bytes, its manifest says {}", file.bytes)));
         }
-        let tail = found.bytes().await.map_err(|error| self.lost(path, error))?;
-        check_footer(&tail[tail.len().saturating_sub(8)..], size, path.as_ref())
-            .map_err(|error| error.context(format_args!("reading the archive of `{}`", self.wanted.topic)))?;
+        let mut tail = found.bytes().await.map_err(|error| self.lost(path, error))?;
         let mut read = tail.len() as u64;
+        let hostile = |error: Error| error.context(format_args!("reading the archive of `{}`", self.wanted.topic));
+        let last = &tail[tail.len().saturating_sub(8)..];
+        check_footer(last, size, path.as_ref()).map_err(hostile)?;
+        let needed = footer_bytes(last);
+        if needed > tail.len() as u64 {
+            tail = self.store.get_range(path, size - needed..size).await.map_err(|error| self.lost(path, error))?;
+            read += needed;
+        }
+        check_end(&tail, size, path.as_ref()).map_err(hostile)?;
         let broken = |error: parquet::errors::ParquetError| self.damaged(path, error);
         let mut decoder =
             ParquetMetaDataPushDecoder::try_new(size).map_err(broken)?.with_page_index_policy(PageIndexPolicy::Skip);
