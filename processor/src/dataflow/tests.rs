@@ -350,3 +350,31 @@ async fn an_event_time_that_is_null_fails_the_job() {
     let error = finish(&mut job).await.expect_err("no window for it");
     assert!(error.to_string().contains("`ts` is NULL"), "{error}");
 }
+
+/// Processor time of this process so far, in clock ticks (a hundredth of a second).
+fn processor_ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("a name in brackets").split_whitespace().collect();
+    fields[11].parse::<u64>().expect("user time") + fields[12].parse::<u64>().expect("system time")
+}
+
+#[tokio::test]
+#[ignore = "measures this process's processor time for ten seconds: run it alone"]
+async fn a_hundred_idle_jobs_cost_less_than_a_hundredth_of_a_core() {
+    let mut jobs = vec![];
+    for _ in 0..100 {
+        let (input, scripts) = held_open(1);
+        let job = start(counting(input, false), settings(2));
+        scripts[0].push(batch(&[(1, 1, 7)]));
+        until("it runs", || job.counters.epochs.load(Ordering::Relaxed) > 0).await;
+        jobs.push((job, scripts));
+    }
+    let before = processor_ticks();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let ticks = processor_ticks() - before;
+    assert!(ticks < 10, "{ticks} hundredths of a second in ten seconds");
+    for (job, scripts) in &mut jobs {
+        scripts[0].push(batch(&[(30, 30, 7)]));
+        assert!(within(job.changes.recv()).await.expect("a window").is_ok());
+    }
+}
