@@ -1,11 +1,29 @@
 //! Batch: DataFusion's own execution over the tiered table provider.
+//!
+//! ```text
+//!  LogicalPlan ─► DataFusion ─► StreamingTableExec, a stream a partition ─► storage's unified reader, columns and filters pushed into both tiers
+//! ```
+
+mod filter;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use aquifer_model::{Cut, Partition};
-use aquifer_storage::reader::{ReadStatistics, TieredTopic, Tiers};
+use aquifer_model::{Cut, Error, Partition, Result};
+use aquifer_storage::reader::{PartitionReader, ReadFilter, ReadRequest, ReadStatistics, TieredTopic, Tiers};
+use arrow::array::RecordBatch;
+use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::common::DataFusionError;
+use datafusion::datasource::{TableProvider, TableType};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use futures::stream;
 
 /// A table over topics in both tiers, as one statement reads it: a DataFusion `TableProvider` in batch, a source in streaming.
 ///
@@ -41,4 +59,213 @@ pub enum StartMode {
     Latest,
     /// These cuts.
     Cuts(BTreeMap<Partition, Cut>),
+}
+
+/// Rows in a batch from the reader.
+const BATCH_ROWS: usize = 8192;
+
+impl TieredTable {
+    /// The sum over its partitions of what was read.
+    pub fn read_so_far(&self) -> ReadStatistics {
+        let mut sum = ReadStatistics::default();
+        for one in self.statistics.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            sum.archive_rows += one.archive_rows;
+            sum.log_rows += one.log_rows;
+            sum.pruned_rows += one.pruned_rows;
+            sum.skipped_messages += one.skipped_messages;
+            sum.null_messages += one.null_messages;
+            sum.archive_bytes += one.archive_bytes;
+            sum.log_bytes += one.log_bytes;
+        }
+        sum
+    }
+
+    /// Whether the reader's column has the table column's type, so that a filter means the same on both.
+    fn is_read_as_it_is(&self, column: &str) -> bool {
+        let Ok(index) = self.schema.index_of(column) else { return false };
+        let name = &self.reader_columns[index];
+        let of_payload = self.topics.iter().all(|topic| {
+            topic
+                .value_columns
+                .field_with_name(name)
+                .is_ok_and(|f| f.data_type() == self.schema.field(index).data_type())
+        });
+        let of_message = aquifer_formats::messages::message_schema()
+            .field_with_name(name)
+            .is_ok_and(|f| f.data_type() == self.schema.field(index).data_type());
+        of_payload || of_message
+    }
+}
+
+#[async_trait]
+impl TableProvider for TieredTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> datafusion::common::Result<Vec<TableProviderFilterPushDown>> {
+        let exact = |filter: &&Expr| {
+            !filter.is_volatile() && filter.column_refs().iter().all(|column| self.is_read_as_it_is(&column.name))
+        };
+        Ok(filters
+            .iter()
+            .map(
+                |f| {
+                    if exact(f) { TableProviderFilterPushDown::Exact } else { TableProviderFilterPushDown::Unsupported }
+                },
+            )
+            .collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let projection = projection.unwrap_or(&all);
+        let schema = Arc::new(self.schema.project(projection)?);
+        let filter = filter::pushed(self, state, filters)?;
+        let columns: Vec<String> = projection.iter().map(|n| self.reader_columns[*n].clone()).collect();
+        let Some(end) = &self.end else {
+            return Err(external(Error::internal(format!("`{}` is read in batch without an end", self.name))));
+        };
+        let mut streams: Vec<Arc<dyn PartitionStream>> = Vec::new();
+        for (partition, to) in end {
+            let Some(topic) = self.topics.iter().find(|topic| topic.topic == partition.topic) else { continue };
+            let from = match &self.start {
+                StartMode::Earliest => Cut::Start,
+                StartMode::Latest => *to,
+                StartMode::Cuts(cuts) => cuts.get(partition).copied().unwrap_or_default(),
+            };
+            streams.push(Arc::new(PartitionScan {
+                topic: topic.clone(),
+                partition: partition.clone(),
+                from,
+                to: *to,
+                columns: columns.clone(),
+                filter: filter.clone(),
+                tiers: self.tiers,
+                schema: Arc::clone(&schema),
+                statistics: Arc::clone(&self.statistics),
+            }));
+        }
+        if streams.is_empty() {
+            return Ok(Arc::new(datafusion::physical_plan::empty::EmptyExec::new(schema)));
+        }
+        Ok(Arc::new(StreamingTableExec::try_new(schema, streams, None, None, false, limit)?))
+    }
+}
+
+/// One partition as a stream of batches.
+#[derive(Debug)]
+struct PartitionScan {
+    topic: TieredTopic,
+    partition: Partition,
+    from: Cut,
+    to: Cut,
+    columns: Vec<String>,
+    filter: Option<Arc<dyn ReadFilter>>,
+    tiers: Tiers,
+    schema: SchemaRef,
+    statistics: Arc<Mutex<BTreeMap<Partition, ReadStatistics>>>,
+}
+
+impl PartitionStream for PartitionScan {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let request = ReadRequest {
+            columns: self.columns.clone(),
+            filter: self.filter.clone(),
+            time_column: None,
+            tiers: self.tiers,
+            batch_rows: BATCH_ROWS,
+        };
+        let (topic, partition, from, to) = (self.topic.clone(), self.partition.clone(), self.from, self.to);
+        let (schema, statistics) = (Arc::clone(&self.schema), Arc::clone(&self.statistics));
+        let start = Scan::Closed(Box::new((topic, request, from, to)));
+        let batches = stream::try_unfold(
+            (start, partition, schema, statistics),
+            |(scan, partition, schema, statistics)| async move {
+                let mut reader = match scan {
+                    Scan::Open(reader) => reader,
+                    Scan::Closed(parts) => {
+                        let (topic, request, from, to) = *parts;
+                        Box::new(topic.open(&partition, from, Some(to), request).await.map_err(external)?)
+                    }
+                };
+                let next = reader.next().await.map_err(external)?;
+                statistics
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(partition.clone(), reader.statistics());
+                let Some(batch) = next else { return Ok(None) };
+                let rows = as_table(&batch.rows, &schema).map_err(external)?;
+                Ok::<_, DataFusionError>(Some((rows, (Scan::Open(reader), partition, schema, statistics))))
+            },
+        );
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))
+    }
+}
+
+enum Scan {
+    Closed(Box<(TieredTopic, ReadRequest, Cut, Cut)>),
+    Open(Box<PartitionReader>),
+}
+
+/// The reader's columns under the table's names and types.
+pub(crate) fn as_table(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = rows.columns().iter().zip(schema.fields()).map(|(column, field)| {
+        if column.data_type() == field.data_type() {
+            Ok(Arc::clone(column))
+        } else {
+            Ok(cast(column, field.data_type())?)
+        }
+    });
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns.collect::<Result<Vec<_>>>()?, &options)?)
+}
+
+/// An error of ours on its way through DataFusion.
+pub(crate) fn external(error: Error) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+/// An error of DataFusion's as ours: ours again if it was, else its words without its prefixes.
+pub(crate) fn from_datafusion(error: DataFusionError) -> Error {
+    match error {
+        DataFusionError::External(inner) => match inner.downcast::<Error>() {
+            Ok(ours) => *ours,
+            Err(other) => Error::internal(other.to_string()),
+        },
+        DataFusionError::Context(_, inner) => from_datafusion(*inner),
+        DataFusionError::Diagnostic(_, inner) => from_datafusion(*inner),
+        DataFusionError::Shared(inner) => from_shared(&inner),
+        DataFusionError::ArrowError(inner, _) => Error::invalid(inner.to_string()),
+        DataFusionError::NotImplemented(text) => Error::unsupported(text),
+        DataFusionError::Plan(text) | DataFusionError::Execution(text) => Error::invalid(text),
+        DataFusionError::SchemaError(inner, _) => Error::invalid(inner.to_string()),
+        other => Error::internal(other.strip_backtrace()),
+    }
+}
+
+fn from_shared(error: &DataFusionError) -> Error {
+    if let DataFusionError::External(inner) = error
+        && let Some(ours) = inner.downcast_ref::<Error>()
+    {
+        return Error::new(ours.kind(), ours.to_string());
+    }
+    Error::invalid(error.strip_backtrace())
 }

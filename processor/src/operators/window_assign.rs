@@ -36,7 +36,7 @@ pub(crate) fn milliseconds(column: &ArrayRef) -> Result<Int64Array> {
 }
 
 /// The columns `window_start`, `window_end` and `window_time`, of these types. A NULL time is an error.
-pub(super) fn assign(kind: WindowKind, time: &ArrayRef, types: [&DataType; 3]) -> Result<[ArrayRef; 3]> {
+pub(crate) fn assign(kind: WindowKind, time: &ArrayRef, types: [&DataType; 3]) -> Result<[ArrayRef; 3]> {
     let WindowKind::Tumble { size, offset } = kind;
     let times = milliseconds(time)?;
     if times.null_count() > 0 {

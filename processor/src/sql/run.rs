@@ -1,0 +1,127 @@
+//! Runs a bound query, in batch or as a stream, and reports on it.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use aquifer_model::{ChangeBatch, Error, Result};
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlanProperties, execute_stream};
+use futures::StreamExt;
+use tokio::sync::mpsc;
+
+use super::binder::Bound;
+use super::{Report, Running};
+use crate::batch::{TieredTable, from_datafusion};
+use crate::streaming::{self, JobCounters, JobSettings};
+
+/// What a query's readers and its job count.
+#[derive(Debug)]
+pub(super) struct QueryReport {
+    pub tables: Vec<Arc<TieredTable>>,
+    pub counters: Option<Arc<JobCounters>>,
+}
+
+impl Report for QueryReport {
+    fn line(&self) -> String {
+        let mut line = String::new();
+        let (mut archive, mut log, mut pruned, mut nulls) = (0, 0, 0, 0);
+        for table in &self.tables {
+            let read = table.read_so_far();
+            archive += read.archive_rows;
+            log += read.log_rows;
+            pruned += read.pruned_rows;
+            nulls += read.null_messages;
+        }
+        let _ = write!(line, "{archive} rows from the archive, {log} rows from the log");
+        for (count, what) in [
+            (pruned, "rows left out by statistics"),
+            (nulls, "messages without a value"),
+            (self.skipped_messages(), "messages that did not decode, left out"),
+            (self.late_rows(), "late rows"),
+        ] {
+            if count > 0 {
+                let _ = write!(line, ", {count} {what}");
+            }
+        }
+        line
+    }
+
+    fn late_rows(&self) -> u64 {
+        self.counters.as_ref().map_or(0, |counters| counters.late_rows.load(Ordering::Relaxed))
+    }
+
+    fn skipped_messages(&self) -> u64 {
+        self.tables.iter().map(|table| table.read_so_far().skipped_messages).sum()
+    }
+}
+
+/// The columns of a plan.
+pub(super) fn output_schema(plan: &LogicalPlan) -> SchemaRef {
+    let fields = plan.schema().fields().iter().cloned().collect::<Vec<_>>();
+    Arc::new(Schema::new(fields))
+}
+
+/// Starts a bound query.
+pub(super) async fn start(bound: Bound, state: &SessionState, job: Option<JobSettings>) -> Result<Running> {
+    let bounded = bound.tables.iter().all(|table| table.end.is_some());
+    let schema = output_schema(&bound.plan);
+    let plan = state.optimize(&bound.plan).map_err(from_datafusion)?;
+    match job {
+        Some(settings) => {
+            let job = streaming::start(&plan, state, settings).await?;
+            let report = QueryReport { tables: bound.tables, counters: Some(Arc::clone(&job.counters)) };
+            let changes = forward_job(job, Arc::clone(&schema));
+            Ok(Running { schema, streaming: true, bounded, changes, report: Arc::new(report) })
+        }
+        None => {
+            let physical = state.query_planner().create_physical_plan(&plan, state).await.map_err(from_datafusion)?;
+            tracing::debug!(partitions = physical.output_partitioning().partition_count(), "running in batch");
+            let mut stream = execute_stream(physical, state.task_ctx()).map_err(from_datafusion)?;
+            let (sender, changes) = mpsc::channel(4);
+            let named = Arc::clone(&schema);
+            tokio::spawn(async move {
+                while let Some(next) = stream.next().await {
+                    let batch = next.map_err(from_datafusion).and_then(|rows| renamed(&rows, &named));
+                    let is_last = batch.is_err();
+                    if sender.send(batch.map(ChangeBatch::inserts)).await.is_err() || is_last {
+                        return;
+                    }
+                }
+            });
+            let report = QueryReport { tables: bound.tables, counters: None };
+            Ok(Running { schema, streaming: false, bounded: true, changes, report: Arc::new(report) })
+        }
+    }
+}
+
+/// The job's changes under the query's names; the job lives as long as somebody listens.
+fn forward_job(mut job: streaming::RunningJob, schema: SchemaRef) -> mpsc::Receiver<Result<ChangeBatch>> {
+    let (sender, changes) = mpsc::channel(4);
+    tokio::spawn(async move {
+        loop {
+            let next = tokio::select! {
+                next = job.changes.recv() => next,
+                () = sender.closed() => return,
+            };
+            let Some(next) = next else { return };
+            let next = next.and_then(|batch| batch.with_rows(renamed(batch.rows(), &schema)?));
+            let is_last = next.is_err();
+            if sender.send(next).await.is_err() || is_last {
+                return;
+            }
+        }
+    });
+    changes
+}
+
+/// The same columns under the plan's names and types.
+fn renamed(rows: &arrow::array::RecordBatch, schema: &SchemaRef) -> Result<arrow::array::RecordBatch> {
+    let nullable: Vec<_> = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    if rows.num_columns() != nullable.len() {
+        return Err(Error::internal("a query gave another number of columns than it was planned with"));
+    }
+    crate::batch::as_table(rows, &Arc::new(Schema::new(nullable)))
+}

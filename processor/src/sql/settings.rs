@@ -1,0 +1,153 @@
+//! A session's settings: Flink's keys that mean something here, those that are accepted without meaning, the rest refused.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aquifer_catalog::options::parse_duration;
+use aquifer_model::{Error, Result};
+
+use crate::connector::nearest_known;
+use crate::streaming::JobSettings;
+
+/// Keys that mean something, with their defaults.
+const KNOWN: &[(&str, &str)] = &[
+    ("execution.runtime-mode", "streaming"),
+    ("parallelism.default", "1"),
+    ("table.exec.source.idle-timeout", "0 ms"),
+    ("pipeline.auto-watermark-interval", "200 ms"),
+    ("table.dynamic-table-options.enabled", "true"),
+    ("table.local-time-zone", "UTC"),
+];
+
+/// Flink's keys that change nothing here: the answer is the same without them.
+const WITHOUT_MEANING: &[&str] = &[
+    "execution.checkpointing.interval",
+    "execution.checkpointing.mode",
+    "pipeline.name",
+    "pipeline.object-reuse",
+    "sql-client.execution.result-mode",
+    "sql-client.verbose",
+    "state.backend.type",
+    "table.exec.mini-batch.allow-latency",
+    "table.exec.mini-batch.enabled",
+    "table.exec.mini-batch.size",
+    "table.exec.resource.default-parallelism",
+    "table.optimizer.agg-phase-strategy",
+    "taskmanager.numberOfTaskSlots",
+];
+
+/// The settings of one session.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settings {
+    set: BTreeMap<String, String>,
+}
+
+impl Settings {
+    /// Sets a key. Gives a notice if it has no meaning here.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<Option<String>> {
+        if WITHOUT_MEANING.contains(&key) {
+            self.set.insert(key.to_string(), value.to_string());
+            return Ok(Some(format!("`{key}` is accepted and changes nothing here")));
+        }
+        if !KNOWN.iter().any(|(known, _)| *known == key) {
+            let known = KNOWN.iter().map(|(key, _)| *key).chain(WITHOUT_MEANING.iter().copied());
+            return Err(Error::invalid(format!("unknown setting `{key}`: {}", nearest_known(key, known))));
+        }
+        let mut changed = self.clone();
+        changed.set.insert(key.to_string(), value.to_string());
+        changed.check()?;
+        *self = changed;
+        Ok(None)
+    }
+
+    fn check(&self) -> Result<()> {
+        let mode = self.get("execution.runtime-mode");
+        if !matches!(mode, "batch" | "streaming") {
+            return Err(Error::invalid(format!("`execution.runtime-mode` is 'batch' or 'streaming', not '{mode}'")));
+        }
+        let zone = self.get("table.local-time-zone");
+        if !matches!(zone, "UTC" | "Etc/UTC" | "GMT" | "GMT+00:00") {
+            return Err(Error::unsupported(format!("the session zone `{zone}` is not built yet: only UTC")));
+        }
+        if !matches!(self.get("table.dynamic-table-options.enabled"), "true" | "false") {
+            return Err(Error::invalid("`table.dynamic-table-options.enabled` is 'true' or 'false'"));
+        }
+        self.job().map(drop)
+    }
+
+    /// Forgets a key, or all.
+    pub fn reset(&mut self, key: Option<&str>) {
+        match key {
+            Some(key) => {
+                self.set.remove(key);
+            }
+            None => self.set.clear(),
+        }
+    }
+
+    /// A key's value.
+    pub fn get(&self, key: &str) -> &str {
+        let default = || KNOWN.iter().find(|(known, _)| *known == key).map_or("", |(_, value)| value);
+        self.set.get(key).map_or_else(default, String::as_str)
+    }
+
+    /// All keys with their values.
+    pub fn all(&self) -> BTreeMap<String, String> {
+        let known = KNOWN.iter().map(|(key, _)| (key.to_string(), self.get(key).to_string()));
+        known.chain(self.set.clone()).collect()
+    }
+
+    /// Whether statements run as streams.
+    pub fn is_streaming(&self) -> bool {
+        self.get("execution.runtime-mode") == "streaming"
+    }
+
+    /// How many workers, or partitions of a batch query.
+    pub fn parallelism(&self) -> Result<usize> {
+        let text = self.get("parallelism.default");
+        text.parse()
+            .ok()
+            .filter(|n| (1..=256).contains(n))
+            .ok_or_else(|| Error::invalid(format!("`parallelism.default` is a number from 1 to 256, not '{text}'")))
+    }
+
+    /// How a streaming job runs.
+    pub fn job(&self) -> Result<JobSettings> {
+        let duration = |key: &str| -> Result<Duration> {
+            parse_duration(self.get(key)).map_err(|error| Error::invalid(format!("`{key}`: {error}")))
+        };
+        Ok(JobSettings {
+            workers: self.parallelism()?,
+            idle_timeout: duration("table.exec.source.idle-timeout")?,
+            watermark_per_row: duration("pipeline.auto-watermark-interval")?.is_zero(),
+            ..JobSettings::default()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_checked_when_they_are_set() {
+        let mut settings = Settings::default();
+        assert!(settings.is_streaming());
+        assert_eq!(settings.set("execution.runtime-mode", "batch").expect("known"), None);
+        assert!(!settings.is_streaming());
+        assert!(
+            settings
+                .set("execution.runtime-mod", "batch")
+                .expect_err("unknown")
+                .to_string()
+                .contains("execution.runtime-mode")
+        );
+        assert!(settings.set("execution.runtime-mode", "fast").is_err());
+        assert!(settings.set("parallelism.default", "0").is_err());
+        assert!(settings.set("table.exec.mini-batch.enabled", "true").expect("accepted").is_some());
+        settings.set("pipeline.auto-watermark-interval", "0 ms").expect("a duration");
+        assert!(settings.job().expect("valid").watermark_per_row);
+        settings.reset(Some("execution.runtime-mode"));
+        assert!(settings.is_streaming());
+    }
+}

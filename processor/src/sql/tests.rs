@@ -1,0 +1,189 @@
+use std::time::Duration;
+
+use aquifer_catalog::Catalogs;
+use aquifer_storage::archive::archiver::{ArchiveSettings, Archiver};
+use arrow::util::pretty::pretty_format_batches;
+
+use super::*;
+
+struct World {
+    _folder: tempfile::TempDir,
+    session: Session,
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let catalogs = Catalogs::open(folder.path().to_path_buf()).await.expect("opens");
+        Self { session: Session::new(catalogs, folder.path().to_path_buf()), _folder: folder }
+    }
+
+    /// Runs statements to their ends; gives the rows of the last one, folded and sorted.
+    async fn try_run(&mut self, script: &str) -> Result<Vec<String>> {
+        let mut last = Vec::new();
+        for (line, statement) in Session::split(script)? {
+            let executed = self.session.execute(&statement, line).await?;
+            last = match executed.outcome {
+                Outcome::Done => Vec::new(),
+                Outcome::Listing(rows) => lines(&rows),
+                Outcome::Query(running) | Outcome::Insert(running) => folded(running).await?,
+            };
+        }
+        Ok(last)
+    }
+
+    async fn run(&mut self, script: &str) -> Vec<String> {
+        self.try_run(script).await.unwrap_or_else(|error| panic!("{script}\n{error}"))
+    }
+
+    async fn refused(&mut self, script: &str) -> String {
+        match self.try_run(script).await {
+            Ok(rows) => panic!("{script} answers {rows:?}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    async fn archive(&self, table: &str) {
+        let table = self.session.lookup(&[table.to_string()]).await.expect("there");
+        let aquifer_catalog::catalogs::Target::Topics(topics) = table.target else { panic!("a topic") };
+        let archiver = Archiver::new(topics[0].clone(), ArchiveSettings::default());
+        for partition in topics[0].log.partitions(&topics[0].topic).await.expect("there") {
+            archiver.run_once(&partition).await.expect("archives");
+        }
+    }
+}
+
+fn lines(rows: &RecordBatch) -> Vec<String> {
+    let text = pretty_format_batches(std::slice::from_ref(rows)).expect("printable").to_string();
+    let body = text.lines().skip(3).filter(|line| line.starts_with('|'));
+    body.map(|line| line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join(",")).collect()
+}
+
+async fn folded(mut running: Running) -> Result<Vec<String>> {
+    let mut rows: std::collections::BTreeMap<String, i64> = std::collections::BTreeMap::new();
+    let ended = tokio::time::timeout(Duration::from_secs(60), async {
+        while let Some(changes) = running.changes.recv().await {
+            let changes = changes?;
+            for (n, line) in lines(changes.rows()).into_iter().enumerate() {
+                *rows.entry(line).or_default() += changes.kind(n).weight();
+            }
+        }
+        Ok::<_, Error>(())
+    });
+    ended.await.expect("the query ends")?;
+    Ok(rows
+        .into_iter()
+        .flat_map(|(row, n)| {
+            std::iter::repeat_n(row, usize::try_from(n).expect("no row is taken back that did not come"))
+        })
+        .collect())
+}
+
+const SENSORS: &str = "CREATE TABLE sensors (room STRING, temperature DOUBLE, n INT, rowtime TIMESTAMP(3));
+INSERT INTO sensors VALUES ('a', 20.0, 1, TIMESTAMP '2024-01-01 00:10:00'), ('a', 22.0, 2, TIMESTAMP '2024-01-01 00:50:00'),
+  ('b', 10.0, 4, TIMESTAMP '2024-01-01 00:20:00'), ('a', 30.0, 8, TIMESTAMP '2024-01-01 01:05:00'), ('b', CAST(NULL AS DOUBLE), 16, TIMESTAMP '2024-01-01 01:30:00');";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_and_expressions_answer_in_both_modes() {
+    let mut world = World::new().await;
+    for mode in ["batch", "streaming"] {
+        world.run(&format!("SET 'execution.runtime-mode' = '{mode}'")).await;
+        assert_eq!(world.run("SELECT 1").await, ["1"]);
+        assert_eq!(world.run("SELECT a + 1, b FROM (VALUES (1, 'x'), (2, 'y')) AS t(a, b) WHERE a > 1").await, ["3,y"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_talks_query_gives_the_same_in_batch_and_as_a_stream_over_both_tiers() {
+    let mut world = World::new().await;
+    world.run(SENSORS).await;
+    world.run("CREATE TABLE aggregations (room STRING, hour_end TIMESTAMP(3), temperature DOUBLE)").await;
+    let query = "SELECT room, TUMBLE_END(rowtime, INTERVAL '1' HOUR), AVG(temperature)\nFROM sensors GROUP BY TUMBLE(rowtime, INTERVAL '1' HOUR), room";
+    let refusal = world.refused(query).await;
+    assert!(refusal.contains("ADD (WATERMARK FOR `rowtime` AS `rowtime` - INTERVAL '5' SECOND)"), "{refusal}");
+    world.run("ALTER TABLE sensors ADD (WATERMARK FOR rowtime AS rowtime - INTERVAL '1' HOUR)").await;
+    world.archive("sensors").await;
+    world.run("INSERT INTO sensors VALUES ('b', 12.0, 32, TIMESTAMP '2024-01-01 00:40:00')").await;
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    let expected = [
+        "a,2024-01-01T01:00:00,21.0",
+        "a,2024-01-01T02:00:00,30.0",
+        "b,2024-01-01T01:00:00,11.0",
+        "b,2024-01-01T02:00:00,",
+    ];
+    assert_eq!(world.run(query).await, expected);
+    world.run(&format!("INSERT INTO aggregations\n{query}")).await;
+    assert_eq!(world.run("SELECT * FROM aggregations").await, expected);
+    let table_function = "SELECT room, window_end, AVG(temperature) FROM TABLE(TUMBLE(TABLE sensors, DESCRIPTOR(rowtime), INTERVAL '1' HOUR)) GROUP BY room, window_start, window_end";
+    assert_eq!(world.run(table_function).await, expected);
+    for workers in 1..=3 {
+        world
+            .run(&format!("SET 'execution.runtime-mode' = 'streaming'; SET 'parallelism.default' = '{workers}'"))
+            .await;
+        let hint = "sensors /*+ OPTIONS('scan.bounded.mode'='latest-offset') */";
+        assert_eq!(world.run(&query.replace("sensors", hint)).await, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sums_and_averages_follow_flink() {
+    let mut world = World::new().await;
+    world.run(SENSORS).await;
+    let hint = "sensors /*+ OPTIONS('scan.bounded.mode'='latest-offset') */";
+    for mode in ["batch", "streaming"] {
+        world.run(&format!("SET 'execution.runtime-mode' = '{mode}'")).await;
+        let query =
+            format!("SELECT room, SUM(n), AVG(n), COUNT(*), COUNT(temperature), MAX(n) FROM {hint} GROUP BY room");
+        assert_eq!(world.run(&query).await, ["a,11,3,3,3,8", "b,20,10,2,1,16"], "{mode}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_columns_and_tiers_can_be_asked() {
+    let mut world = World::new().await;
+    world.run(SENSORS).await;
+    world.archive("sensors").await;
+    world.run("INSERT INTO sensors VALUES ('c', 1.0, 1, TIMESTAMP '2024-01-01 03:00:00')").await;
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    assert_eq!(world.run("SELECT tier, COUNT(*) FROM sensors GROUP BY tier").await, ["archive,5", "log,1"]);
+    assert_eq!(world.run("SELECT room FROM sensors WHERE n >= 16 AND tier = 'archive'").await, ["b"]);
+    let explained = world.run("EXPLAIN ANALYZE SELECT room FROM sensors WHERE n >= 16").await.join("\n");
+    assert!(explained.contains("5 rows from the archive, 1 rows from the log"), "{explained}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn catalogs_tables_and_settings_are_shown() {
+    let mut world = World::new().await;
+    world.run("CREATE CATALOG my_pulsar (‘type’ = ‘pulsar’, ‘adminUrl’ = ‘localhost:9092’)").await;
+    assert_eq!(world.run("SHOW CATALOGS").await, ["default_catalog", "my_pulsar"]);
+    assert_eq!(world.run("SHOW CURRENT DATABASE").await, ["default_database"]);
+    world.run("CREATE TABLE t (a INT NOT NULL, b STRING, c AS a * 2, PRIMARY KEY (a) NOT ENFORCED)").await;
+    assert_eq!(world.run("SHOW TABLES LIKE 't%'").await, ["t"]);
+    let described = world.run("DESCRIBE t").await;
+    assert_eq!(described[0], "a,INT,false,PRI(a),,");
+    assert_eq!(described[2], "c,,true,,AS a * 2,");
+    world.run("INSERT INTO t (b, a) VALUES ('x', 4)").await;
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    assert_eq!(world.run("SELECT * FROM t").await, ["4,x,8"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_show_the_line_the_place_and_the_nearest_name() {
+    let mut world = World::new().await;
+    world.run(SENSORS).await;
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    let error = world.refused("SELECT room,\n  temperatur FROM sensors").await;
+    assert!(error.contains("line 2:   temperatur FROM sensors\n          ^"), "{error}");
+    assert!(error.contains("temperature"), "{error}");
+    let error = world.refused("SELECT * FROM sensor").await;
+    assert!(error.contains("sensors") && error.contains('^'), "{error}");
+    let error = world.refused("SELECT * FROM sensors /*+ OPTIONS('scan.startup.mod'='latest') */").await;
+    assert!(error.contains("scan.startup.mode"), "{error}");
+    assert!(!error.contains("Error during planning"), "{error}");
+    let error = world.refused("INSERT INTO sensors SELECT 1").await;
+    assert!(error.contains("takes 4 columns"), "{error}");
+    let error = world.refused("SELECT SUM(n) FROM (SELECT CAST(2147483647 AS INT) AS n FROM sensors) AS x").await;
+    assert!(error.contains("overflows"), "{error}");
+    let error = world.refused("SELECT room FROM sensors FOR SYSTEM_TIME AS OF rowtime").await;
+    assert!(error.contains("SYSTEM_TIME"), "{error}");
+}

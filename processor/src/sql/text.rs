@@ -1,0 +1,235 @@
+//! A statement's text and its tokens: places, slices of the user's own words, and errors that show the line.
+//!
+//! Token rewrites stand here, in one list: (1) `‘…’` and `“…”` outside literals are quotes; (2) the comma missing before `LATERAL` is put
+//! in; hints, which the tokenizer drops as comments, are read from the text between two tokens.
+
+use aquifer_model::{Error, ErrorKind, Result};
+use sqlparser::dialect::Dialect;
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
+
+use aquifer_model::error::ErrorKind as Kind;
+use sqlparser::ast::Expr;
+use sqlparser::parser::ParserError;
+
+/// Flink's dialect, as far as sqlparser asks.
+#[derive(Debug)]
+pub(super) struct FlinkDialect;
+
+impl Dialect for FlinkDialect {
+    fn is_identifier_start(&self, c: char) -> bool {
+        c.is_alphabetic() || c == '_' || c == '$'
+    }
+
+    fn is_identifier_part(&self, c: char) -> bool {
+        c.is_alphanumeric() || c == '_' || c == '$'
+    }
+
+    fn supports_group_by_expr(&self) -> bool {
+        true
+    }
+
+    fn supports_filter_during_aggregation(&self) -> bool {
+        true
+    }
+
+    /// `TABLE t`, as the window functions take it, is the name of a table.
+    fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<std::result::Result<Expr, ParserError>> {
+        if !matches!(&parser.peek_token().token, Token::Word(word) if word.keyword == Keyword::TABLE) {
+            return None;
+        }
+        parser.next_token();
+        Some(parser.parse_object_name(false).map(|name| {
+            let parts = name.0.into_iter().filter_map(|part| part.as_ident().cloned()).collect();
+            Expr::CompoundIdentifier(parts)
+        }))
+    }
+}
+
+/// A statement's text.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    text: String,
+    /// The line of a script that the text begins on, from 1.
+    first_line: usize,
+}
+
+impl Source {
+    pub fn new(text: &str, first_line: usize) -> Self {
+        Self { text: text.to_string(), first_line }
+    }
+
+    /// Its tokens without blanks and comments, rewritten.
+    pub fn tokens(&self) -> Result<Vec<TokenWithSpan>> {
+        let tokens = Tokenizer::new(&FlinkDialect, &self.text)
+            .tokenize_with_location()
+            .map_err(|error| self.error(Kind::Invalid, error.location, &error.message))?;
+        let tokens = tokens.into_iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
+        self.commas_before_lateral(self.curly_quotes(tokens)?)
+    }
+
+    /// Rewrite 1.
+    fn curly_quotes(&self, tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
+        let mut rewritten = Vec::with_capacity(tokens.len());
+        let mut tokens = tokens.into_iter();
+        while let Some(open) = tokens.next() {
+            let closing = match open.token {
+                Token::Char('‘' | '’') => ['’', '‘'],
+                Token::Char('“' | '”') => ['”', '“'],
+                _ => {
+                    rewritten.push(open);
+                    continue;
+                }
+            };
+            let close = tokens.find(|t| matches!(t.token, Token::Char(c) if closing.contains(&c)));
+            let Some(close) = close else {
+                return Err(self.error(Kind::Invalid, open.span.start, "this quote is not closed"));
+            };
+            let inside = self.slice(open.span.end, close.span.start).to_string();
+            let span = Span::new(open.span.start, close.span.end);
+            rewritten.push(TokenWithSpan { token: Token::SingleQuotedString(inside), span });
+        }
+        Ok(rewritten)
+    }
+
+    /// Rewrite 2.
+    fn commas_before_lateral(&self, tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
+        let mut rewritten: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            let is_lateral = matches!(&token.token, Token::Word(w) if w.keyword == Keyword::LATERAL);
+            let after_name = rewritten.last().is_some_and(|t| match &t.token {
+                Token::Word(w) => matches!(w.keyword, Keyword::NoKeyword),
+                Token::RParen => true,
+                _ => false,
+            });
+            if is_lateral && after_name {
+                rewritten.push(TokenWithSpan { token: Token::Comma, span: token.span });
+            }
+            rewritten.push(token);
+        }
+        Ok(rewritten)
+    }
+
+    /// The user's own words between two places.
+    pub fn slice(&self, from: Location, to: Location) -> &str {
+        self.text.get(self.offset(from)..self.offset(to)).unwrap_or_default()
+    }
+
+    /// The words of a stretch of tokens.
+    pub fn words(&self, tokens: &[TokenWithSpan]) -> &str {
+        match (tokens.first(), tokens.last()) {
+            (Some(first), Some(last)) => self.slice(first.span.start, last.span.end),
+            _ => "",
+        }
+    }
+
+    /// Where a place is, in bytes. Lines and columns count from 1, columns in characters.
+    fn offset(&self, at: Location) -> usize {
+        let mut start = 0;
+        for _ in 1..at.line {
+            start += self.text[start..].find('\n').map_or(self.text.len() - start, |n| n + 1);
+        }
+        let column = at.column.saturating_sub(1) as usize;
+        self.text[start..].char_indices().nth(column).map_or(self.text.len(), |(n, _)| start + n)
+    }
+
+    /// The text between two tokens that holds a hint, if there is one: `/*+ … */`.
+    pub fn hint_between(&self, from: Location, to: Location) -> Option<&str> {
+        let between = self.slice(from, to);
+        let start = between.find("/*+")? + 3;
+        let end = start + between[start..].find("*/")?;
+        Some(&between[start..end])
+    }
+
+    /// Where the text ends.
+    pub fn end(&self) -> Location {
+        let line = self.text.lines().count().max(1);
+        let column = self.text.lines().last().map_or(1, |last| last.chars().count() + 1);
+        Location { line: line as u64, column: column as u64 }
+    }
+
+    /// An error that shows the line and marks the place.
+    pub fn error(&self, kind: ErrorKind, at: Location, message: &str) -> Error {
+        let line = self.text.lines().nth(at.line.saturating_sub(1) as usize).unwrap_or_default();
+        let number = self.first_line + at.line.saturating_sub(1) as usize;
+        let margin = format!("line {number}: ");
+        let caret = " ".repeat(margin.chars().count() + at.column.saturating_sub(1) as usize);
+        Error::new(kind, format!("{message}\n{margin}{line}\n{caret}^"))
+    }
+
+    /// Where a name first stands in the text, to mark it in errors that have no place.
+    pub fn find_name(&self, name: &str) -> Option<Location> {
+        let tokens = Tokenizer::new(&FlinkDialect, &self.text).tokenize_with_location().ok()?;
+        tokens.into_iter().find(|t| matches!(&t.token, Token::Word(w) if w.value == name)).map(|t| t.span.start)
+    }
+}
+
+/// Cuts a script into statements: text and the line each begins on.
+pub(super) fn split(script: &str) -> Result<Vec<(usize, String)>> {
+    let source = Source::new(script, 1);
+    let tokens = Tokenizer::new(&FlinkDialect, script)
+        .tokenize_with_location()
+        .map_err(|error| source.error(Kind::Invalid, error.location, &error.message))?;
+    let mut statements = Vec::new();
+    let mut first: Option<TokenWithSpan> = None;
+    for token in tokens {
+        match &token.token {
+            Token::Whitespace(_) => {}
+            Token::SemiColon => {
+                if let Some(first) = first.take() {
+                    let text = source.slice(first.span.start, token.span.start).trim_end().to_string();
+                    statements.push((first.span.start.line as usize, text));
+                }
+            }
+            _ => {
+                first.get_or_insert(token);
+            }
+        }
+    }
+    if let Some(first) = first {
+        let text = source.slice(first.span.start, source.end()).trim_end().to_string();
+        statements.push((first.span.start.line as usize, text));
+    }
+    Ok(statements)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewritten(text: &str) -> Vec<String> {
+        let tokens = Source::new(text, 1).tokens().expect("tokens");
+        tokens.iter().map(|t| t.token.to_string()).collect()
+    }
+
+    #[test]
+    fn curly_quotes_are_quotes_outside_literals_only() {
+        assert_eq!(rewritten("‘adminUrl’ = ‘localhost:9092’"), ["'adminUrl'", "=", "'localhost:9092'"]);
+        assert_eq!(rewritten("'a ‘b’ c'"), ["'a ‘b’ c'"]);
+        assert!(Source::new("a = ‘b", 1).tokens().is_err());
+    }
+
+    #[test]
+    fn the_comma_missing_before_lateral_is_put_in_once() {
+        let with = rewritten("FROM taxiFare AS tf, LATERAL TABLE (f(x)) AS r");
+        assert_eq!(rewritten("FROM taxiFare AS tf LATERAL TABLE (f(x)) AS r"), with);
+        assert!(!rewritten("a CROSS JOIN LATERAL TABLE (f(x))").contains(&",".to_string()));
+    }
+
+    #[test]
+    fn a_script_is_cut_at_semicolons_outside_literals() {
+        let script = "-- first\nSET 'a' = ';';\n\nSELECT 1 /* ; */\n+ 2;;\nSELECT 3";
+        let cut = split(script).expect("tokens");
+        assert_eq!(cut.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 4, 6]);
+        assert_eq!(cut[1].1, "SELECT 1 /* ; */\n+ 2");
+        assert!(split("SELECT 'a").is_err());
+    }
+
+    #[test]
+    fn an_error_shows_the_line_and_marks_the_place() {
+        let source = Source::new("SELECT a\nFROM tüb x", 5);
+        let error = source.error(Kind::Invalid, Location { line: 2, column: 6 }, "no such table").to_string();
+        assert_eq!(error, "no such table\nline 6: FROM tüb x\n             ^");
+    }
+}
