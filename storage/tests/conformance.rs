@@ -1,5 +1,7 @@
 //! What every log must do, run on each of them: the embedded one always, Pulsar where `AQUIFER_TEST_PULSAR` names one.
 
+#![allow(clippy::panic)] // this is test code
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

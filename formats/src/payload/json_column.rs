@@ -342,8 +342,14 @@ impl Store {
             Store::Decimals(values) => {
                 let SqlType::Decimal(precision, scale) = sql_type else { return false };
                 match scalar_parse::decimal(text.trim_matches(|c: char| c <= ' '), *precision, *scale) {
-                    Some(scalar_parse::Decimal::Fits(number)) => Some(values.append_value(number)),
-                    Some(scalar_parse::Decimal::TooWide) if field.is_nullable() => Some(values.append_null()),
+                    Some(scalar_parse::Decimal::Fits(number)) => {
+                        values.append_value(number);
+                        Some(())
+                    }
+                    Some(scalar_parse::Decimal::TooWide) if field.is_nullable() => {
+                        values.append_null();
+                        Some(())
+                    }
                     _ => None,
                 }
             }

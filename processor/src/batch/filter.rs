@@ -13,7 +13,7 @@ use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_optimizer::pruning::PruningPredicate;
+use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
 
 use super::TieredTable;
 
@@ -54,7 +54,8 @@ pub(super) fn pushed(
         })?
         .data;
     let predicate = state.create_physical_expr(unqualified, &DFSchema::try_from(Schema::clone(&schema))?)?;
-    let pruning = PruningPredicate::try_new(Arc::clone(&predicate), Arc::clone(&schema)).ok();
+    let pruning =
+        PruningPredicateBuilder::new().with_file_schema(Arc::clone(&schema)).try_build(Arc::clone(&predicate)).ok();
     let columns = indices.iter().map(|n| table.reader_columns[*n].clone()).collect();
     Ok(Some(Arc::new(Pushed { columns, schema, predicate, pruning })))
 }
