@@ -11,7 +11,7 @@ use crate::measure::{Outcome, run_self};
 use crate::{Failure, data, yardstick};
 
 /// The most memory that a replay may take.
-const MEMORY_BOUND: f64 = 300.0 * 1024.0 * 1024.0;
+const MEMORY_BOUND: f64 = 300e6;
 
 /// Measures and reports.
 pub fn run(settings: &Settings) -> Result<(), Failure> {
