@@ -12,7 +12,6 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use aquifer_model::{ChangeBatch, Epoch, Error, Result};
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 
@@ -67,8 +66,8 @@ pub enum Start {
 /// What a reader gives.
 #[derive(Debug, Clone)]
 pub enum Polled {
-    /// Rows, at least one.
-    Rows(RecordBatch),
+    /// Changes, at least one row.
+    Changes(ChangeBatch),
     /// There will be no more.
     End,
 }
@@ -84,6 +83,10 @@ pub trait Source: Send + Sync + Debug {
     fn replay(&self) -> Replay;
     /// Whether every partition has an end.
     fn is_bounded(&self) -> bool;
+    /// Whether every row is new. A changelog (CDC formats) is not.
+    fn is_insert_only(&self) -> bool {
+        true
+    }
     /// The columns of every batch.
     fn schema(&self) -> SchemaRef;
     /// Its partitions.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aquifer_model::{Error, Result};
+use aquifer_model::{ChangeBatch, Error, Result};
 use aquifer_processor::connector::{PartitionId, Polled, Reader, Replay, ResumeToken, Source, Start};
 use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringViewArray,
@@ -83,7 +83,7 @@ impl Reader for DatagenReader {
         tokio::time::sleep_until(self.started + Duration::from_secs_f64(due)).await;
         let batch = make(&self.config, self.next, rows)?;
         self.next += rows;
-        Ok(Polled::Rows(batch))
+        Ok(Polled::Changes(ChangeBatch::inserts(batch)))
     }
 
     fn resume_at(&self) -> ResumeToken {

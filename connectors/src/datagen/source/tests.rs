@@ -31,8 +31,8 @@ fn table(columns: &[(&str, &str)], options: &[(&str, &str)]) -> Table {
 async fn all(source: &DatagenSource, from: Start) -> Vec<RecordBatch> {
     let mut reader = source.open(&PartitionId("0".into()), from).await.expect("opened");
     let mut batches = Vec::new();
-    while let Polled::Rows(batch) = reader.next().await.expect("rows") {
-        batches.push(batch);
+    while let Polled::Changes(batch) = reader.next().await.expect("rows") {
+        batches.push(batch.rows().clone());
     }
     batches
 }
