@@ -126,9 +126,7 @@ fn definition() -> TableDefinition {
             column: "dateTime".into(),
             expression: "`dateTime` - INTERVAL '4' SECOND".into(),
         }),
-        primary_key: Vec::new(),
-        comment: None,
-        options: Default::default(),
+        ..TableDefinition::default()
     }
 }
 

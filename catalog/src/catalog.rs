@@ -17,33 +17,35 @@ use aquifer_storage::Log;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogs::{DEFAULT_DATABASE, Shared};
-use crate::definition::{CatalogDefinition, ColumnKind, Origin, TableDefinition};
+use crate::definition::{CatalogDefinition, ColumnKind, Origin, TableDefinition, ViewDefinition};
 use crate::names::{find, suggestion};
 use crate::options::{self, CatalogSettings, LogSettings, TableSettings};
 use crate::store::{Change, Stored};
 use crate::table::{Reading, Table, Target, additions, merged, physical_columns, system_columns, value_columns};
 
-const TABLES: &str = "tables";
+pub(crate) const TABLES: &str = "tables";
 
 /// One catalog.
 #[derive(Debug)]
 pub struct Catalog {
     /// What its tables are stored under.
-    id: String,
+    pub(crate) id: String,
     definition: CatalogDefinition,
     settings: CatalogSettings,
     default_database: String,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// A table as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "origin")]
-enum StoredTable {
+pub(crate) enum StoredTable {
     /// All of it.
     Explicit { definition: TableDefinition },
     /// What stands beside the columns of a topic, of this topic and no later one of its name.
     Native { identity: TopicIdentity, definition: TableDefinition },
+    /// No table, but a query under the name of one.
+    View { definition: ViewDefinition },
 }
 
 impl Catalog {
@@ -107,7 +109,7 @@ impl Catalog {
         log.create_namespace(&tenant, &namespace).await
     }
 
-    /// Tables of a database, sorted: topics and explicit tables.
+    /// Tables of a database, sorted: topics, explicit tables and views.
     pub async fn tables(&self, database: &str) -> Result<Vec<String>> {
         let (tenant, namespace) = split(database)?;
         let log = self.log().await?;
@@ -116,23 +118,41 @@ impl Catalog {
             self.database(database).await?;
         }
         let mut names: Vec<String> = topics.into_iter().map(|topic| topic.name).collect();
-        names.extend(self.explicit_names(&tenant, &namespace).await?);
+        names.extend(
+            self.stored_names(&format!("{tenant}/{namespace}"), |stored| {
+                matches!(stored, StoredTable::Explicit { .. } | StoredTable::View { .. })
+            })
+            .await?,
+        );
         names.sort();
         names.dedup();
         Ok(names)
     }
 
-    /// The explicit tables of a database.
-    pub(crate) async fn explicit_names(&self, tenant: &str, namespace: &str) -> Result<Vec<String>> {
+    /// The names in a database whose definition is wanted.
+    pub(crate) async fn stored_names(
+        &self,
+        database: &str,
+        is_wanted: impl Fn(&StoredTable) -> bool,
+    ) -> Result<Vec<String>> {
+        let (tenant, namespace) = split(database)?;
         let database = format!("{tenant}/{namespace}");
         let mut names = Vec::new();
         for name in self.shared.definitions.names(&[TABLES, &self.id, &database]).await? {
-            let stored = self.stored(&database, &name).await?;
-            if matches!(stored, Some(Stored { body: StoredTable::Explicit { .. }, .. })) {
+            if self.stored(&database, &name).await?.is_some_and(|stored| is_wanted(&stored.body)) {
                 names.push(name);
             }
         }
         Ok(names)
+    }
+
+    /// Whether the name is a table's: an explicit one or a topic.
+    pub(crate) async fn has_table(&self, database: &str, table: &str) -> Result<bool> {
+        let topic = self.topic_name(database, table)?;
+        match self.stored(&topic.database(), table).await? {
+            Some(Stored { body: StoredTable::Explicit { .. }, .. }) => Ok(true),
+            _ => is_there(self.log().await?.as_ref(), &topic).await,
+        }
     }
 
     /// A table by name: exactly first, then without case if exactly one fits. The error names the nearest.
@@ -141,6 +161,9 @@ impl Catalog {
             return Ok(found);
         }
         let known = self.tables(database).await?;
+        if let Some((view, _)) = self.view(database, table).await? {
+            return Err(Error::invalid(format!("`{view}` is a view and no table: it can be read, nothing else")));
+        }
         if let Some(other) = find(table, &known).filter(|other| *other != table)
             && let Some(found) = self.find_table(database, other).await?
         {
@@ -164,6 +187,7 @@ impl Catalog {
             Some(Stored { version, body: StoredTable::Native { identity, definition } }) => {
                 (Some((identity, definition)), Some(version))
             }
+            Some(Stored { body: StoredTable::View { .. }, .. }) => return Ok(None),
             None => (None, None),
         };
         let log = self.log().await?;
@@ -221,12 +245,17 @@ impl Catalog {
         let topic = self.topic_name(database, table)?;
         definition.options = options::check_table(definition.options)?.options;
         let columns = value_columns(&definition)?;
+        let view = || {
+            let catalog = &self.definition.name;
+            Error::invalid(format!("there is a view `{table}` in `{catalog}`.`{database}` already"))
+        };
         let exists =
             || Error::invalid(format!("there is a table `{table}` in `{}`.`{database}` already", self.definition.name));
         if definition.options.contains_key("connector") {
             let decide = |found: Option<&Stored<StoredTable>>| match found {
                 Some(Stored { body: StoredTable::Explicit { .. }, .. }) if if_not_exists => Ok(Change::Keep),
                 Some(Stored { body: StoredTable::Explicit { .. }, .. }) => Err(exists()),
+                Some(Stored { body: StoredTable::View { .. }, .. }) => Err(view()),
                 _ => Ok(Change::Put(StoredTable::Explicit { definition: definition.clone() })),
             };
             self.shared.definitions.change(&self.key(&topic.database(), table), decide).await?;
@@ -235,6 +264,9 @@ impl Catalog {
         let stored = self.stored(&topic.database(), table).await?;
         if matches!(stored, Some(Stored { body: StoredTable::Explicit { .. }, .. })) {
             return if if_not_exists { Ok(()) } else { Err(exists()) };
+        }
+        if matches!(stored, Some(Stored { body: StoredTable::View { .. }, .. })) {
+            return Err(view());
         }
         if columns.fields().is_empty() {
             return Err(Error::invalid(format!(
@@ -402,11 +434,11 @@ impl Catalog {
         }
     }
 
-    fn key<'a>(&'a self, database: &'a str, table: &'a str) -> [&'a str; 4] {
+    pub(crate) fn key<'a>(&'a self, database: &'a str, table: &'a str) -> [&'a str; 4] {
         [TABLES, &self.id, database, table]
     }
 
-    async fn stored(&self, database: &str, table: &str) -> Result<Option<Stored<StoredTable>>> {
+    pub(crate) async fn stored(&self, database: &str, table: &str) -> Result<Option<Stored<StoredTable>>> {
         self.shared.definitions.load(&self.key(database, table)).await
     }
 }

@@ -34,6 +34,15 @@ pub struct TableDefinition {
     /// The primary key's columns; empty if there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub primary_key: Vec<String>,
+    /// The primary key's own name, if it was given one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_name: Option<String>,
+    /// The columns of `PARTITIONED BY`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitioned_by: Vec<String>,
+    /// The `DISTRIBUTED` clause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<Distribution>,
     /// The user's comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
@@ -58,10 +67,53 @@ impl fmt::Debug for TableDefinition {
             .field("columns", &self.columns)
             .field("watermark", &self.watermark)
             .field("primary_key", &self.primary_key)
+            .field("partitioned_by", &self.partitioned_by)
+            .field("distribution", &self.distribution)
             .field("comment", &self.comment)
             .field("options", &masked(&self.options))
             .finish()
     }
+}
+
+/// A view: a query that is put in where its name stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewDefinition {
+    /// The query, in the user's words.
+    pub query: String,
+    /// The catalog in which the query's names are looked up: the one it was made in.
+    pub catalog: String,
+    /// The database in which the query's names are looked up.
+    pub database: String,
+    /// Other names for the query's columns, one for each; empty: they keep their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<ViewColumn>,
+    /// The user's comment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+}
+
+/// A column's name in a view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewColumn {
+    /// The name.
+    pub name: String,
+    /// The user's comment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+}
+
+/// `DISTRIBUTED [BY [HASH | RANGE] (columns)] [INTO n BUCKETS]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Distribution {
+    /// `HASH` or `RANGE`, if that is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The columns that decide; empty: none do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
+    /// Into how many, if that is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub buckets: Option<u32>,
 }
 
 /// Where a table's definition comes from.

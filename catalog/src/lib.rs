@@ -6,6 +6,7 @@
 //!  catalogs   ── all catalogs of a data directory; opens a log on first use
 //!  catalog    ── one of them: databases and tables, native (from the topic's schema) and explicit (from DDL)
 //!  table      ── a table found by name: columns, and the topics it reads
+//!  views      ── queries with a name, stored beside the tables
 //! ```
 
 pub mod catalog;
@@ -15,10 +16,12 @@ mod names;
 pub mod options;
 pub mod store;
 pub mod table;
+mod views;
 
 pub use catalog::Catalog;
 pub use catalogs::Catalogs;
 pub use definition::{
-    CatalogDefinition, ColumnDefinition, ColumnKind, MetadataKey, Origin, TableDefinition, WatermarkDefinition,
+    CatalogDefinition, ColumnDefinition, ColumnKind, Distribution, MetadataKey, Origin, TableDefinition, ViewColumn,
+    ViewDefinition, WatermarkDefinition,
 };
 pub use table::{Table, Target};

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aquifer_catalog::options::{check_catalog, check_table};
-use aquifer_catalog::{Catalog, CatalogDefinition, Catalogs, Table, TableDefinition};
+use aquifer_catalog::{Catalog, CatalogDefinition, Catalogs, Table, TableDefinition, ViewDefinition};
 use aquifer_model::{ChangeBatch, Error, Result, SqlType};
 use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
@@ -445,12 +445,22 @@ impl Session {
         let (catalog, database, table) = self.place(name)?;
         catalog.table(&database, &table).await
     }
+
+    /// The view that a name of one to three parts means; `None` if it is no view.
+    pub async fn view(&self, name: &[String]) -> Result<Option<ViewDefinition>> {
+        let (catalog, database, view) = self.place(name)?;
+        Ok(catalog.view(&database, &view).await?.map(|(_, view)| view))
+    }
 }
 
 #[async_trait::async_trait]
 impl Lookup for Session {
     async fn table(&self, name: &[String]) -> Result<Table> {
         self.lookup(name).await
+    }
+
+    async fn view(&self, name: &[String]) -> Result<Option<ViewDefinition>> {
+        Session::view(self, name).await
     }
 
     async fn with_options(&self, table: &Table, options: &[(String, String)]) -> Result<Table> {

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 use aquifer_catalog::options::{Startup, table_settings};
-use aquifer_catalog::{ColumnKind, Table, catalogs::Target};
+use aquifer_catalog::{ColumnKind, Table, ViewDefinition, catalogs::Target};
 use aquifer_model::sql_type::{is_rowtime, with_rowtime};
 use aquifer_model::{Cut, Error, Partition, Result, SqlType};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit};
@@ -22,10 +22,10 @@ use datafusion::logical_expr::planner::{
     ContextProvider, ExprPlanner, PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
 use datafusion::logical_expr::{
-    AggregateUDF, ColumnarValue, Expr, Extension, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarFunctionArgs,
+    AggregateUDF, ColumnarValue, Expr, ExprSchemable, Extension, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarFunctionArgs,
     ScalarUDF, ScalarUDFImpl, Signature, TableSource, Volatility, WindowUDF,
 };
-use datafusion::sql::planner::{NullOrdering, ParserOptions, SqlToRel};
+use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
 use sqlparser::ast::{
     Expr as SqlExpr, FunctionArg, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr,
     Statement as SqlStatement, TableFactor, VisitMut, VisitorMut, visit_expressions, visit_relations,
@@ -49,6 +49,8 @@ pub(super) struct Bound {
 pub(super) trait Lookup: Sync {
     /// The table that a name of one to three parts means.
     async fn table(&self, name: &[String]) -> Result<Table>;
+    /// The view that a name means, if it is one; it is asked before [`Lookup::table`].
+    async fn view(&self, name: &[String]) -> Result<Option<ViewDefinition>>;
     /// The same with options laid over its own.
     async fn with_options(&self, table: &Table, options: &[(String, String)]) -> Result<Table>;
 }
@@ -109,15 +111,32 @@ pub(super) async fn bind(
     let scans = tables.values().map(|table| Arc::clone(&table.scan)).collect();
     let planner: Arc<dyn RelationPlanner> = Arc::new(Relations { tables, windows, streaming, used: Mutex::default() });
     let context = Context { state, relations: vec![planner] };
-    let options = ParserOptions::new()
-        .with_parse_float_as_decimal(true)
-        .with_enable_ident_normalization(false)
-        .with_map_string_types_to_utf8view(true)
-        .with_default_null_ordering(NullOrdering::NullsMin);
-    let plan = SqlToRel::new_with_options(&context, options)
+    let plan = SqlToRel::new_with_options(&context, parser_options())
         .sql_statement_to_plan(SqlStatement::Query(Box::new(query)))
         .map_err(from_datafusion)?;
     Ok(Bound { plan, tables: scans })
+}
+
+/// Binds a definition's expression over a table's other columns; gives its type. Names no column that is not there.
+pub(super) fn bind_expression(text: &str, columns: &Schema, state: &SessionState) -> Result<Field> {
+    let context = Context { state, relations: Vec::new() };
+    let schema = DFSchema::try_from(columns.clone()).map_err(from_datafusion)?;
+    let bound = SqlToRel::new_with_options(&context, parser_options())
+        .sql_to_expr(parse_expression(text)?, &schema, &mut PlannerContext::new())
+        .map_err(from_datafusion)?;
+    if bound.column_refs().iter().any(|column| !schema.has_column(column)) {
+        return Err(Error::invalid(format!("`{text}` names a column that the table has not")));
+    }
+    let (_, field) = bound.to_field(&schema).map_err(from_datafusion)?;
+    Ok(field.as_ref().clone())
+}
+
+fn parser_options() -> ParserOptions {
+    ParserOptions::new()
+        .with_parse_float_as_decimal(true)
+        .with_enable_ident_normalization(false)
+        .with_map_string_types_to_utf8view(true)
+        .with_default_null_ordering(NullOrdering::NullsMin)
 }
 
 /// Unnamed columns are `EXPR$n`.

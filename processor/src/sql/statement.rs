@@ -324,7 +324,7 @@ impl Cursor<'_> {
         }
         let options = if self.accept("WITH") { self.options()? } else { Vec::new() };
         let options = options.into_iter().collect();
-        let definition = TableDefinition { columns, watermark, primary_key, comment, options };
+        let definition = TableDefinition { columns, watermark, primary_key, comment, options, ..Default::default() };
         Ok(Statement::CreateTable { name, definition, if_not_exists })
     }
 

@@ -20,7 +20,7 @@ fn table(columns: &[(&str, &str)], options: &[(&str, &str)]) -> Table {
     let options: BTreeMap<_, _> = options.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
     Table {
         name: ["c", "d", "t"].map(String::from),
-        definition: TableDefinition { columns, watermark: None, primary_key: vec![], comment: None, options },
+        definition: TableDefinition { columns, options, ..Default::default() },
         origin: Origin::Explicit,
         target: Target::Connector,
         system_columns: vec![],

@@ -33,10 +33,7 @@ fn definition() -> TableDefinition {
             metadata("ts", "TIMESTAMP_LTZ(3)", MetadataKey::EventTime),
             metadata("k", "STRING", MetadataKey::Key),
         ],
-        watermark: None,
-        primary_key: vec![],
-        comment: None,
-        options: BTreeMap::new(),
+        ..Default::default()
     }
 }
 
