@@ -4,7 +4,11 @@
 //!  LogicalPlan ─► DataFusion ─► StreamingTableExec, a stream a partition ─► storage's unified reader, columns and filters pushed into both tiers
 //! ```
 
+mod connector_table;
 mod filter;
+
+pub(crate) use connector_table::ConnectorInput;
+pub use connector_table::ConnectorTable;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -34,6 +34,41 @@ pub enum WindowKind {
         /// Shift; its absolute value is below `size`.
         offset: i64,
     },
+    /// Windows of `size`, one beginning each `slide`.
+    Hop {
+        /// Length, above 0.
+        size: i64,
+        /// From one beginning to the next, above 0; may be more than `size`.
+        slide: i64,
+        /// Shift; its absolute value is below `size`.
+        offset: i64,
+    },
+    /// Windows of `step`, 2 · `step` … `size` that begin together, every `size`.
+    Cumulate {
+        /// Length of the longest, a whole number of steps.
+        size: i64,
+        /// Length of the shortest, above 0.
+        step: i64,
+        /// Shift; its absolute value is below `size`.
+        offset: i64,
+    },
+    /// Rows of one key that follow each other within `gap`; the window ends `gap` after the last.
+    Session {
+        /// The longest pause inside a session, above 0.
+        gap: i64,
+    },
+}
+
+impl WindowKind {
+    /// The window function's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tumble { .. } => "TUMBLE",
+            Self::Hop { .. } => "HOP",
+            Self::Cumulate { .. } => "CUMULATE",
+            Self::Session { .. } => "SESSION",
+        }
+    }
 }
 
 /// Adds `window_start`, `window_end` and `window_time` to each row.

@@ -548,6 +548,8 @@ mod binder;
 mod check;
 mod describe;
 mod functions;
+mod names;
+mod resolve;
 mod run;
 mod settings;
 mod statement;

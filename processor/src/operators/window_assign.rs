@@ -35,9 +35,46 @@ pub(crate) fn milliseconds(column: &ArrayRef) -> Result<Int64Array> {
     })
 }
 
-/// The columns `window_start`, `window_end` and `window_time`, of these types. A NULL time is an error.
+/// The windows that a time is in, in order of their starts (CUMULATE: of their ends), each as start and end. Not for SESSION, whose windows depend on other
+/// rows. Fails where a window would leave the range of 64 bits.
+pub(crate) fn windows_of(kind: WindowKind, time: i64, mut each: impl FnMut(i64, i64)) -> Result<()> {
+    let far = || Error::invalid(format!("the event time {time} ms is too far away for a window of {}", kind.name()));
+    let floor = |offset: i64, step: i64| {
+        let into = (i128::from(time) - i128::from(offset)).rem_euclid(i128::from(step)) as i64;
+        time.checked_sub(into).ok_or_else(far)
+    };
+    match kind {
+        WindowKind::Tumble { size, offset } => {
+            let start = floor(offset, size)?;
+            each(start, start.checked_add(size).ok_or_else(far)?);
+        }
+        WindowKind::Hop { size, slide, offset } => {
+            let last = floor(offset, slide)?;
+            last.checked_add(size).ok_or_else(far)?;
+            // The first window is the earliest that ends behind the time.
+            let behind = (size - 1 - (time - last)).div_euclid(slide);
+            for n in (0..=behind).rev() {
+                let start = n.checked_mul(slide).and_then(|back| last.checked_sub(back)).ok_or_else(far)?;
+                each(start, start + size);
+            }
+        }
+        WindowKind::Cumulate { size, step, offset } => {
+            let start = floor(offset, size)?;
+            start.checked_add(size).ok_or_else(far)?;
+            for n in (time - start) / step + 1..=size / step {
+                each(start, start + n * step);
+            }
+        }
+        WindowKind::Session { .. } => return Err(Error::internal("the windows of SESSION depend on other rows")),
+    }
+    Ok(())
+}
+
+/// The columns `window_start`, `window_end` and `window_time` of a tumbling window, of these types. A NULL time is an error.
 pub(crate) fn assign(kind: WindowKind, time: &ArrayRef, types: [&DataType; 3]) -> Result<[ArrayRef; 3]> {
-    let WindowKind::Tumble { size, offset } = kind;
+    let WindowKind::Tumble { size, offset } = kind else {
+        return Err(Error::internal(format!("{} puts a row into several windows", kind.name())));
+    };
     let times = milliseconds(time)?;
     if times.null_count() > 0 {
         return Err(Error::invalid(
@@ -94,6 +131,40 @@ mod tests {
                 windows.iter().map(|w| w.as_primitive::<TimestampMillisecondType>().value(0)).collect();
             assert_eq!(bounds, [start, start + size, start + size - 1], "{time} in {size} from {offset}");
         }
+    }
+
+    #[test]
+    fn a_row_is_in_each_window_that_holds_its_time() {
+        let kinds = [
+            WindowKind::Tumble { size: 10, offset: 3 },
+            WindowKind::Hop { size: 10, slide: 4, offset: -2 },
+            WindowKind::Hop { size: 4, slide: 10, offset: 1 },
+            WindowKind::Hop { size: 9, slide: 3, offset: 0 },
+            WindowKind::Cumulate { size: 12, step: 4, offset: 5 },
+        ];
+        for kind in kinds {
+            // The oracle: all windows near, kept if they hold the time.
+            let all: Vec<(i64, i64)> = match kind {
+                WindowKind::Tumble { size, offset } => {
+                    (-9..9).map(|n| (n * size + offset, n * size + offset + size)).collect()
+                }
+                WindowKind::Hop { size, slide, offset } => {
+                    (-30..30).map(|n| (n * slide + offset, n * slide + offset + size)).collect()
+                }
+                WindowKind::Cumulate { size, step, offset } => (-9..9)
+                    .flat_map(|n| (1..=size / step).map(move |m| (n * size + offset, n * size + offset + m * step)))
+                    .collect(),
+                WindowKind::Session { .. } => unreachable!("not tried"),
+            };
+            for time in -25..25 {
+                let expected: Vec<_> = all.iter().copied().filter(|(start, end)| (*start..*end).contains(&time)).collect();
+                let mut found = Vec::new();
+                windows_of(kind, time, |start, end| found.push((start, end))).expect("in range");
+                assert_eq!(found, expected, "{time} in {kind:?}");
+            }
+        }
+        assert!(windows_of(kinds[0], i64::MIN, |_, _| ()).is_err());
+        assert!(windows_of(kinds[3], i64::MAX, |_, _| ()).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use aquifer_catalog::{ColumnDefinition, ColumnKind, MetadataKey, TableDefinition, WatermarkDefinition};
 use aquifer_model::{Error, ErrorKind, Result, SqlType};
 use sqlparser::ast::{Expr, Query};
+use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -70,8 +71,17 @@ pub(super) enum Statement {
 #[derive(Debug, Clone)]
 pub(super) struct SelectQuery {
     pub query: Query,
-    /// Table name as written (its last part) and the options of the hint behind it.
-    pub hints: Vec<(Vec<String>, Vec<(String, String)>)>,
+    /// The options of each hint; the tree holds their numbers ([`super::resolve::HINT`]).
+    pub hints: Vec<Vec<(String, String)>>,
+}
+
+/// Parses a view's query.
+pub(super) fn parse_query(text: &str) -> Result<SelectQuery> {
+    let source = Source::new(text, 1);
+    let mut cursor = Cursor { tokens: source.tokens()?, source: &source, at: 0 };
+    let query = cursor.query()?;
+    cursor.end()?;
+    Ok(query)
 }
 
 /// Parses one statement.
@@ -528,39 +538,47 @@ impl Cursor<'_> {
     }
 
     fn query(&mut self) -> Result<SelectQuery> {
-        let hints = self.hints()?;
+        let hints = self.take_hints()?;
         let mut parser = Parser::new(&FlinkDialect).with_tokens_with_locations(self.tokens[self.at..].to_vec());
         let query = parser.parse_query().map_err(|error| self.parser_error(error))?;
         self.at = self.tokens.len() - remaining(&mut parser);
         Ok(SelectQuery { query: *query, hints })
     }
 
-    /// The hints behind names: `t /*+ OPTIONS('k'='v') */`.
-    fn hints(&self) -> Result<Vec<(Vec<String>, Vec<(String, String)>)>> {
+    /// Reads the hints behind names, `t /*+ OPTIONS('k'='v') */`, and puts their numbers into the tokens, where the parser takes them for arguments.
+    fn take_hints(&mut self) -> Result<Vec<Vec<(String, String)>>> {
         let mut hints = Vec::new();
-        for n in self.at..self.tokens.len() {
+        let mut n = self.at;
+        while n < self.tokens.len() {
             let to = self.tokens.get(n + 1).map_or_else(|| self.source.end(), |t| t.span.start);
-            let Some(hint) = self.source.hint_between(self.tokens[n].span.end, to) else { continue };
-            let mut name = Vec::new();
-            let mut at = n;
-            while let Token::Word(word) = &self.tokens[at].token {
-                name.insert(0, word.value.clone());
-                if at >= 2 && self.tokens[at - 1].token == Token::Period {
-                    at -= 2;
-                } else {
-                    break;
-                }
-            }
-            let place = self.tokens[n].span.end;
-            let wrong = |what: &str| self.source.error(ErrorKind::Unsupported, place, what);
+            let span = self.tokens[n].span;
+            n += 1;
+            let Some(hint) = self.source.hint_between(span.end, to) else { continue };
+            let wrong = |what: &str| self.source.error(ErrorKind::Unsupported, span.end, what);
             let source = Source::new(hint, 1);
             let mut cursor = Cursor { tokens: source.tokens()?, source: &source, at: 0 };
-            if !cursor.accept("OPTIONS") || name.is_empty() {
-                return Err(wrong("only the hint OPTIONS('key'='value', …) behind a table is built so far"));
+            let behind_select = matches!(&self.tokens[n - 1].token, Token::Word(w) if w.keyword == Keyword::SELECT);
+            if behind_select {
+                // Hints that choose how Flink runs a join or keeps its state: the answer is the same without them.
+                let known = ["BROADCAST", "SHUFFLE_HASH", "SHUFFLE_MERGE", "NEST_LOOP", "LOOKUP", "STATE_TTL", "MULTI_JOIN"];
+                let name = cursor.identifier()?;
+                if !known.iter().any(|one| one.eq_ignore_ascii_case(&name)) {
+                    return Err(wrong(&format!("unknown hint `{name}`: there are {}", known.join(", "))));
+                }
+                continue;
+            }
+            if !cursor.accept("OPTIONS") || !matches!(self.tokens[n - 1].token, Token::Word(_)) {
+                return Err(wrong("behind a table the hint is OPTIONS('key'='value', …)"));
             }
             let options = cursor.options()?;
             cursor.end()?;
-            hints.push((name, options));
+            let number = Token::Number(hints.len().to_string(), false);
+            let mark = Token::SingleQuotedString(super::resolve::HINT.to_string());
+            let tokens = [Token::LParen, mark, Token::Comma, number, Token::RParen];
+            let tokens = tokens.map(|token| TokenWithSpan { token, span });
+            n += tokens.len();
+            self.tokens.splice(n - 5..n - 5, tokens);
+            hints.push(options);
         }
         Ok(hints)
     }
@@ -656,14 +674,5 @@ mod tests {
             refused("SELECT 1 SELECT 2").contains("not expected here")
                 || refused("SELECT 1 SELECT 2").contains("line 1")
         );
-    }
-
-    #[test]
-    fn hints_are_found_behind_their_tables() {
-        let Statement::Select(query) = parsed("SELECT * FROM c.d.t /*+ OPTIONS('a'='b') */ AS x, u") else {
-            panic!("a query")
-        };
-        assert_eq!(query.hints, [(vec!["c".into(), "d".into(), "t".into()], vec![("a".into(), "b".into())])]);
-        assert!(refused("SELECT /*+ BROADCAST(t) */ * FROM t").contains("OPTIONS"));
     }
 }

@@ -10,7 +10,10 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
 use aquifer_model::error::ErrorKind as Kind;
-use sqlparser::ast::Expr;
+use sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
+    ObjectNamePart, SetExpr, TableFactor, TableFunctionArgs,
+};
 use sqlparser::parser::ParserError;
 
 /// Flink's dialect, as far as sqlparser asks.
@@ -34,17 +37,70 @@ impl Dialect for FlinkDialect {
         true
     }
 
-    /// `TABLE t`, as the window functions take it, is the name of a table.
+    /// `TABLE t [PARTITION BY a, b]`, as the window functions take it, is `(SELECT * FROM t)`, in a function of the name [`PARTITIONED`] if it is
+    /// partitioned.
     fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<std::result::Result<Expr, ParserError>> {
-        if !matches!(&parser.peek_token().token, Token::Word(word) if word.keyword == Keyword::TABLE) {
+        let is_table = |token: &Token| matches!(token, Token::Word(word) if word.keyword == Keyword::TABLE);
+        if !is_table(&parser.peek_token().token) || parser.peek_nth_token(1).token == Token::LParen {
             return None;
         }
         parser.next_token();
-        Some(parser.parse_object_name(false).map(|name| {
-            let parts = name.0.into_iter().filter_map(|part| part.as_ident().cloned()).collect();
-            Expr::CompoundIdentifier(parts)
-        }))
+        Some(parse_table_argument(parser))
     }
+}
+
+/// The function that stands for a table argument with PARTITION BY: its arguments are the table and the keys.
+pub(super) const PARTITIONED: &str = "$PARTITIONED";
+
+fn parse_table_argument(parser: &mut Parser<'_>) -> std::result::Result<Expr, ParserError> {
+    let mut text = "SELECT * FROM ".to_string();
+    text.push_str(&parser.parse_object_name(false)?.to_string());
+    let mut query = Parser::new(&FlinkDialect).try_with_sql(&text)?.parse_query()?;
+    if parser.peek_token().token == Token::LParen {
+        // The number of a hint.
+        parser.next_token();
+        let arguments = parser.parse_comma_separated(Parser::parse_function_args)?;
+        parser.expect_token(&Token::RParen)?;
+        if let SetExpr::Select(select) = query.body.as_mut()
+            && let Some(TableFactor::Table { args, .. }) = select.from.first_mut().map(|one| &mut one.relation)
+        {
+            *args = Some(TableFunctionArgs { args: arguments, settings: None });
+        }
+    }
+    let table = Expr::Subquery(query);
+    if !parser.parse_keywords(&[Keyword::PARTITION, Keyword::BY]) {
+        return Ok(table);
+    }
+    let in_parentheses = parser.consume_token(&Token::LParen);
+    let mut arguments = vec![table];
+    loop {
+        arguments.push(parser.parse_expr()?);
+        // A comma is followed by the next argument of the window function, unless the keys stand in parentheses or a plain column follows.
+        let next = (parser.peek_nth_token(1).token, parser.peek_nth_token(2).token);
+        let more = in_parentheses || matches!(&next, (Token::Word(_), Token::Comma | Token::RParen));
+        if !(more && parser.consume_token(&Token::Comma)) {
+            break;
+        }
+    }
+    if in_parentheses {
+        parser.expect_token(&Token::RParen)?;
+    }
+    let argument = |expression| FunctionArg::Unnamed(FunctionArgExpr::Expr(expression));
+    let list = FunctionArgumentList {
+        duplicate_treatment: None,
+        args: arguments.into_iter().map(argument).collect(),
+        clauses: Vec::new(),
+    };
+    Ok(Expr::Function(Function {
+        name: ObjectName(vec![ObjectNamePart::Identifier(Ident::new(PARTITIONED))]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(list),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    }))
 }
 
 /// A statement's text.

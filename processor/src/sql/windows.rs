@@ -17,11 +17,59 @@ pub(super) struct WindowCall {
     pub input: TableFactor,
     pub time_column: Ident,
     pub kind: WindowKind,
+    /// What a session is kept for; nothing for the other kinds.
+    pub partition_by: Vec<Expr>,
 }
 
 /// The name that stands for the `n`th window in the tree.
 pub(super) fn window_name(n: usize) -> String {
     format!("__aquifer_window_{n}")
+}
+
+/// The number behind [`window_name`].
+pub(super) fn window_number(name: &str) -> Option<usize> {
+    name.strip_prefix("__aquifer_window_")?.parse().ok()
+}
+
+/// Takes window table functions out of the tree.
+pub(super) fn take_table_functions(query: &mut Query, windows: &mut Vec<WindowCall>) -> Result<()> {
+    struct Taker<'a>(&'a mut Vec<WindowCall>);
+    impl VisitorMut for Taker<'_> {
+        type Break = Error;
+        // After what is inside, so that a window over a window's rows finds it taken.
+        fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+            let found = match &*factor {
+                TableFactor::TableFunction { expr: Expr::Function(function), alias } => match &function.args {
+                    FunctionArguments::List(list) => Some((function.name.clone(), list.args.clone(), alias.clone())),
+                    _ => None,
+                },
+                TableFactor::Table { name, args: Some(args), alias, .. } => {
+                    Some((name.clone(), args.args.clone(), alias.clone()))
+                }
+                _ => None,
+            };
+            let Some((name, arguments, alias)) = found else { return ControlFlow::Continue(()) };
+            let call = table_function(&name.to_string(), &arguments).and_then(|call| {
+                call.ok_or_else(|| Error::unsupported(format!("the table function `{name}` is not built yet")))
+            });
+            match call {
+                Ok(call) => {
+                    let mut replacement = named(window_name(self.0.len()));
+                    if let TableFactor::Table { alias: slot, .. } = &mut replacement {
+                        *slot = alias;
+                    }
+                    *factor = replacement;
+                    self.0.push(call);
+                    ControlFlow::Continue(())
+                }
+                Err(error) => ControlFlow::Break(error),
+            }
+        }
+    }
+    match query.visit(&mut Taker(windows)) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
 }
 
 /// Rewrites all legacy windows in a query; the windows are taken out and named by [`window_name`].
@@ -75,51 +123,54 @@ fn in_select(select: &mut Select, windows: &mut Vec<WindowCall>) -> Result<()> {
         }
         return Err(Error::invalid("a query groups by one window"));
     };
-    let Some((name, call)) = function_name(&keys[*at]) else { return Ok(()) };
-    if name != "TUMBLE" {
-        return Err(Error::unsupported(format!("the window {name} is not built yet: use TUMBLE")));
-    }
+    let at = *at;
+    let Some((name, call)) = function_name(&keys[at]) else { return Ok(()) };
     let call = call.clone();
     let arguments = positional(&call)?;
-    let (time, kind) = match arguments.as_slice() {
-        [time, size] => (time, tumble(size, None)?),
-        [time, size, offset] => (time, tumble(size, Some(offset))?),
-        _ => return Err(Error::invalid("write TUMBLE(time_column, INTERVAL '1' HOUR)")),
-    };
+    let (time, sizes) = arguments.split_first().ok_or_else(|| Error::invalid(usage(&name)))?;
+    let kind = window_kind(&name, &sizes.iter().map(Some).collect::<Vec<_>>())?;
     let time_column = column_name(time)?;
+    let mut partition_by = Vec::new();
+    if matches!(kind, WindowKind::Session { .. }) {
+        partition_by = keys.iter().enumerate().filter(|(n, _)| *n != at).map(|(_, key)| key.clone()).collect();
+    }
     // The window's columns stand where the window stood.
     let column = |name: &str| Expr::Identifier(Ident::new(name));
-    keys.splice(*at..=*at, ["window_start", "window_end", "window_time"].map(column));
+    keys.splice(at..=at, ["window_start", "window_end", "window_time"].map(column));
 
     struct Columns<'a> {
+        name: &'a str,
         call: &'a Function,
     }
     impl VisitorMut for Columns<'_> {
         type Break = Error;
         fn post_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<Error> {
             let Some((name, function)) = function_name(expression) else { return ControlFlow::Continue(()) };
-            let column = match name.as_str() {
-                "TUMBLE_START" => "window_start",
-                "TUMBLE_END" => "window_end",
-                "TUMBLE_ROWTIME" => "window_time",
-                "TUMBLE_PROCTIME" => {
-                    return ControlFlow::Break(Error::unsupported(
-                        "TUMBLE_PROCTIME: windows on processing time are not built yet",
-                    ));
+            let Some(rest) = name.strip_prefix(self.name).and_then(|rest| rest.strip_prefix('_')) else {
+                return ControlFlow::Continue(());
+            };
+            let column = match rest {
+                "START" => "window_start",
+                "END" => "window_end",
+                "ROWTIME" => "window_time",
+                "PROCTIME" => {
+                    return ControlFlow::Break(Error::unsupported(format!(
+                        "{name}: windows on processing time are not built yet"
+                    )));
                 }
                 _ => return ControlFlow::Continue(()),
             };
             if function.args != self.call.args {
                 return ControlFlow::Break(Error::invalid(format!(
-                    "{name} must have the arguments of the TUMBLE in GROUP BY: {}",
-                    self.call
+                    "{name} must have the arguments of the {} in GROUP BY: {}",
+                    self.name, self.call
                 )));
             }
             *expression = Expr::Identifier(Ident::new(column));
             ControlFlow::Continue(())
         }
     }
-    let mut columns = Columns { call: &call };
+    let mut columns = Columns { name: &name, call: &call };
     let mut broken = None;
     for item in &mut select.projection {
         if let ControlFlow::Break(error) = item.visit(&mut columns) {
@@ -141,7 +192,7 @@ fn in_select(select: &mut Select, windows: &mut Vec<WindowCall>) -> Result<()> {
         _ => return Err(Error::unsupported("a window over several tables in FROM: join them in a subquery")),
     };
     select.from = vec![TableWithJoins { relation: named(window_name(windows.len())), joins: Vec::new() }];
-    windows.push(WindowCall { input, time_column, kind });
+    windows.push(WindowCall { input, time_column, kind, partition_by });
     Ok(())
 }
 
@@ -184,17 +235,46 @@ fn column_name(expression: &Expr) -> Result<Ident> {
     }
 }
 
-/// A window from its size and offset.
-fn tumble(size: &Expr, offset: Option<&Expr>) -> Result<WindowKind> {
-    let size = milliseconds(size)?;
-    let offset = offset.map_or(Ok(0), milliseconds)?;
-    if size <= 0 {
-        return Err(Error::invalid("a window's size must be above zero"));
+/// How a window is written.
+fn usage(name: &str) -> String {
+    let sizes = match name {
+        "HOP" => "INTERVAL '5' MINUTE, INTERVAL '1' HOUR",
+        "CUMULATE" => "INTERVAL '10' MINUTE, INTERVAL '1' DAY",
+        "SESSION" => "INTERVAL '10' MINUTE",
+        _ => "INTERVAL '1' HOUR",
+    };
+    format!("write {name}(TABLE t, DESCRIPTOR(time_column), {sizes}), or GROUP BY {name}(time_column, {sizes})")
+}
+
+/// A window from its name and its intervals.
+fn window_kind(name: &str, intervals: &[Option<&Expr>]) -> Result<WindowKind> {
+    let given: Vec<Option<i64>> = intervals.iter().map(|one| one.map(milliseconds).transpose()).collect::<Result<_>>()?;
+    if given.iter().take(if matches!(name, "HOP" | "CUMULATE") { 2 } else { 1 }).flatten().any(|size| *size <= 0) {
+        return Err(Error::invalid(format!("an interval of {name} must be above zero")));
     }
-    if offset.unsigned_abs() >= size as u64 {
-        return Err(Error::invalid("a window's offset must be smaller than its size"));
+    let offset = |offset: Option<i64>, size: i64| match offset.unwrap_or_default() {
+        offset if offset.unsigned_abs() >= size.unsigned_abs() => {
+            Err(Error::invalid("a window's offset must be smaller than its size"))
+        }
+        offset => Ok(offset),
+    };
+    match (name, given.as_slice()) {
+        ("TUMBLE", [Some(size)]) => Ok(WindowKind::Tumble { size: *size, offset: 0 }),
+        ("TUMBLE", [Some(size), shift]) => Ok(WindowKind::Tumble { size: *size, offset: offset(*shift, *size)? }),
+        ("HOP", [Some(slide), Some(size)]) => Ok(WindowKind::Hop { size: *size, slide: *slide, offset: 0 }),
+        ("HOP", [Some(slide), Some(size), shift]) => {
+            Ok(WindowKind::Hop { size: *size, slide: *slide, offset: offset(*shift, *size)? })
+        }
+        ("CUMULATE", [Some(step), Some(size)] | [Some(step), Some(size), _]) => {
+            if size % step != 0 {
+                return Err(Error::invalid("the size of CUMULATE must be a whole number of steps"));
+            }
+            let shift = given.get(2).copied().flatten();
+            Ok(WindowKind::Cumulate { size: *size, step: *step, offset: offset(shift, *size)? })
+        }
+        ("SESSION", [Some(gap)]) => Ok(WindowKind::Session { gap: *gap }),
+        _ => Err(Error::invalid(usage(name))),
     }
-    Ok(WindowKind::Tumble { size, offset })
 }
 
 /// An interval literal in milliseconds.
@@ -238,46 +318,53 @@ fn milliseconds(expression: &Expr) -> Result<i64> {
 /// is another function.
 pub(super) fn table_function(name: &str, arguments: &[FunctionArg]) -> Result<Option<WindowCall>> {
     let name = name.to_ascii_uppercase();
-    if matches!(name.as_str(), "HOP" | "CUMULATE" | "SESSION") {
-        return Err(Error::unsupported(format!("the window {name} is not built yet: use TUMBLE")));
-    }
-    if name != "TUMBLE" {
-        return Ok(None);
-    }
-    let mut found: [Option<Expr>; 4] = Default::default();
+    let names: &[&str] = match name.as_str() {
+        "TUMBLE" => &["DATA", "TIMECOL", "SIZE", "OFFSET"],
+        "HOP" => &["DATA", "TIMECOL", "SLIDE", "SIZE", "OFFSET"],
+        "CUMULATE" => &["DATA", "TIMECOL", "STEP", "SIZE", "OFFSET"],
+        "SESSION" => &["DATA", "TIMECOL", "GAP"],
+        _ => return Ok(None),
+    };
+    let mut found: Vec<Option<Expr>> = vec![None; names.len()];
     for (n, argument) in arguments.iter().enumerate() {
         let (place, expression) = match argument {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(expression)) => (n, expression),
             FunctionArg::Named {
-                name,
+                name: argument,
                 arg: FunctionArgExpr::Expr(expression),
                 operator: FunctionArgOperator::RightArrow,
             } => {
-                let names = ["DATA", "TIMECOL", "SIZE", "OFFSET"];
-                let place = names.iter().position(|known| name.value.eq_ignore_ascii_case(known)).ok_or_else(|| {
-                    Error::invalid(format!("TUMBLE has no argument `{}`: use DATA, TIMECOL, SIZE, OFFSET", name.value))
+                let place = names.iter().position(|known| argument.value.eq_ignore_ascii_case(known)).ok_or_else(|| {
+                    Error::invalid(format!("{name} has no argument `{}`: use {}", argument.value, names.join(", ")))
                 })?;
                 (place, expression)
             }
-            other => return Err(Error::invalid(format!("`{other}` is not expected in TUMBLE"))),
+            other => return Err(Error::invalid(format!("`{other}` is not expected in {name}"))),
         };
-        let slot = found.get_mut(place).ok_or_else(|| Error::invalid("TUMBLE has at most four arguments"))?;
+        let most = names.len();
+        let slot = found.get_mut(place).ok_or_else(|| Error::invalid(format!("{name} has at most {most} arguments")))?;
         if slot.replace(expression.clone()).is_some() {
-            return Err(Error::invalid("an argument of TUMBLE is given twice"));
+            return Err(Error::invalid(format!("an argument of {name} is given twice")));
         }
     }
-    let [Some(table), Some(descriptor), Some(size), offset] = found else {
-        return Err(Error::invalid("write TUMBLE(TABLE t, DESCRIPTOR(time_column), INTERVAL '1' HOUR)"));
+    let intervals: Vec<Option<Expr>> = found.split_off(2);
+    let (Some(Some(descriptor)), Some(Some(table))) = (found.pop(), found.pop()) else {
+        return Err(Error::invalid(usage(&name)));
     };
-    let parts = match table {
-        Expr::Identifier(name) => vec![name],
-        Expr::CompoundIdentifier(parts) => parts,
-        other => return Err(Error::invalid(format!("`{other}` is no table: write TABLE t"))),
+    let (table, partition_by) = match function_name(&table) {
+        Some((partitioned, function)) if partitioned == super::text::PARTITIONED => {
+            let mut arguments = positional(function)?;
+            (arguments.remove(0), arguments)
+        }
+        _ => (table, Vec::new()),
     };
-    let mut input = named(String::new());
-    if let TableFactor::Table { name, .. } = &mut input {
-        *name = ObjectName(parts.into_iter().map(ObjectNamePart::Identifier).collect());
+    if !partition_by.is_empty() && name != "SESSION" {
+        return Err(Error::invalid(format!("PARTITION BY belongs to SESSION: {name} is the same for all rows")));
     }
+    let Expr::Subquery(subquery) = table else {
+        return Err(Error::invalid(format!("`{table}` is no table: write TABLE t")));
+    };
+    let input = TableFactor::Derived { lateral: false, subquery, alias: None, sample: None };
     let time_column = match function_name(&descriptor) {
         Some((name, function)) if name == "DESCRIPTOR" => match positional(function)?.as_slice() {
             [one] => column_name(one)?,
@@ -285,5 +372,7 @@ pub(super) fn table_function(name: &str, arguments: &[FunctionArg]) -> Result<Op
         },
         _ => return Err(Error::invalid(format!("`{descriptor}` is no DESCRIPTOR(time_column)"))),
     };
-    Ok(Some(WindowCall { input, time_column, kind: tumble(&size, offset.as_ref())? }))
+    let intervals: Vec<Option<&Expr>> = intervals.iter().map(Option::as_ref).collect();
+    let kind = window_kind(&name, &intervals)?;
+    Ok(Some(WindowCall { input, time_column, kind, partition_by }))
 }

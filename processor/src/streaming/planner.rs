@@ -21,10 +21,11 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, Values};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
+use crate::batch::ConnectorInput;
 use super::tiered::{ScannedTable, TieredInput, find_table};
 use crate::dataflow::{InputSpec, JobInput, JobSpec, ROW_WATERMARK, ScriptedInput, StageSpec, WatermarkSpec};
 use crate::operators::stateless::{Stateless, Step, evaluate, expression_error};
-use crate::plan::{WatermarkNode, WindowNode};
+use crate::plan::{WatermarkNode, WindowKind, WindowNode};
 
 /// What a column of a stream is beyond its type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,12 +222,15 @@ impl Planner<'_> {
             read.push(0);
         }
         let all: Vec<usize> = (0..schema.fields().len()).collect();
+        let insert_only = !matches!(&table, ScannedTable::Connector(table) if !table.source.is_insert_only());
         let (input, given): (Arc<dyn JobInput>, _) = match table {
             ScannedTable::Tiered(table) => (Arc::new(TieredInput::new(table, &read)?), read),
+            ScannedTable::Connector(table) => (Arc::new(ConnectorInput::new(table)), all),
             ScannedTable::Stream(input) => (Arc::clone(input), all),
         };
         let given_schema = Arc::new(schema.project(&given)?);
         let mut planned = self.input(input, &given_schema, carries);
+        planned.append_only = insert_only;
         let qualified =
             DFSchema::try_from_qualified_schema(scan.table_name.clone(), &given_schema).map_err(expression_error)?;
         for filter in &scan.filters {
@@ -287,6 +291,9 @@ impl Planner<'_> {
     }
 
     fn window(&mut self, node: &WindowNode, carries: bool) -> Result<Planned> {
+        if !matches!(node.kind, WindowKind::Tumble { .. }) {
+            return Err(only_batch(&format!("the window {}", node.kind.name())));
+        }
         let mut planned = self.plan(&node.input, carries)?;
         let time_column = index_of(node.input.schema(), &node.time_column)?;
         if !matches!(planned.marks.get(time_column), Some(Some(Mark::Rowtime | Mark::Time(_)))) {

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::{TableSource, TableType};
 
-use crate::batch::{StartMode, TieredTable};
+use crate::batch::{ConnectorTable, StartMode, TieredTable};
 use crate::dataflow::{JobInput, JobSource, SourceBatch};
 
 /// How many rows a batch has under backlog.
@@ -162,6 +162,7 @@ impl TableSource for StreamTable {
 /// What a scan reads.
 pub(super) enum ScannedTable<'a> {
     Tiered(&'a TieredTable),
+    Connector(&'a ConnectorTable),
     Stream(&'a Arc<dyn JobInput>),
 }
 
@@ -177,5 +178,6 @@ pub(super) fn find_table(source: &dyn TableSource) -> Option<ScannedTable<'_>> {
     let provider = &source.downcast_ref::<datafusion::datasource::DefaultTableSource>()?.table_provider;
     let provider: &dyn TableProvider = provider.as_ref();
     let provider: &dyn std::any::Any = provider;
-    provider.downcast_ref::<TieredTable>().map(ScannedTable::Tiered)
+    let connector = || provider.downcast_ref::<ConnectorTable>().map(ScannedTable::Connector);
+    provider.downcast_ref::<TieredTable>().map(ScannedTable::Tiered).or_else(connector)
 }

@@ -1,0 +1,189 @@
+//! A table of a query, ready to be put into the plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use aquifer_catalog::options::{Startup, table_settings};
+use aquifer_catalog::{ColumnKind, Table, catalogs::Target};
+use aquifer_model::sql_type::with_rowtime;
+use aquifer_model::{Cut, Error, Partition, Result, SqlType};
+use arrow::datatypes::{Field, Schema};
+use datafusion::common::{Column, TableReference};
+use datafusion::datasource::{TableProvider, provider_as_source};
+use datafusion::logical_expr::planner::RelationPlannerContext;
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder};
+use sqlparser::ast::Expr as SqlExpr;
+
+use super::super::statement::parse_expression;
+use super::relations::remarked;
+use crate::batch::{ConnectorTable, StartMode, TieredTable};
+use crate::connector::ConnectorRegistry;
+use crate::plan::WatermarkNode;
+
+/// Where a table's rows come from.
+#[derive(Debug)]
+enum Rows {
+    Tiered(Arc<TieredTable>),
+    Connector(Arc<ConnectorTable>),
+}
+
+/// A table of the query.
+#[derive(Debug)]
+pub(super) struct BoundTable {
+    table: Table,
+    rows: Rows,
+    /// Computed columns, parsed.
+    computed: BTreeMap<String, SqlExpr>,
+    /// The time column and its watermark, parsed.
+    watermark: Option<(String, SqlExpr)>,
+    /// All columns, in order.
+    columns: Vec<String>,
+    /// Those among them that are there because the query names them.
+    system: BTreeSet<String>,
+}
+
+impl BoundTable {
+    /// Prepares a table for reading; `mentioned` are the columns that the query names.
+    pub async fn new(
+        table: Table,
+        connectors: &ConnectorRegistry,
+        streaming: bool,
+        mentioned: &BTreeSet<String>,
+    ) -> Result<Self> {
+        let watermark = match &table.definition.watermark {
+            Some(watermark) => Some((watermark.column.clone(), parse_expression(&watermark.expression)?)),
+            None => None,
+        };
+        let (mut fields, mut columns) = (Vec::new(), Vec::new());
+        let mut computed = BTreeMap::new();
+        let mut reader_columns = Vec::new();
+        let named: Vec<_> = table.system_columns.iter().filter(|column| mentioned.contains(&column.name)).collect();
+        for column in table.definition.columns.iter().chain(named.iter().copied()) {
+            columns.push(column.name.clone());
+            match &column.kind {
+                ColumnKind::Physical { type_text } => {
+                    fields.push(SqlType::parse(type_text)?.to_field(&column.name));
+                    reader_columns.push(column.name.clone());
+                }
+                ColumnKind::Metadata { type_text, key, .. } => {
+                    if matches!(table.target, Target::Connector) {
+                        return Err(Error::unsupported(format!(
+                            "`{}` has the metadata column `{}`, and its connector gives no metadata",
+                            table.name[2], column.name
+                        )));
+                    }
+                    fields.push(SqlType::parse(type_text)?.to_field(&column.name));
+                    reader_columns.push(key.reader_column().to_string());
+                }
+                ColumnKind::Computed { expression } => {
+                    computed.insert(column.name.clone(), parse_expression(expression)?);
+                }
+            }
+        }
+        let system = named.iter().map(|column| column.name.clone()).collect();
+        let rows = match &table.target {
+            Target::Connector => Rows::Connector(Arc::new(ConnectorTable {
+                name: table.name.join("."),
+                source: connectors.of_table(&table)?.source(&table)?,
+                schema: Arc::new(Schema::new(fields)),
+            })),
+            Target::Topics(_) => Rows::Tiered(Arc::new(tiered(&table, fields, reader_columns, streaming).await?)),
+        };
+        Ok(Self { table, rows, computed, watermark, columns, system })
+    }
+
+    /// Catalog, database and table.
+    pub fn full_name(&self) -> &[String; 3] {
+        &self.table.name
+    }
+
+    /// Whether it has a column of this name.
+    pub fn has_column(&self, name: &str) -> bool {
+        self.columns.iter().any(|column| column == name)
+    }
+
+    /// Columns that the table does not declare and that are read because the query names them.
+    pub fn named_system_columns(&self) -> BTreeSet<String> {
+        self.system.clone()
+    }
+
+    /// Adds what it reads to the lists.
+    pub fn scans(&self, tables: &mut Vec<Arc<TieredTable>>, connectors: &mut Vec<Arc<ConnectorTable>>) {
+        match &self.rows {
+            Rows::Tiered(table) => tables.push(Arc::clone(table)),
+            Rows::Connector(table) => connectors.push(Arc::clone(table)),
+        }
+    }
+
+    /// Scan, computed columns and, in streaming, the watermark.
+    pub fn plan(
+        &self,
+        context: &mut dyn RelationPlannerContext,
+        streaming: bool,
+    ) -> datafusion::common::Result<LogicalPlan> {
+        let reference = TableReference::bare(self.table.name[2].clone());
+        let provider = match &self.rows {
+            Rows::Tiered(table) => Arc::clone(table) as Arc<dyn TableProvider>,
+            Rows::Connector(table) => Arc::clone(table) as Arc<dyn TableProvider>,
+        };
+        let mut plan = LogicalPlanBuilder::scan(reference.clone(), provider_as_source(provider), None)?.build()?;
+        if !self.computed.is_empty() {
+            let schema = Arc::clone(plan.schema());
+            let mut expressions = Vec::new();
+            for name in &self.columns {
+                expressions.push(match self.computed.get(name) {
+                    Some(expression) => {
+                        context.sql_to_expr(expression.clone(), &schema)?.alias_qualified(Some(reference.clone()), name)
+                    }
+                    None => Expr::Column(Column::new(Some(reference.clone()), name)),
+                });
+            }
+            plan = LogicalPlanBuilder::from(plan).project(expressions)?.build()?;
+        }
+        if let (true, Some((column, expression))) = (streaming, &self.watermark) {
+            let schema = Arc::clone(plan.schema());
+            let expression = context.sql_to_expr(expression.clone(), &schema)?;
+            let marked = remarked(&schema, |field| {
+                if field.name() == column { with_rowtime(field.clone(), true) } else { Ok(field.clone()) }
+            })?;
+            let node = WatermarkNode { input: Arc::new(plan), column: column.clone(), expression, schema: marked };
+            plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
+        }
+        Ok(plan)
+    }
+}
+
+/// A table over topics, its start and its end fixed now.
+async fn tiered(
+    table: &Table,
+    fields: Vec<Field>,
+    reader_columns: Vec<String>,
+    streaming: bool,
+) -> Result<TieredTable> {
+    let Target::Topics(topics) = &table.target else {
+        return Err(Error::internal("a table over topics has topics"));
+    };
+    let settings = table_settings(&table.definition.options)?;
+    let needs_end = !streaming || settings.stops_at_latest;
+    let needs_cuts = needs_end || settings.startup == Startup::Latest;
+    let mut cuts: BTreeMap<Partition, Cut> = BTreeMap::new();
+    if needs_cuts {
+        for topic in topics {
+            cuts.extend(topic.end_cuts().await?);
+        }
+    }
+    let start = match settings.startup {
+        Startup::Earliest => StartMode::Earliest,
+        Startup::Latest => StartMode::Cuts(cuts.clone()),
+    };
+    Ok(TieredTable {
+        name: table.name.join("."),
+        topics: topics.clone(),
+        schema: Arc::new(Schema::new(fields)),
+        reader_columns,
+        start,
+        end: needs_end.then_some(cuts),
+        tiers: settings.tiers,
+        statistics: Arc::default(),
+    })
+}
