@@ -365,7 +365,7 @@ impl Session {
             }
         }
         if analyze {
-            if bound.tables.iter().any(|table| table.end.is_none()) {
+            if !bound.is_bounded() {
                 return Err(Error::invalid(
                     "EXPLAIN ANALYZE runs the query to its end, and this one has none: SET 'execution.runtime-mode' = 'batch', or give its tables \
                      /*+ OPTIONS('scan.bounded.mode'='latest-offset') */",
@@ -465,6 +465,10 @@ impl Lookup for Session {
 
     async fn with_options(&self, table: &Table, options: &[(String, String)]) -> Result<Table> {
         self.catalogs.get(&table.name[0])?.with_options(table, options).await
+    }
+
+    fn connectors(&self) -> &ConnectorRegistry {
+        &self.connectors
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod relations;
 mod tables;
+mod unnest;
 mod window_plans;
 
 use std::collections::BTreeSet;
@@ -139,7 +140,7 @@ pub(super) async fn bind(
     let plan = SqlToRel::new_with_options(&context, parser_options())
         .sql_statement_to_plan(SqlStatement::Query(Box::new(query)))
         .map_err(from_datafusion)?;
-    let plan = relations::resolve_unnest(plan).map_err(from_datafusion)?;
+    let plan = unnest::resolve(plan).map_err(from_datafusion)?;
     Ok(Bound { plan, tables, connectors })
 }
 

@@ -116,8 +116,8 @@ fn check_select(select: &Select) -> Result<()> {
         distribute_by,
         sort_by,
         having: _,
-        named_window,
-        qualify,
+        named_window: _,
+        qualify: _,
         window_before_qualify: _,
         value_table_mode,
         flavor,
@@ -155,9 +155,7 @@ fn check_select(select: &Select) -> Result<()> {
     refuse_if(!cluster_by.is_empty(), "CLUSTER BY")?;
     refuse_if(!distribute_by.is_empty(), "DISTRIBUTE BY")?;
     refuse_if(!sort_by.is_empty(), "SORT BY")?;
-    refuse_if(!named_window.is_empty(), "WINDOW … AS")?;
-    refuse_if(qualify.is_some(), "QUALIFY")?;
-    refuse_if(value_table_mode.is_some(), "SELECT AS VALUE")?;
+        refuse_if(value_table_mode.is_some(), "SELECT AS VALUE")?;
     refuse_if(!matches!(flavor, SelectFlavor::Standard), "FROM before SELECT")?;
     for TableWithJoins { relation: _, joins } in from {
         for Join { relation: _, global, join_operator } in joins {
@@ -199,13 +197,14 @@ fn check_factor(factor: &TableFactor) -> Result<()> {
             refuse_if(json_path.is_some(), "a JSON path at a table")?;
             refuse_if(sample.is_some(), "TABLESAMPLE")
         }
-        TableFactor::Derived { lateral, subquery: _, alias: _, sample } => {
-            refuse_if(*lateral, "LATERAL")?;
+        TableFactor::Derived { lateral: _, subquery: _, alias: _, sample } => {
             refuse_if(sample.is_some(), "TABLESAMPLE")
         }
         TableFactor::NestedJoin { .. } | TableFactor::TableFunction { .. } => Ok(()),
         TableFactor::Function { name, .. } => refuse(format!("LATERAL TABLE({name}(…))")),
-        TableFactor::UNNEST { .. } => refuse("UNNEST"),
+        TableFactor::UNNEST { alias: _, array_exprs: _, with_offset, with_offset_alias: _, with_ordinality: _ } => {
+            refuse_if(*with_offset, "UNNEST … WITH OFFSET (use WITH ORDINALITY)")
+        }
         TableFactor::MatchRecognize { .. } => refuse("MATCH_RECOGNIZE"),
         TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => refuse("PIVOT"),
         other => refuse(format!("`{other}` in FROM")),
@@ -238,7 +237,6 @@ mod tests {
             ("SELECT a FROM t DISTRIBUTE BY a", "DISTRIBUTE BY"),
             ("SELECT a FROM t SORT BY a", "SORT BY"),
             ("SELECT a FROM t LATERAL VIEW explode(x) y AS z", "LATERAL"),
-            ("SELECT a FROM t QUALIFY a > 1", "QUALIFY"),
             ("SELECT a FROM t FETCH FIRST 3 ROWS WITH TIES", "FETCH"),
             ("SELECT a FROM t FOR UPDATE", "FOR UPDATE"),
             ("SELECT a FROM t TABLESAMPLE BERNOULLI (10)", "TABLESAMPLE"),
@@ -249,7 +247,6 @@ mod tests {
                 "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY a MEASURES A.a AS x PATTERN (A) DEFINE A AS A.a > 1)",
                 "MATCH_RECOGNIZE",
             ),
-            ("SELECT a FROM t WINDOW w AS (ORDER BY a)", "WINDOW"),
         ] {
             let refusal = match parse(&Source::new(text, 1)) {
                 Ok(Statement::Select(query)) => check(&query.query).expect_err(text).to_string(),

@@ -66,7 +66,7 @@ pub(super) fn output_schema(plan: &LogicalPlan) -> SchemaRef {
 
 /// Starts a bound query.
 pub(super) async fn start(bound: Bound, state: &SessionState, job: Option<JobSettings>) -> Result<Running> {
-    let bounded = bound.tables.iter().all(|table| table.end.is_some());
+    let bounded = bound.is_bounded();
     let schema = output_schema(&bound.plan);
     let plan = state.optimize(&bound.plan).map_err(from_datafusion)?;
     match job {

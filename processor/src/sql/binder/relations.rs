@@ -16,6 +16,7 @@ use sqlparser::ast::{Ident, Query, TableAlias, TableAliasColumnDef, TableFactor}
 use super::super::resolve::{parts, use_number};
 use super::super::windows::{WindowCall, window_number};
 use super::tables::BoundTable;
+use super::unnest::UnnestNode;
 use super::window_plans;
 use crate::batch::external;
 use crate::plan::{WindowKind, WindowNode};
@@ -49,6 +50,15 @@ impl RelationPlanner for Relations {
     ) -> datafusion::common::Result<RelationPlanning> {
         let planned = |plan, alias| Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))));
         let original = |relation| Ok(RelationPlanning::Original(Box::new(relation)));
+        if let TableFactor::UNNEST { alias, array_exprs, with_offset: _, with_offset_alias: _, with_ordinality } = &relation
+        {
+            let [argument] = array_exprs.as_slice() else {
+                return Err(external(Error::invalid("UNNEST takes one argument")));
+            };
+            let argument = context.sql_expr_to_logical_expr(argument.clone(), &DFSchema::empty())?;
+            let node = Arc::new(UnnestNode::new(argument, *with_ordinality)?);
+            return planned(LogicalPlan::Extension(Extension { node }), alias.clone());
+        }
         let TableFactor::Table { name, alias, .. } = &relation else { return original(relation) };
         let name = parts(name);
         let [one] = name.as_slice() else { return original(relation) };

@@ -14,7 +14,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use chrono::{LocalResult, NaiveDateTime, Offset, TimeZone};
 use chrono_tz::Tz;
-use datafusion::common::{Column, ScalarValue};
+use datafusion::common::{Column, ScalarValue, UnnestOptions};
 use datafusion::functions_aggregate::expr_fn::{max, min, sum};
 use datafusion::functions_window::expr_fn::lag;
 use datafusion::logical_expr::{
@@ -44,7 +44,7 @@ pub(super) fn sliced(input: LogicalPlan, time: Column, kind: WindowKind, new: [F
     let single = matches!(kind, WindowKind::Tumble { .. });
     let plan =
         LogicalPlanBuilder::from(input).filter(Expr::Column(time).is_not_null())?.project(expressions)?;
-    if single { plan.build() } else { plan.unnest_columns(lists)?.build() }
+    if single { plan.build() } else { plan.unnest_columns_with_options(lists, UnnestOptions::new())?.build() }
 }
 
 /// Rows with the three columns of their session.
@@ -215,7 +215,7 @@ impl ScalarUDFImpl for Bounds {
             } else if matches!(self.kind, WindowKind::Tumble { .. }) {
                 values.append_value(0);
             }
-            let length = i32::try_from(values.len());
+            let length = i32::try_from(arrow::array::ArrayBuilder::len(&values));
             ends.push(length.map_err(|_| external(Error::invalid("a batch of rows is in more than two billion windows")))?);
         }
         let values = of_wall(values.finish(), self.field.data_type(), zone).map_err(external)?;
