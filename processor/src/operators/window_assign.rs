@@ -157,7 +157,8 @@ mod tests {
                 WindowKind::Session { .. } => unreachable!("not tried"),
             };
             for time in -25..25 {
-                let expected: Vec<_> = all.iter().copied().filter(|(start, end)| (*start..*end).contains(&time)).collect();
+                let expected: Vec<_> =
+                    all.iter().copied().filter(|(start, end)| (*start..*end).contains(&time)).collect();
                 let mut found = Vec::new();
                 windows_of(kind, time, |start, end| found.push((start, end))).expect("in range");
                 assert_eq!(found, expected, "{time} in {kind:?}");

@@ -85,7 +85,9 @@ pub(super) async fn bind(
             Some(view) => {
                 if one.name.hint.is_some() {
                     let name = one.name.name.join(".");
-                    return Err(Error::invalid(format!("the hint OPTIONS at `{name}` belongs behind a table, this is a view")));
+                    return Err(Error::invalid(format!(
+                        "the hint OPTIONS at `{name}` belongs behind a table, this is a view"
+                    )));
                 }
                 if one.depth == VIEW_DEPTH {
                     return Err(Error::invalid(format!("views stand more than {VIEW_DEPTH} deep on views")));

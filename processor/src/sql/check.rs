@@ -155,7 +155,7 @@ fn check_select(select: &Select) -> Result<()> {
     refuse_if(!cluster_by.is_empty(), "CLUSTER BY")?;
     refuse_if(!distribute_by.is_empty(), "DISTRIBUTE BY")?;
     refuse_if(!sort_by.is_empty(), "SORT BY")?;
-        refuse_if(value_table_mode.is_some(), "SELECT AS VALUE")?;
+    refuse_if(value_table_mode.is_some(), "SELECT AS VALUE")?;
     refuse_if(!matches!(flavor, SelectFlavor::Standard), "FROM before SELECT")?;
     for TableWithJoins { relation: _, joins } in from {
         for Join { relation: _, global, join_operator } in joins {

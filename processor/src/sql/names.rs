@@ -86,7 +86,8 @@ impl VisitorMut for LiteralTyper {
                 if let Value::Number(text, _) = &value.value {
                     if text.contains(['e', 'E']) {
                         *expression = cast(expression.clone(), DataType::Double(sqlparser::ast::ExactNumberInfo::None));
-                    } else if !text.contains('.') && text.parse::<i64>().is_err() && text.parse::<u64>() != Ok(1 << 63) {
+                    } else if !text.contains('.') && text.parse::<i64>().is_err() && text.parse::<u64>() != Ok(1 << 63)
+                    {
                         return ControlFlow::Break(Error::invalid(format!(
                             "the number {text} is too large for BIGINT: write it as a text and CAST it to DECIMAL"
                         )));
@@ -174,7 +175,9 @@ mod tests {
     #[test]
     fn integer_literals_are_int_where_they_stand_for_themselves() {
         assert_eq!(
-            rewritten("SELECT 1 AS a, -2 AS b, 3000000000 AS c, CASE WHEN x = 1 THEN 1 ELSE 0 END AS d, SUM(1) AS e, 1e3 AS f FROM t LIMIT 3"),
+            rewritten(
+                "SELECT 1 AS a, -2 AS b, 3000000000 AS c, CASE WHEN x = 1 THEN 1 ELSE 0 END AS d, SUM(1) AS e, 1e3 AS f FROM t LIMIT 3"
+            ),
             "SELECT CAST(1 AS INT) AS `a`, CAST(-2 AS INT) AS `b`, 3000000000 AS `c`, CASE WHEN x = 1 THEN CAST(1 AS INT) ELSE CAST(0 AS INT) END AS `d`, \
              SUM(CAST(1 AS INT)) AS `e`, CAST(1e3 AS DOUBLE) AS `f` FROM t LIMIT 3"
         );

@@ -135,7 +135,8 @@ pub(super) fn leave_out_of_stars(query: &mut Query, system: &dyn Fn(usize) -> BT
             }
             for item in &mut select.projection {
                 if let SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) = item {
-                    let name = |name: &String| ObjectName(vec![ObjectNamePart::Identifier(Ident::with_quote('`', name))]);
+                    let name =
+                        |name: &String| ObjectName(vec![ObjectNamePart::Identifier(Ident::with_quote('`', name))]);
                     options.opt_exclude = Some(ExcludeSelectItem::Multiple(hidden.iter().map(name).collect()));
                 }
             }
@@ -184,7 +185,8 @@ mod tests {
 
     #[test]
     fn the_scope_of_a_common_table_expression_ends_with_its_query() {
-        let (names, _) = uses("SELECT * FROM (WITH x AS (SELECT 1) SELECT * FROM x) AS y, x WHERE EXISTS (SELECT 1 FROM z)");
+        let (names, _) =
+            uses("SELECT * FROM (WITH x AS (SELECT 1) SELECT * FROM x) AS y, x WHERE EXISTS (SELECT 1 FROM z)");
         assert_eq!(names, ["x", "z"]);
     }
 

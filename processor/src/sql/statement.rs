@@ -560,7 +560,8 @@ impl Cursor<'_> {
             let behind_select = matches!(&self.tokens[n - 1].token, Token::Word(w) if w.keyword == Keyword::SELECT);
             if behind_select {
                 // Hints that choose how Flink runs a join or keeps its state: the answer is the same without them.
-                let known = ["BROADCAST", "SHUFFLE_HASH", "SHUFFLE_MERGE", "NEST_LOOP", "LOOKUP", "STATE_TTL", "MULTI_JOIN"];
+                let known =
+                    ["BROADCAST", "SHUFFLE_HASH", "SHUFFLE_MERGE", "NEST_LOOP", "LOOKUP", "STATE_TTL", "MULTI_JOIN"];
                 let name = cursor.identifier()?;
                 if !known.iter().any(|one| one.eq_ignore_ascii_case(&name)) {
                     return Err(wrong(&format!("unknown hint `{name}`: there are {}", known.join(", "))));

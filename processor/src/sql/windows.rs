@@ -248,7 +248,8 @@ fn usage(name: &str) -> String {
 
 /// A window from its name and its intervals.
 fn window_kind(name: &str, intervals: &[Option<&Expr>]) -> Result<WindowKind> {
-    let given: Vec<Option<i64>> = intervals.iter().map(|one| one.map(milliseconds).transpose()).collect::<Result<_>>()?;
+    let given: Vec<Option<i64>> =
+        intervals.iter().map(|one| one.map(milliseconds).transpose()).collect::<Result<_>>()?;
     if given.iter().take(if matches!(name, "HOP" | "CUMULATE") { 2 } else { 1 }).flatten().any(|size| *size <= 0) {
         return Err(Error::invalid(format!("an interval of {name} must be above zero")));
     }
@@ -334,15 +335,17 @@ pub(super) fn table_function(name: &str, arguments: &[FunctionArg]) -> Result<Op
                 arg: FunctionArgExpr::Expr(expression),
                 operator: FunctionArgOperator::RightArrow,
             } => {
-                let place = names.iter().position(|known| argument.value.eq_ignore_ascii_case(known)).ok_or_else(|| {
-                    Error::invalid(format!("{name} has no argument `{}`: use {}", argument.value, names.join(", ")))
-                })?;
+                let place =
+                    names.iter().position(|known| argument.value.eq_ignore_ascii_case(known)).ok_or_else(|| {
+                        Error::invalid(format!("{name} has no argument `{}`: use {}", argument.value, names.join(", ")))
+                    })?;
                 (place, expression)
             }
             other => return Err(Error::invalid(format!("`{other}` is not expected in {name}"))),
         };
         let most = names.len();
-        let slot = found.get_mut(place).ok_or_else(|| Error::invalid(format!("{name} has at most {most} arguments")))?;
+        let slot =
+            found.get_mut(place).ok_or_else(|| Error::invalid(format!("{name} has at most {most} arguments")))?;
         if slot.replace(expression.clone()).is_some() {
             return Err(Error::invalid(format!("an argument of {name} is given twice")));
         }

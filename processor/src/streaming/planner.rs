@@ -21,8 +21,8 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, Values};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
-use crate::batch::ConnectorInput;
 use super::tiered::{ScannedTable, TieredInput, find_table};
+use crate::batch::ConnectorInput;
 use crate::dataflow::{InputSpec, JobInput, JobSpec, ROW_WATERMARK, ScriptedInput, StageSpec, WatermarkSpec};
 use crate::operators::stateless::{Stateless, Step, evaluate, expression_error};
 use crate::plan::{WatermarkNode, WindowKind, WindowNode};

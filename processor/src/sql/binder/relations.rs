@@ -7,9 +7,7 @@ use aquifer_model::sql_type::{is_rowtime, with_rowtime};
 use aquifer_model::{Error, Result, SqlType};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{DFSchema, DFSchemaRef, TableReference};
-use datafusion::logical_expr::planner::{
-    PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
-};
+use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
 use datafusion::logical_expr::{Extension, LogicalPlan};
 use sqlparser::ast::{Ident, Query, TableAlias, TableAliasColumnDef, TableFactor};
 
@@ -50,7 +48,8 @@ impl RelationPlanner for Relations {
     ) -> datafusion::common::Result<RelationPlanning> {
         let planned = |plan, alias| Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))));
         let original = |relation| Ok(RelationPlanning::Original(Box::new(relation)));
-        if let TableFactor::UNNEST { alias, array_exprs, with_offset: _, with_offset_alias: _, with_ordinality } = &relation
+        if let TableFactor::UNNEST { alias, array_exprs, with_offset: _, with_offset_alias: _, with_ordinality } =
+            &relation
         {
             let [argument] = array_exprs.as_slice() else {
                 return Err(external(Error::invalid("UNNEST takes one argument")));
@@ -71,10 +70,8 @@ impl RelationPlanner for Relations {
             Some(BoundUse::View(query, columns)) => {
                 let mut alias = alias.clone();
                 if !columns.is_empty() {
-                    let column = |name: &String| TableAliasColumnDef {
-                        name: Ident::with_quote('`', name),
-                        data_type: None,
-                    };
+                    let column =
+                        |name: &String| TableAliasColumnDef { name: Ident::with_quote('`', name), data_type: None };
                     let inner = Ident::with_quote('`', "view");
                     let columns = columns.iter().map(column).collect();
                     let inner = TableAlias { explicit: true, name: inner, columns, at: None };
@@ -177,10 +174,12 @@ impl Relations {
 }
 
 /// The same schema with other fields.
-pub(super) fn remarked(schema: &DFSchema, change: impl Fn(&Field) -> Result<Field>) -> datafusion::common::Result<DFSchemaRef> {
+pub(super) fn remarked(
+    schema: &DFSchema,
+    change: impl Fn(&Field) -> Result<Field>,
+) -> datafusion::common::Result<DFSchemaRef> {
     let fields =
         schema.iter().map(|(qualifier, field)| Ok((qualifier.cloned(), Arc::new(change(field).map_err(external)?))));
     let fields = fields.collect::<datafusion::common::Result<Vec<(Option<TableReference>, FieldRef)>>>()?;
     Ok(Arc::new(DFSchema::new_with_metadata(fields, schema.metadata().clone())?))
 }
-

@@ -46,7 +46,8 @@ impl UnnestNode {
         let (_, field) = argument.to_field(&DFSchema::empty())?;
         let mut fields: Vec<Field> = match element(field.data_type()) {
             None => {
-                let found = ColumnType::of_field(&field).map_or_else(|_| field.data_type().to_string(), |t| t.to_string());
+                let found =
+                    ColumnType::of_field(&field).map_or_else(|_| field.data_type().to_string(), |t| t.to_string());
                 return Err(external(Error::invalid(format!("UNNEST takes an ARRAY, MAP or MULTISET, not {found}"))));
             }
             Some(item) => match item.data_type() {
@@ -138,7 +139,9 @@ fn joined(join: &Join, node: &UnnestNode) -> DfResult<LogicalPlan> {
     let outer = match join.join_type {
         JoinType::Inner => false,
         JoinType::Left => true,
-        other => return Err(external(Error::unsupported(format!("{other} JOIN with UNNEST: use CROSS JOIN or LEFT JOIN")))),
+        other => {
+            return Err(external(Error::unsupported(format!("{other} JOIN with UNNEST: use CROSS JOIN or LEFT JOIN"))));
+        }
     };
     let always = |e: &Expr| matches!(e, Expr::Literal(ScalarValue::Boolean(Some(true)), _));
     let condition = join.filter.clone().filter(|e| !always(e));
@@ -240,8 +243,8 @@ impl ScalarUDFImpl for Elements {
         let is_row = matches!(list.value_type(), DataType::Struct(_));
         // A NULL among rows is no row.
         let values = list.values();
-        let kept: Option<BooleanArray> = (is_row && values.null_count() > 0)
-            .then(|| (0..values.len()).map(|n| Some(values.is_valid(n))).collect());
+        let kept: Option<BooleanArray> =
+            (is_row && values.null_count() > 0).then(|| (0..values.len()).map(|n| Some(values.is_valid(n))).collect());
         let (mut lengths, mut valid, mut ordinals) = (Vec::new(), Vec::new(), Vec::new());
         let offsets = list.value_offsets();
         for row in 0..list.len() {

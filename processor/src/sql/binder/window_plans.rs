@@ -42,8 +42,7 @@ pub(super) fn sliced(input: LogicalPlan, time: Column, kind: WindowKind, new: [F
     }
     let lists: Vec<Column> = new.iter().map(|field| Column::from_name(field.name())).collect();
     let single = matches!(kind, WindowKind::Tumble { .. });
-    let plan =
-        LogicalPlanBuilder::from(input).filter(Expr::Column(time).is_not_null())?.project(expressions)?;
+    let plan = LogicalPlanBuilder::from(input).filter(Expr::Column(time).is_not_null())?.project(expressions)?;
     if single { plan.build() } else { plan.unnest_columns_with_options(lists, UnnestOptions::new())?.build() }
 }
 
@@ -78,8 +77,7 @@ pub(super) fn session(
     with_pause.extend([at(), pause.alias(PAUSE)]);
     let plan = plan.window(find_windows(&with_pause))?.project(with_pause)?;
     let begins = when(column(PAUSE).gt(lit(gap)), lit(1i64)).otherwise(lit(0i64))?;
-    let number =
-        as_window(sum(begins)).partition_by(keys.clone()).order_by(order()).window_frame(running).build()?;
+    let number = as_window(sum(begins)).partition_by(keys.clone()).order_by(order()).window_frame(running).build()?;
     let mut with_number = own.clone();
     with_number.extend([at(), number.alias(NUMBER)]);
     let plan = plan.window(find_windows(&with_number))?.project(with_number)?;
@@ -216,7 +214,9 @@ impl ScalarUDFImpl for Bounds {
                 values.append_value(0);
             }
             let length = i32::try_from(arrow::array::ArrayBuilder::len(&values));
-            ends.push(length.map_err(|_| external(Error::invalid("a batch of rows is in more than two billion windows")))?);
+            ends.push(
+                length.map_err(|_| external(Error::invalid("a batch of rows is in more than two billion windows")))?,
+            );
         }
         let values = of_wall(values.finish(), self.field.data_type(), zone).map_err(external)?;
         if matches!(self.kind, WindowKind::Tumble { .. }) {
