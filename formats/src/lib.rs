@@ -5,6 +5,7 @@
 //!  typed columns ─► text (casts, the shell's tables), json_lines (`--output json`)
 //! ```
 
+pub mod changelog;
 pub mod compression;
 pub mod entry;
 pub mod json_lines;

@@ -6,8 +6,8 @@
 mod avro;
 mod avro_schema;
 mod json;
-mod json_column;
-mod json_text;
+pub(crate) mod json_column;
+pub(crate) mod json_text;
 mod raw;
 
 use std::fmt;

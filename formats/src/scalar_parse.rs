@@ -45,6 +45,17 @@ pub(crate) fn timestamp(text: &str, per_second: i64, digits: u8) -> Option<i64> 
     i64::try_from(ticks + i128::from(time(clock, per_second, digits)?)).ok()
 }
 
+/// `2024-02-29T10:00:00.123` or `2024-02-29T10:00`, as [`timestamp`].
+pub(crate) fn iso_timestamp(text: &str, per_second: i64, digits: u8) -> Option<i64> {
+    let (day, clock) = text.split_once('T')?;
+    let ticks = i128::from(date(day)?) * 86_400 * i128::from(per_second);
+    let clock = match clock.len() {
+        5 => time(&format!("{clock}:00"), per_second, digits)?,
+        _ => time(clock, per_second, digits)?,
+    };
+    i64::try_from(ticks + i128::from(clock)).ok()
+}
+
 fn number(digits: &[u8]) -> Option<i64> {
     digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0')))
 }
@@ -133,6 +144,9 @@ mod tests {
         }
         assert_eq!(timestamp("1969-12-31 23:59:59.999", 1000, 3), Some(-1));
         assert_eq!(timestamp("1970-01-01T00:00:00", 1000, 3), None);
+        assert_eq!(iso_timestamp("1970-01-01T00:00:01.5", 1000, 3), Some(1500));
+        assert_eq!(iso_timestamp("1970-01-01T00:01", 1000, 3), Some(60_000));
+        assert_eq!(iso_timestamp("1970-01-01 00:00:00", 1000, 3), None);
         assert_eq!(timestamp("9999-12-31 00:00:00", 1_000_000_000, 9), None, "nanoseconds do not reach it");
     }
 

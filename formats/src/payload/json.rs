@@ -13,7 +13,7 @@ use arrow::array::{Array, BinaryArray, BinaryViewArray, RecordBatch, RecordBatch
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
-use super::json_column::Row;
+use super::json_column::{JsonRules, Row};
 use super::json_text::{Scanner, Step, Token};
 use super::{DecodedPayloads, PayloadDecoder, PayloadEncoder, PayloadError, scatter};
 use crate::json_write::{Style, write_text, write_value};
@@ -30,7 +30,8 @@ impl JsonDecoder {
     pub fn new(columns: SchemaRef) -> Result<Self> {
         let fields: Vec<Field> = columns.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
         let columns = Arc::new(Schema::new(fields));
-        Ok(Self { row: Row::new(columns.fields())?, columns, scratch: String::new() })
+        let rules = JsonRules { numbers_are_times: true, ..JsonRules::default() };
+        Ok(Self { row: Row::new(columns.fields(), rules)?, columns, scratch: String::new() })
     }
 
     fn read(&mut self, payload: &[u8]) -> Step<()> {

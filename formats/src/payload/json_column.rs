@@ -3,9 +3,11 @@
 //! * A text column takes any value: numbers as they stand, objects and arrays as compact JSON.
 //! * A boolean is true for `true` and the text `"true"`, else false. Numbers may stand in texts, with blanks around.
 //! * DECIMAL is rounded half up, and NULL where it is too wide; other numbers must fit. BYTES are base64.
-//! * DATE, TIME and TIMESTAMP are SQL's text; a whole number is taken as the column's own count since 1970 (or midnight), as Pulsar's Java client
-//!   writes Avro's logical types.
+//! * DATE, TIME and TIMESTAMP are SQL's text. In a message a whole number is taken as the column's own count since 1970 (or midnight), as Pulsar's
+//!   Java client writes Avro's logical types.
 //! * A field that is missing or `null` is NULL; of a field that is repeated the first counts.
+//!
+//! What a table may choose of this is in [`JsonRules`].
 //!
 //! Each column takes exactly one value a row. Where a row fails half way, [`Column::mend`] brings all columns back to one length.
 
@@ -26,10 +28,34 @@ use base64::Engine;
 use super::json_text::{Reason, Scanner, Step, Token, compact};
 use crate::scalar_parse;
 
+/// How timestamps are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimestampText {
+    /// `2024-03-01 10:00:00.123`, an instant with `Z`.
+    #[default]
+    Sql,
+    /// `2024-03-01T10:00:00.123`, an instant with `Z`; the seconds may be left out.
+    Iso8601,
+}
+
+/// What a table chooses of how its JSON is read. The default is what Flink's `json` does without options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct JsonRules {
+    /// How timestamps are written.
+    pub timestamps: TimestampText,
+    /// A field that is wrong is NULL (where it may be), instead of making the row wrong.
+    pub ignore_errors: bool,
+    /// A field that is missing makes the row wrong, instead of being NULL.
+    pub fail_on_missing: bool,
+    /// A whole number is a date or time too: the column's own count.
+    pub numbers_are_times: bool,
+}
+
 /// A column being filled.
-pub(super) struct Column {
+pub(crate) struct Column {
     field: FieldRef,
     sql_type: SqlType,
+    rules: JsonRules,
     store: Store,
 }
 
@@ -58,7 +84,7 @@ enum Store {
 }
 
 /// The fields of an object.
-pub(super) struct Row {
+pub(crate) struct Row {
     pub columns: Vec<Column>,
     valid: Vec<bool>,
 }
@@ -68,7 +94,7 @@ fn parse<T: std::str::FromStr>(text: &str) -> Option<T> {
 }
 
 impl Column {
-    pub fn new(field: &FieldRef) -> Result<Self> {
+    pub fn new(field: &FieldRef, rules: JsonRules) -> Result<Self> {
         let sql_type = ColumnType::of_field(field)?.sql_type;
         let data_type = sql_type.to_arrow();
         if !data_type.equals_datatype(field.data_type()) {
@@ -97,14 +123,14 @@ impl Column {
             DataType::Utf8View => Store::Texts(StringViewBuilder::new()),
             DataType::BinaryView => Store::Binaries(BinaryViewBuilder::new()),
             DataType::List(item) => {
-                Store::Array { ends: Vec::new(), valid: Vec::new(), items: Box::new(Self::new(item)?) }
+                Store::Array { ends: Vec::new(), valid: Vec::new(), items: Box::new(Self::new(item, rules)?) }
             }
             DataType::Map(entries, _) => match entries.data_type() {
                 DataType::Struct(pair) if matches!(pair[0].data_type(), DataType::Utf8View) => Store::Map {
                     ends: Vec::new(),
                     valid: Vec::new(),
-                    keys: Box::new(Self::new(&pair[0])?),
-                    values: Box::new(Self::new(&pair[1])?),
+                    keys: Box::new(Self::new(&pair[0], rules)?),
+                    values: Box::new(Self::new(&pair[1], rules)?),
                 },
                 _ => {
                     return Err(Error::unsupported(format!(
@@ -113,14 +139,32 @@ impl Column {
                     )));
                 }
             },
-            DataType::Struct(fields) => Store::Row(Row::new(fields)?),
+            DataType::Struct(fields) => Store::Row(Row::new(fields, rules)?),
             other => return Err(Error::unsupported(format!("JSON cannot be read into `{}` of {other}", field.name()))),
         };
-        Ok(Self { field: Arc::clone(field), sql_type, store })
+        Ok(Self { field: Arc::clone(field), sql_type, rules, store })
     }
 
-    /// Takes the next value.
+    /// Takes the next value. Where errors are ignored, a wrong value is NULL; text that is no JSON is still an error.
     pub fn read(&mut self, json: &mut Scanner<'_>, scratch: &mut String) -> Step<()> {
+        if !self.rules.ignore_errors || !self.field.is_nullable() {
+            return self.read_value(json, scratch);
+        }
+        let (length, start) = (self.len(), json.mark());
+        if self.read_value(json, scratch).is_err() {
+            json.back_to(start);
+            json.skip_value()?;
+            self.mend(length + 1);
+            match &mut self.store {
+                Store::Array { valid, .. } | Store::Map { valid, .. } => valid[length] = false,
+                Store::Row(row) => row.valid[length] = false,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn read_value(&mut self, json: &mut Scanner<'_>, scratch: &mut String) -> Step<()> {
         let from = json.start();
         let token = json.value()?;
         if token == Token::Null {
@@ -201,7 +245,7 @@ impl Column {
                     _ => return Err(wrong(json.skip(token, from)?)),
                 };
                 let is_number = matches!(token, Token::Number(_));
-                if !scalars.take(text, is_number, sql_type, field) {
+                if !scalars.take(text, is_number, sql_type, field, self.rules) {
                     return Err(wrong(text));
                 }
             }
@@ -328,14 +372,14 @@ impl Column {
 
 impl Store {
     /// Takes a scalar from its text; false if it is none of the type.
-    fn take(&mut self, text: &str, is_number: bool, sql_type: &SqlType, field: &Field) -> bool {
+    fn take(&mut self, text: &str, is_number: bool, sql_type: &SqlType, field: &Field, rules: JsonRules) -> bool {
         let took = match self {
             Store::Booleans(values) => {
                 values.append_value(text.trim_matches(|c: char| c <= ' ').eq_ignore_ascii_case("true"));
                 Some(())
             }
             Store::Longs(values) => {
-                long(text, is_number, sql_type, field.data_type()).map(|long| values.append_value(long))
+                long(text, is_number, sql_type, field.data_type(), rules).map(|long| values.append_value(long))
             }
             Store::Floats(values) => parse(text).map(|float| values.append_value(float)),
             Store::Doubles(values) => parse(text).map(|double| values.append_value(double)),
@@ -363,15 +407,19 @@ impl Store {
 }
 
 /// A value of a column that is kept as 64 bits.
-fn long(text: &str, is_number: bool, sql_type: &SqlType, data_type: &DataType) -> Option<i64> {
+fn long(text: &str, is_number: bool, sql_type: &SqlType, data_type: &DataType, rules: JsonRules) -> Option<i64> {
     let per_second = |digits: u8| match digits {
         0..=3 => 1_000,
         4..=6 => 1_000_000,
         _ => 1_000_000_000,
     };
-    if is_number && !data_type.is_integer() {
+    if is_number && rules.numbers_are_times && !data_type.is_integer() {
         return parse(text);
     }
+    let timestamp = |text: &str, digits: u8| match rules.timestamps {
+        TimestampText::Sql => scalar_parse::timestamp(text, per_second(digits), digits),
+        TimestampText::Iso8601 => scalar_parse::iso_timestamp(text, per_second(digits), digits),
+    };
     match sql_type {
         SqlType::TinyInt => parse::<i8>(text).map(i64::from),
         SqlType::SmallInt => parse::<i16>(text).map(i64::from),
@@ -379,8 +427,8 @@ fn long(text: &str, is_number: bool, sql_type: &SqlType, data_type: &DataType) -
         SqlType::BigInt => parse(text),
         SqlType::Date => scalar_parse::date(text),
         SqlType::Time(digits) => scalar_parse::time(text, per_second(*digits), *digits),
-        SqlType::Timestamp(digits) => scalar_parse::timestamp(text, per_second(*digits), *digits),
-        SqlType::TimestampLtz(digits) => scalar_parse::timestamp(text.strip_suffix('Z')?, per_second(*digits), *digits),
+        SqlType::Timestamp(digits) => timestamp(text, *digits),
+        SqlType::TimestampLtz(digits) => timestamp(text.strip_suffix('Z')?, *digits),
         _ => None,
     }
 }
@@ -399,12 +447,24 @@ fn end_of(items: &Column) -> Step<i32> {
 }
 
 impl Row {
-    pub fn new(fields: &Fields) -> Result<Self> {
-        Ok(Self { columns: fields.iter().map(Column::new).collect::<Result<_>>()?, valid: Vec::new() })
+    pub fn new(fields: &Fields, rules: JsonRules) -> Result<Self> {
+        let columns = fields.iter().map(|field| Column::new(field, rules)).collect::<Result<_>>()?;
+        Ok(Self { columns, valid: Vec::new() })
+    }
+
+    /// How many rows it has; not one that was left half way.
+    pub fn len(&self) -> usize {
+        self.valid.len()
     }
 
     /// Takes the fields of an object whose bracket was taken. Each column gets exactly one value.
     pub fn read_object(&mut self, json: &mut Scanner<'_>, scratch: &mut String) -> Step<()> {
+        self.read_fields(json, scratch)?;
+        self.end_row()
+    }
+
+    /// Takes the fields of an object whose bracket was taken, as far as their columns have none in this row yet.
+    pub fn read_fields(&mut self, json: &mut Scanner<'_>, scratch: &mut String) -> Step<()> {
         let row = self.valid.len();
         let mut first = true;
         let mut expected = 0;
@@ -425,7 +485,16 @@ impl Row {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Ends the row: what is missing is NULL.
+    pub fn end_row(&mut self) -> Step<()> {
+        let row = self.valid.len();
         for column in self.columns.iter_mut().filter(|column| column.len() == row) {
+            if column.rules.fail_on_missing {
+                return Err(format!("field `{}` is missing", column.field.name()).into());
+            }
             if !column.field.is_nullable() {
                 return Err(format!("field `{}` is NOT NULL, and the payload has none", column.field.name()).into());
             }

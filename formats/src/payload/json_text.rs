@@ -7,12 +7,12 @@ use std::borrow::Cow;
 const MAX_DEPTH: usize = 64;
 
 /// Why a payload could not be read.
-pub(super) type Reason = Cow<'static, str>;
-pub(super) type Step<T> = Result<T, Reason>;
+pub(crate) type Reason = Cow<'static, str>;
+pub(crate) type Step<T> = Result<T, Reason>;
 
 /// The start of a value; scalars are whole.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Token<'a> {
+pub(crate) enum Token<'a> {
     Null,
     Boolean(bool),
     /// The number's own text.
@@ -26,7 +26,7 @@ pub(super) enum Token<'a> {
 
 /// A text as it stands between its quotes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Quoted<'a> {
+pub(crate) struct Quoted<'a> {
     raw: &'a str,
     escaped: bool,
 }
@@ -83,7 +83,7 @@ fn hex(rest: &mut &str) -> u32 {
 
 /// A place in a JSON text.
 #[derive(Debug)]
-pub(super) struct Scanner<'a> {
+pub(crate) struct Scanner<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
@@ -92,6 +92,16 @@ pub(super) struct Scanner<'a> {
 impl<'a> Scanner<'a> {
     pub fn new(text: &'a str) -> Self {
         Self { text, at: 0, depth: 0 }
+    }
+
+    /// Where it stands, for [`Scanner::back_to`].
+    pub fn mark(&self) -> (usize, usize) {
+        (self.at, self.depth)
+    }
+
+    /// Goes back to a place it has passed.
+    pub fn back_to(&mut self, mark: (usize, usize)) {
+        (self.at, self.depth) = mark;
     }
 
     fn wrong<T>(&self, expected: &str) -> Step<T> {
@@ -283,7 +293,7 @@ impl<'a> Scanner<'a> {
 }
 
 /// Adds a JSON text without the blanks between its tokens.
-pub(super) fn compact(json: &str, out: &mut String) {
+pub(crate) fn compact(json: &str, out: &mut String) {
     let mut in_text = false;
     let mut rest = json;
     while let Some(at) =
