@@ -4,6 +4,7 @@
 
 pub mod blackhole;
 pub mod datagen;
+pub mod filesystem;
 pub mod print;
 
 use std::sync::Arc;
@@ -12,5 +13,9 @@ use aquifer_processor::connector::ConnectorRegistry;
 
 /// The registry with all connectors of this crate.
 pub fn register(registry: ConnectorRegistry) -> ConnectorRegistry {
-    registry.with(Arc::new(blackhole::Blackhole)).with(Arc::new(datagen::Datagen)).with(Arc::new(print::Print))
+    registry
+        .with(Arc::new(blackhole::Blackhole))
+        .with(Arc::new(datagen::Datagen))
+        .with(Arc::new(filesystem::Filesystem))
+        .with(Arc::new(print::Print))
 }

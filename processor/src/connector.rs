@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use aquifer_model::{ChangeBatch, Epoch, Error, Result};
-use arrow::datatypes::SchemaRef;
+use aquifer_catalog::ColumnKind;
+use aquifer_model::{ChangeBatch, Epoch, Error, Result, SqlType};
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 
 pub use aquifer_catalog::Table;
@@ -89,6 +90,12 @@ pub trait Source: Send + Sync + Debug {
     }
     /// The columns of every batch.
     fn schema(&self) -> SchemaRef;
+    /// The same source giving only these columns of its schema, in this order, and reading no others where it can: a field that nobody asked for
+    /// then cannot be wrong. `None` if it gives all columns or nothing.
+    fn project(&self, columns: &[usize]) -> Option<Arc<dyn Source>> {
+        let _ = columns;
+        None
+    }
     /// Its partitions.
     async fn partitions(&self) -> Result<Vec<PartitionId>>;
     /// A reader of one of them.
@@ -221,6 +228,19 @@ pub fn nearest_known<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -
         None if known.is_empty() => "there are none".to_string(),
         None => format!("there are {}", known.iter().map(|one| format!("`{one}`")).collect::<Vec<_>>().join(", ")),
     }
+}
+
+/// The physical columns of a table, in its order: what a source gives.
+pub fn physical_columns(table: &Table) -> Result<SchemaRef> {
+    let mut fields = Vec::new();
+    for column in &table.definition.columns {
+        if let ColumnKind::Physical { type_text } = &column.kind {
+            let column_type =
+                SqlType::parse(type_text).map_err(|error| error.context(format!("the column `{}`", column.name)))?;
+            fields.push(column_type.to_field(&column.name));
+        }
+    }
+    Ok(Arc::new(Schema::new(fields)))
 }
 
 /// Fails with `Invalid` on an option that the connector does not know.

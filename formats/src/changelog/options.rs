@@ -64,9 +64,9 @@ impl Include {
     /// Fails with `Invalid` on what is no regular expression.
     pub fn new(pattern: &str) -> Result<Self> {
         let whole = Regex::new(&format!("^(?:{pattern})$"));
-        whole.map(Self).map_err(|error| {
-            Error::invalid(format!("`{pattern}` is no regular expression")).with_source(error)
-        })
+        whole
+            .map(Self)
+            .map_err(|error| Error::invalid(format!("`{pattern}` is no regular expression")).with_source(error))
     }
 
     /// Whether it fits the name.
@@ -111,9 +111,8 @@ impl MessageFormat {
 
     /// The format with this name; `option` gives an option by its name in [`MessageFormat::known_options`].
     pub fn parse<'a>(name: &str, option: impl Fn(&str) -> Option<&'a str>) -> Result<Self> {
-        let wrong = |key: &str, value: &str, write: &str| {
-            Error::invalid(format!("'{name}.{key}' = '{value}': write {write}"))
-        };
+        let wrong =
+            |key: &str, value: &str, write: &str| Error::invalid(format!("'{name}.{key}' = '{value}': write {write}"));
         let flag = |key: &str, default: bool| match option(key) {
             None => Ok(default),
             Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),

@@ -78,14 +78,7 @@ fn each_envelope_tells_its_changes() {
 fn what_canal_and_maxwell_leave_out_of_old_is_as_after_and_null_is_a_value() {
     let message = r#"{"type":"UPDATE","data":[{"id":"1","name":"a"},{"id":"2","name":null},{"id":"3","name":"c"}],
         "old":[{"name":null},{"name":"b"},{"id":"9"}]}"#;
-    let expected = [
-        "-U[1,null]",
-        "+U[1,\"a\"]",
-        "-U[2,\"b\"]",
-        "+U[2,null]",
-        "-U[9,\"c\"]",
-        "+U[3,\"c\"]",
-    ];
+    let expected = ["-U[1,null]", "+U[1,\"a\"]", "-U[2,\"b\"]", "+U[2,null]", "-U[9,\"c\"]", "+U[3,\"c\"]"];
     assert_eq!(changes("canal-json", &[], &[message]).expect("fine"), expected);
     let message = r#"{"type":"update","data":{"id":1,"name":"a"},"old":{"name":null}}"#;
     assert_eq!(changes("maxwell-json", &[], &[message]).expect("fine"), expected[..2]);
@@ -168,14 +161,20 @@ fn options_are_checked() {
     let parse = |format: &str, key: &'static str, value: &'static str| {
         MessageFormat::parse(format, |name| (name == key).then_some(value)).map_err(|error| error.to_string())
     };
-    assert!(parse("json", "ignore-parse-errors", "yes").expect_err("no flag").contains("'json.ignore-parse-errors' = 'yes'"));
+    assert!(
+        parse("json", "ignore-parse-errors", "yes")
+            .expect_err("no flag")
+            .contains("'json.ignore-parse-errors' = 'yes'")
+    );
     assert!(parse("json", "timestamp-format.standard", "ISO").expect_err("no standard").contains("SQL or ISO-8601"));
     assert!(parse("canal-json", "database.include", "(").expect_err("no pattern").contains("regular expression"));
     assert!(parse("json", "map-null-key.mode", "x").is_err());
-    assert!(MessageFormat::parse("json", |name| {
-        ["ignore-parse-errors", "fail-on-missing-field"].contains(&name).then_some("true")
-    })
-    .is_err());
+    assert!(
+        MessageFormat::parse("json", |name| {
+            ["ignore-parse-errors", "fail-on-missing-field"].contains(&name).then_some("true")
+        })
+        .is_err()
+    );
     for name in MessageFormat::NAMES {
         assert!(MessageFormat::known_options(name).len() >= 6, "{name}");
         assert_eq!(parse(name, "", "").expect("no options").is_insert_only(), name == "json");

@@ -1,0 +1,131 @@
+//! Files as a bounded source, one partition each; the reading itself is done on threads that may block.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use aquifer_formats::changelog::ChangeDecoder;
+use aquifer_model::{ChangeBatch, Error, Result};
+use aquifer_processor::connector::{PartitionId, Polled, Reader, Replay, ResumeToken, Source, Start};
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use tokio::task::spawn_blocking;
+
+use super::background::Background;
+use super::config::FilesystemConfig;
+use super::lines::LineReader;
+use super::paths;
+
+/// A file being read, by a thread that may block.
+pub(super) trait FileReader: Send {
+    /// The next changes, at least one; `None` at the end, again and again.
+    fn next(&mut self) -> Result<Option<ChangeBatch>>;
+    /// Where to open so that what comes next is the next change: the format's own count.
+    fn stands_at(&self) -> u64;
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct FilesystemSource {
+    config: FilesystemConfig,
+}
+
+impl FilesystemSource {
+    pub fn new(config: FilesystemConfig) -> Self {
+        Self { config }
+    }
+}
+
+fn open_file(config: &FilesystemConfig, path: &Path, from: u64) -> Result<Box<dyn FileReader>> {
+    let decoder = ChangeDecoder::new(config.format.clone(), Arc::clone(&config.schema))?;
+    Ok(Box::new(LineReader::open(path, from, decoder)?))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let ended = spawn_blocking(work).await;
+    ended.map_err(|error| Error::internal("the work on a file did not end").with_source(error))?
+}
+
+#[async_trait]
+impl Source for FilesystemSource {
+    fn replay(&self) -> Replay {
+        Replay::Same
+    }
+
+    fn is_bounded(&self) -> bool {
+        true
+    }
+
+    fn is_insert_only(&self) -> bool {
+        self.config.format.is_insert_only()
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.config.schema)
+    }
+
+    fn project(&self, columns: &[usize]) -> Option<Arc<dyn Source>> {
+        let schema = Arc::new(self.config.schema.project(columns).ok()?);
+        Some(Arc::new(Self { config: FilesystemConfig { schema, ..self.config.clone() } }))
+    }
+
+    async fn partitions(&self) -> Result<Vec<PartitionId>> {
+        let config = self.config.clone();
+        let files = blocking(move || paths::files(&config.path)).await?;
+        let mut partitions = Vec::with_capacity(files.len());
+        for file in files {
+            let name = file.into_os_string().into_string();
+            let name = name.map_err(|_| Error::invalid("a file's path is not UTF-8"))?;
+            let counts = match &self.config.only {
+                None => true,
+                Some(only) => only.matches(&std::path::absolute(&name).unwrap_or_default().to_string_lossy()),
+            };
+            if counts {
+                partitions.push(PartitionId(name));
+            }
+        }
+        Ok(partitions)
+    }
+
+    async fn open(&self, partition: &PartitionId, from: Start) -> Result<Box<dyn Reader>> {
+        let from = match from {
+            Start::Beginning => 0,
+            Start::At(token) => {
+                let bytes = token.0.as_slice().try_into();
+                bytes.map(u64::from_be_bytes).map_err(|_| Error::corrupt("a resume token of filesystem has 8 bytes"))?
+            }
+        };
+        let (config, path) = (self.config.clone(), partition.0.clone());
+        let file = blocking(move || open_file(&config, Path::new(&path), from)).await?;
+        Ok(Box::new(FilesystemReader { file: Background::new(file), given: from }))
+    }
+}
+
+struct FilesystemReader {
+    file: Background<Box<dyn FileReader>, Result<Option<(ChangeBatch, u64)>>>,
+    /// Where the last batch given ended.
+    given: u64,
+}
+
+#[async_trait]
+impl Reader for FilesystemReader {
+    async fn next(&mut self) -> Result<Polled> {
+        let next = |file: &mut Box<dyn FileReader>| Ok(file.next()?.map(|changes| (changes, file.stands_at())));
+        match self.file.run(next).await?? {
+            None => Ok(Polled::End),
+            Some((changes, stands_at)) => {
+                self.given = stands_at;
+                Ok(Polled::Changes(changes))
+            }
+        }
+    }
+
+    fn resume_at(&self) -> ResumeToken {
+        ResumeToken(self.given.to_be_bytes().to_vec())
+    }
+
+    async fn confirm(&mut self, _token: &ResumeToken) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use aquifer_catalog::catalogs::Target;
+use aquifer_catalog::{ColumnDefinition, ColumnKind, Origin, TableDefinition};
+use aquifer_formats::json_lines::write_json_lines;
+use aquifer_processor::connector::{Connector, Table};
+use proptest::prelude::*;
+
+use super::*;
+use crate::filesystem::Filesystem;
+
+fn table(columns: &[(&str, &str)], options: &[(&str, &str)]) -> Table {
+    let column = |(name, text): &(&str, &str)| ColumnDefinition {
+        name: name.to_string(),
+        kind: ColumnKind::Physical { type_text: text.to_string() },
+        comment: None,
+    };
+    let options: BTreeMap<_, _> = options.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    Table {
+        name: ["c", "d", "t"].map(String::from),
+        definition: TableDefinition {
+            columns: columns.iter().map(column).collect(),
+            watermark: None,
+            primary_key: vec![],
+            comment: None,
+            options,
+        },
+        origin: Origin::Explicit,
+        target: Target::Connector,
+        system_columns: vec![],
+        version: None,
+    }
+}
+
+fn source(path: &Path, format: &str, columns: &[(&str, &str)]) -> Arc<dyn Source> {
+    let table = table(columns, &[("path", &path.to_string_lossy()), ("format", format)]);
+    Filesystem.source(&table).expect("a source")
+}
+
+fn lines(changes: &ChangeBatch) -> Vec<String> {
+    let mut out = Vec::new();
+    write_json_lines(changes, &mut out).expect("all types");
+    String::from_utf8(out).expect("text").lines().map(String::from).collect()
+}
+
+/// The batches of a partition and where each ended.
+async fn read(
+    source: &Arc<dyn Source>,
+    partition: &PartitionId,
+    from: Start,
+) -> Result<Vec<(Vec<String>, ResumeToken)>> {
+    let mut reader = source.open(partition, from).await?;
+    let mut batches = Vec::new();
+    while let Polled::Changes(changes) = reader.next().await? {
+        assert!(changes.num_rows() > 0);
+        batches.push((lines(&changes), reader.resume_at()));
+    }
+    assert!(matches!(reader.next().await?, Polled::End), "the end stays the end");
+    Ok(batches)
+}
+
+async fn all(source: &Arc<dyn Source>) -> Result<Vec<String>> {
+    let mut rows = Vec::new();
+    for partition in source.partitions().await? {
+        rows.extend(read(source, &partition, Start::Beginning).await?.into_iter().flat_map(|(lines, _)| lines));
+    }
+    Ok(rows)
+}
+
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("rows.json");
+    std::fs::write(&path, text).expect("written");
+    (folder, path)
+}
+
+#[tokio::test]
+async fn lines_are_rows_in_their_order_and_files_are_partitions() {
+    let (folder, path) = file("{\"id\":2}\r\n\n  \n{\"id\":1}\n{\"id\":3}");
+    let one = source(&path, "json", &[("id", "INT")]);
+    assert!(one.is_bounded() && one.is_insert_only());
+    assert_eq!(all(&one).await.expect("rows"), [2, 1, 3].map(|id| format!("{{\"op\":\"+I\",\"id\":{id}}}")));
+    std::fs::write(folder.path().join("a.json"), "{\"id\":0}\n").expect("written");
+    std::fs::write(folder.path().join("empty.json"), "").expect("written");
+    let directory = source(folder.path(), "json", &[("id", "INT")]);
+    assert_eq!(directory.partitions().await.expect("files").len(), 3);
+    assert_eq!(all(&directory).await.expect("rows").len(), 4);
+    let url = PathBuf::from(format!("file://{}/r*.json", folder.path().display()));
+    assert_eq!(all(&source(&url, "json", &[("id", "INT")])).await.expect("rows").len(), 3);
+}
+
+#[tokio::test]
+async fn a_changelog_gives_kinds() {
+    let (_folder, path) = file(concat!(
+        "{\"op\":\"c\",\"after\":{\"id\":1}}\n",
+        "{\"op\":\"u\",\"before\":{\"id\":1},\"after\":{\"id\":2}}\n",
+        "{\"op\":\"d\",\"before\":{\"id\":2}}\n"
+    ));
+    let changelog = source(&path, "debezium-json", &[("id", "INT")]);
+    assert!(!changelog.is_insert_only());
+    let expected = [("+I", 1), ("-U", 1), ("+U", 2), ("-D", 2)];
+    let expected = expected.map(|(kind, id)| format!("{{\"op\":\"{kind}\",\"id\":{id}}}"));
+    assert_eq!(all(&changelog).await.expect("rows"), expected);
+}
+
+#[tokio::test]
+async fn a_wrong_line_is_told_with_its_place_and_what_nobody_reads_cannot_be_wrong() {
+    let (_folder, path) = file("{\"id\":1,\"n\":2}\n{\"id\":2,\"n\":2.5}\n");
+    let both = source(&path, "json", &[("id", "INT"), ("n", "BIGINT")]);
+    let error = all(&both).await.expect_err("a fraction");
+    assert_eq!(error.kind(), aquifer_model::ErrorKind::Invalid);
+    assert!(error.to_string().contains("the line at byte 15 of `"), "{error}");
+    assert!(error.to_string().contains("field `n`: `2.5` is no BIGINT"), "{error}");
+    let id = both.project(&[0]).expect("projects");
+    assert_eq!(all(&id).await.expect("only ids"), ["{\"op\":\"+I\",\"id\":1}", "{\"op\":\"+I\",\"id\":2}"]);
+    let none = both.project(&[]).expect("projects");
+    assert_eq!(all(&none).await.expect("only the number of rows").len(), 2);
+}
+
+#[test]
+fn options_are_checked() {
+    let refused = |options: &[(&str, &str)]| {
+        Filesystem.source(&table(&[("id", "INT")], options)).expect_err("refused").to_string()
+    };
+    assert!(refused(&[("path", "x")]).contains("needs the option 'format'"));
+    assert!(refused(&[("format", "json")]).contains("needs the option 'path'"));
+    assert!(refused(&[("path", "x"), ("format", "debezium-jsn")]).contains("did you mean `debezium-json`?"));
+    let wrong = refused(&[("path", "x"), ("format", "json"), ("json.ignore-parse-error", "true")]);
+    assert!(wrong.contains("did you mean `json.ignore-parse-errors`?"), "{wrong}");
+    let other = refused(&[("path", "x"), ("format", "json"), ("debezium-json.schema-include", "true")]);
+    assert!(other.contains("unknown option `debezium-json.schema-include`"), "{other}");
+    assert!(refused(&[("path", "s3://b/k"), ("format", "json")]).contains("`s3:`"));
+    assert!(
+        refused(&[("path", "x"), ("format", "json"), ("source.monitor-interval", "1 s")])
+            .contains("run the query again")
+    );
+}
+
+#[tokio::test]
+async fn many_rows_come_in_batches_and_each_can_be_resumed_after() {
+    let text: String = (0..20_000).map(|n| format!("{{\"id\":{n}}}\n")).collect();
+    let (_folder, path) = file(&text);
+    let source = source(&path, "json", &[("id", "INT")]);
+    let partition = source.partitions().await.expect("files").remove(0);
+    let batches = read(&source, &partition, Start::Beginning).await.expect("rows");
+    assert!(batches.len() > 2);
+    let mut seen = 0;
+    for (lines, token) in &batches {
+        seen += lines.len();
+        let rest = read(&source, &partition, Start::At(token.clone())).await.expect("rows");
+        let rest: Vec<String> = rest.into_iter().flat_map(|(lines, _)| lines).collect();
+        assert_eq!(rest.len(), 20_000 - seen);
+        assert!(rest.first().is_none_or(|line| *line == format!("{{\"op\":\"+I\",\"id\":{seen}}}")));
+    }
+    std::fs::write(&path, "").expect("written");
+    let error = read(&source, &partition, Start::At(batches[0].1.clone())).await.expect_err("shorter");
+    assert_eq!(error.kind(), aquifer_model::ErrorKind::Gone);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn any_bytes_are_rows_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200), format in prop::sample::select(vec!["json", "canal-json"])) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("rows");
+        std::fs::write(&path, &bytes).expect("written");
+        let source = source(&path, format, &[("id", "INT")]);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let _ = runtime.block_on(all(&source));
+    }
+}
