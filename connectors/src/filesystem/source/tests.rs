@@ -21,10 +21,8 @@ fn table(columns: &[(&str, &str)], options: &[(&str, &str)]) -> Table {
         name: ["c", "d", "t"].map(String::from),
         definition: TableDefinition {
             columns: columns.iter().map(column).collect(),
-            watermark: None,
-            primary_key: vec![],
-            comment: None,
             options,
+            ..TableDefinition::default()
         },
         origin: Origin::Explicit,
         target: Target::Connector,
