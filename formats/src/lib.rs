@@ -12,7 +12,7 @@ pub mod json_lines;
 mod json_write;
 pub mod messages;
 pub mod payload;
-mod scalar_parse;
+pub mod scalar_parse;
 mod scalar_text;
 mod single;
 pub mod text;

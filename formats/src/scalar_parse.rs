@@ -1,7 +1,7 @@
 //! Dates, times and decimals from text, as Flink's JSON format reads them. Each gives `None` for text that is not wholly one.
 
 /// `2024-02-29` as days since 1970; years of four digits.
-pub(crate) fn date(text: &str) -> Option<i64> {
+pub fn date(text: &str) -> Option<i64> {
     let [a, b, c, d, b'-', e, f, b'-', g, h] = *text.as_bytes() else { return None };
     let year = number(&[a, b, c, d])?;
     let (month, day) = (number(&[e, f])?, number(&[g, h])?);
@@ -16,7 +16,7 @@ pub(crate) fn date(text: &str) -> Option<i64> {
 }
 
 /// `10:00:00` with up to nine digits of fraction, in ticks since midnight; digits beyond `digits` are cut.
-pub(crate) fn time(text: &str, per_second: i64, digits: u8) -> Option<i64> {
+pub fn time(text: &str, per_second: i64, digits: u8) -> Option<i64> {
     let (clock, fraction) = text.split_once('.').map_or((text, None), |(clock, fraction)| (clock, Some(fraction)));
     let [a, b, b':', c, d, b':', e, f] = *clock.as_bytes() else { return None };
     let (hour, minute, second) = (number(&[a, b])?, number(&[c, d])?, number(&[e, f])?);
@@ -39,7 +39,7 @@ pub(crate) fn time(text: &str, per_second: i64, digits: u8) -> Option<i64> {
 }
 
 /// `2024-02-29 10:00:00.123` in ticks since 1970; `None` also where that is out of range.
-pub(crate) fn timestamp(text: &str, per_second: i64, digits: u8) -> Option<i64> {
+pub fn timestamp(text: &str, per_second: i64, digits: u8) -> Option<i64> {
     let (day, clock) = text.split_once(' ')?;
     let ticks = i128::from(date(day)?) * 86_400 * i128::from(per_second);
     i64::try_from(ticks + i128::from(time(clock, per_second, digits)?)).ok()
@@ -72,7 +72,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 
 /// A decimal that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Decimal {
+pub enum Decimal {
     /// Its value times 10^scale, rounded half up.
     Fits(i128),
     /// It has more digits than the precision.
@@ -80,7 +80,7 @@ pub(crate) enum Decimal {
 }
 
 /// `-12.5e3` as DECIMAL(precision, scale).
-pub(crate) fn decimal(text: &str, precision: u8, scale: u8) -> Option<Decimal> {
+pub fn decimal(text: &str, precision: u8, scale: u8) -> Option<Decimal> {
     let (mantissa, exponent) = text.split_once(['e', 'E']).map_or((text, None), |(m, e)| (m, Some(e)));
     let exponent: i64 = match exponent {
         None => 0,

@@ -8,6 +8,7 @@
 pub mod batch;
 pub mod connector;
 pub mod dataflow;
+pub mod functions;
 pub mod operators;
 pub mod plan;
 pub mod sink;

@@ -555,6 +555,7 @@ mod functions;
 mod names;
 mod resolve;
 mod run;
+mod sugar;
 mod settings;
 mod statement;
 mod text;
