@@ -555,9 +555,9 @@ mod functions;
 mod names;
 mod resolve;
 mod run;
-mod sugar;
 mod settings;
 mod statement;
+mod sugar;
 mod text;
 mod windows;
 

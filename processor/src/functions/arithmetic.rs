@@ -236,10 +236,7 @@ fn decimals(
             }
             match fast(l, r).or_else(|| exact(l, r)).filter(|value| value.unsigned_abs() < limit.unsigned_abs()) {
                 Some(value) => Ok(Some(value)),
-                None => exec_err!(
-                    "the result of `{}` does not fit DECIMAL({precision}, {scale})",
-                    operation.symbol()
-                ),
+                None => exec_err!("the result of `{}` does not fit DECIMAL({precision}, {scale})", operation.symbol()),
             }
         }
         _ => Ok(None),
@@ -258,7 +255,10 @@ fn one_number(types: &[DataType]) -> Result<Vec<DataType>> {
         [one] if one.is_null() => Ok(vec![DataType::Int32]),
         [one] if digits(one).is_some() || one.is_floating() => Ok(vec![one.clone()]),
         [DataType::Interval(unit)] => Ok(vec![DataType::Interval(*unit)]),
-        [other] => plan_err!("unary minus takes a number or an interval, not {}", super::shown(&Field::new("", other.clone(), true))),
+        [other] => plan_err!(
+            "unary minus takes a number or an interval, not {}",
+            super::shown(&Field::new("", other.clone(), true))
+        ),
         _ => plan_err!("unary minus takes one number"),
     }
 }

@@ -17,8 +17,8 @@ use aquifer_formats::text::{TextStyle, Tz, parse_zone, text_column};
 use aquifer_model::sql_type::{ColumnType, MAX_LENGTH};
 use aquifer_model::{Error, Result, SqlType};
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryViewArray, BooleanArray, Decimal128Array, Int64Array, ListArray,
-    MapArray, PrimitiveArray, StringViewArray, StringViewBuilder, StructArray,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryViewArray, BooleanArray, Decimal128Array, Int64Array,
+    ListArray, MapArray, PrimitiveArray, StringViewArray, StringViewBuilder, StructArray,
 };
 use arrow::compute::{CastOptions, cast as arrow_cast, cast_with_options};
 use arrow::datatypes::{
@@ -76,7 +76,9 @@ fn exists(from: &SqlType, to: &SqlType) -> bool {
         (Null, _) => true,
         (a, b) if a == b => true,
         (_, b) if is_text(b) => true,
-        (a, b) if is_text(a) => is_number(b) || binary(b) || matches!(b, Boolean | Date | Time(_) | Timestamp(_) | TimestampLtz(_)),
+        (a, b) if is_text(a) => {
+            is_number(b) || binary(b) || matches!(b, Boolean | Date | Time(_) | Timestamp(_) | TimestampLtz(_))
+        }
         (a, b) if is_number(a) && is_number(b) => true,
         (a, Boolean) | (Boolean, a) if is_number(a) => true,
         (a, b) if binary(a) && binary(b) => true,
@@ -101,9 +103,9 @@ fn is_plain(from: &SqlType, to: &SqlType) -> bool {
         (a, b) if width(a).is_some() && width(b).is_some() => width(a) <= width(b),
         (a, Double) if width(a).is_some() => true,
         (TinyInt | SmallInt | Int, Float) | (Float, Double) => true,
-        (a, SqlType::Decimal(precision, scale)) => exact(a).is_some_and(|(p, s)| {
-            s <= i32::from(*scale) && p - s <= i32::from(*precision) - i32::from(*scale)
-        }),
+        (a, SqlType::Decimal(precision, scale)) => {
+            exact(a).is_some_and(|(p, s)| s <= i32::from(*scale) && p - s <= i32::from(*precision) - i32::from(*scale))
+        }
         (SqlType::Decimal(..), Double) => true,
         (a, Varchar(length)) if is_text(a) => match a {
             SqlType::Char(own) | Varchar(own) => own <= length,
@@ -155,15 +157,25 @@ impl ScalarUDFImpl for FlinkCast {
         let one = matches!(input, ColumnarValue::Scalar(_));
         let column = input.to_array(if one { 1 } else { args.number_rows })?;
         let result = cast_column(&column, &self.from, &self.to, zone, self.try_cast).map_err(external)?;
-        Ok(if one { ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?) } else { ColumnarValue::Array(result) })
+        Ok(if one {
+            ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)
+        } else {
+            ColumnarValue::Array(result)
+        })
     }
 }
 
 /// Casts a column; `zone` is the session's, UTC if there is none. A value that cannot be cast fails with `Invalid`, or is NULL under TRY_CAST.
-pub fn cast_column(column: &ArrayRef, from: &SqlType, to: &SqlType, zone: Option<Tz>, try_cast: bool) -> Result<ArrayRef> {
+pub fn cast_column(
+    column: &ArrayRef,
+    from: &SqlType,
+    to: &SqlType,
+    zone: Option<Tz>,
+    try_cast: bool,
+) -> Result<ArrayRef> {
     use SqlType::{
-        Array, BigInt, Binary, Boolean, Char, Date, Decimal, Double, Float, Int, Map, Multiset, Null, Row, SmallInt, Time,
-        Timestamp, TimestampLtz, TinyInt, Varbinary, Varchar,
+        Array, BigInt, Binary, Boolean, Char, Date, Decimal, Double, Float, Int, Map, Multiset, Null, Row, SmallInt,
+        Time, Timestamp, TimestampLtz, TinyInt, Varbinary, Varchar,
     };
     let target = to.to_arrow();
     if *from == Null || column.data_type().is_null() {
@@ -174,7 +186,8 @@ pub fn cast_column(column: &ArrayRef, from: &SqlType, to: &SqlType, zone: Option
     }
     match (from, to) {
         (_, Char(length) | Varchar(length)) => {
-            let texts = if is_text(from) { arrow_cast(column, &DataType::Utf8View)? } else { to_text(column, from, zone)? };
+            let texts =
+                if is_text(from) { arrow_cast(column, &DataType::Utf8View)? } else { to_text(column, from, zone)? };
             Ok(fitted(texts.as_string_view(), *length, matches!(to, Char(_))))
         }
         (a, _) if is_text(a) => {
@@ -187,7 +200,8 @@ pub fn cast_column(column: &ArrayRef, from: &SqlType, to: &SqlType, zone: Option
         }
         (number, Boolean) if is_number(number) => {
             let doubles = arrow_cast(column, &DataType::Float64)?;
-            let bits: BooleanArray = doubles.as_primitive::<Float64Type>().iter().map(|x| x.map(|x| x != 0.0)).collect();
+            let bits: BooleanArray =
+                doubles.as_primitive::<Float64Type>().iter().map(|x| x.map(|x| x != 0.0)).collect();
             Ok(Arc::new(bits))
         }
         (_, Decimal(precision, scale)) => to_decimal(column, from, *precision, *scale),
@@ -234,7 +248,9 @@ pub fn cast_column(column: &ArrayRef, from: &SqlType, to: &SqlType, zone: Option
             let item = Arc::new(item.as_ref().clone().with_nullable(item.is_nullable() || values.null_count() > 0));
             Ok(Arc::new(ListArray::try_new(item, list.offsets().clone(), values, list.nulls().cloned())?))
         }
-        (Map(a, x), Map(b, y)) => map(column, (&a.sql_type, &x.sql_type), (&b.sql_type, &y.sql_type), &target, zone, try_cast),
+        (Map(a, x), Map(b, y)) => {
+            map(column, (&a.sql_type, &x.sql_type), (&b.sql_type, &y.sql_type), &target, zone, try_cast)
+        }
         (Multiset(a), Multiset(b)) => map(column, (&a.sql_type, &Int), (&b.sql_type, &Int), &target, zone, try_cast),
         (Row(a), Row(b)) => {
             let DataType::Struct(fields) = &target else { return Err(Error::internal("a row is a structure")) };
@@ -293,7 +309,8 @@ fn to_decimal(column: &ArrayRef, from: &SqlType, precision: u8, scale: u8) -> Re
             let shift = i32::from(scale) - own;
             let rescaled = |value: i128| -> Option<i128> {
                 let value = i256::from_i128(value);
-                let unit = (0..shift.unsigned_abs()).try_fold(i256::ONE, |unit, _| unit.checked_mul(i256::from_i128(10)))?;
+                let unit =
+                    (0..shift.unsigned_abs()).try_fold(i256::ONE, |unit, _| unit.checked_mul(i256::from_i128(10)))?;
                 let result = if shift >= 0 {
                     value.checked_mul(unit)?
                 } else {
@@ -317,7 +334,11 @@ fn to_decimal(column: &ArrayRef, from: &SqlType, precision: u8, scale: u8) -> Re
 
 fn to_text(column: &ArrayRef, from: &SqlType, zone: Option<Tz>) -> Result<ArrayRef> {
     let field = from.clone().nullable().to_field("");
-    let column = if column.data_type() == field.data_type() { Arc::clone(column) } else { arrow_cast(column, field.data_type())? };
+    let column = if column.data_type() == field.data_type() {
+        Arc::clone(column)
+    } else {
+        arrow_cast(column, field.data_type())?
+    };
     let style = TextStyle::cast(match zone {
         Some(zone) => zone,
         None => parse_zone("UTC")?,
@@ -383,9 +404,12 @@ fn times(column: &ArrayRef, from: &SqlType, to: &SqlType, zone: Option<Tz>) -> R
         SqlType::Time(p) | SqlType::Timestamp(p) | SqlType::TimestampLtz(p) => 10i128.pow(9 - u32::from(*p)),
         _ => 1,
     };
-    let column = if *column.data_type() == from.to_arrow() { Arc::clone(column) } else { arrow_cast(column, &from.to_arrow())? };
+    let column =
+        if *column.data_type() == from.to_arrow() { Arc::clone(column) } else { arrow_cast(column, &from.to_arrow())? };
     let ticks = match from.to_arrow() {
-        DataType::Date32 | DataType::Time32(_) => arrow_cast(&arrow_cast(&column, &DataType::Int32)?, &DataType::Int64)?,
+        DataType::Date32 | DataType::Time32(_) => {
+            arrow_cast(&arrow_cast(&column, &DataType::Int32)?, &DataType::Int64)?
+        }
         _ => arrow_cast(&column, &DataType::Int64)?,
     };
     let is_ltz = |one: &SqlType| matches!(one, SqlType::TimestampLtz(_));

@@ -12,7 +12,11 @@ pub fn type_of(expression: &Expr, schema: &DFSchema) -> Result<SqlType> {
     Ok(match expression {
         Expr::Literal(ScalarValue::Int64(Some(number)), _) if i32::try_from(*number).is_ok() => SqlType::Int,
         Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(interval)), _) => {
-            if interval.months != 0 { SqlType::IntervalMonths } else { SqlType::IntervalMillis }
+            if interval.months != 0 {
+                SqlType::IntervalMonths
+            } else {
+                SqlType::IntervalMillis
+            }
         }
         Expr::Alias(alias) => type_of(&alias.expr, schema)?,
         other => {
@@ -86,7 +90,10 @@ fn common(left: &SqlType, right: &SqlType) -> Option<SqlType> {
         return Some(if float_fits(left) && float_fits(right) { Float } else { Double });
     }
     let of = |left: &ColumnType, right: &ColumnType| {
-        Some(ColumnType { sql_type: common(&left.sql_type, &right.sql_type)?, nullable: left.nullable || right.nullable })
+        Some(ColumnType {
+            sql_type: common(&left.sql_type, &right.sql_type)?,
+            nullable: left.nullable || right.nullable,
+        })
     };
     Some(match (left, right) {
         (Char(a) | Varchar(a), Char(b) | Varchar(b)) => Varchar(*a.max(b)),

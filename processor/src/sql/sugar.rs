@@ -124,7 +124,8 @@ fn rewritten(expression: &mut Expr) -> Result<Option<Expr>> {
         }
         Expr::UnaryOp { op: UnaryOperator::Plus, expr } => take(expr),
         Expr::Between { expr, negated, low, high } => {
-            let binary = |left: Expr, op, right: Expr| Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) };
+            let binary =
+                |left: Expr, op, right: Expr| Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) };
             let value = take(expr);
             let within = if *negated {
                 binary(
@@ -180,9 +181,7 @@ fn rewritten(expression: &mut Expr) -> Result<Option<Expr>> {
         }
         Expr::Collate { .. } => return Err(Error::unsupported("COLLATE is not built: texts compare by their bytes")),
         Expr::AtTimeZone { .. } => {
-            return Err(Error::unsupported(
-                "AT TIME ZONE is not Flink's: CAST to TIMESTAMP_LTZ or use CONVERT_TZ",
-            ));
+            return Err(Error::unsupported("AT TIME ZONE is not Flink's: CAST to TIMESTAMP_LTZ or use CONVERT_TZ"));
         }
         Expr::JsonAccess { .. } => return Err(Error::unsupported("`:` behind a value is not built: use JSON_VALUE")),
         Expr::InUnnest { .. } | Expr::MemberOf(_) => {
@@ -211,7 +210,8 @@ fn rounding(name: &str, value: Expr, field: &CeilFloorKind) -> Result<Expr> {
 /// `DATE '…'`, `TIME '…'`, `TIMESTAMP '…'`: checked now, with as many digits as were written.
 fn typed_literal(data_type: &DataType, literal: String) -> Result<Expr> {
     let digits = literal.split_once('.').map_or(0, |(_, fraction)| fraction.len());
-    let wrong = |form: &str| Error::invalid(format!("{data_type} '{literal}' is no {data_type}: write {data_type} '{form}'"));
+    let wrong =
+        |form: &str| Error::invalid(format!("{data_type} '{literal}' is no {data_type}: write {data_type} '{form}'"));
     if digits > 9 {
         return Err(Error::invalid(format!("{data_type} '{literal}' has more than 9 digits after the point")));
     }
@@ -235,11 +235,12 @@ fn typed_literal(data_type: &DataType, literal: String) -> Result<Expr> {
             if !is_right {
                 return Err(wrong("2024-02-29 10:30:00"));
             }
-            let name = if matches!(zone, sqlparser::ast::TimezoneInfo::None | sqlparser::ast::TimezoneInfo::WithoutTimeZone) {
-                "TIMESTAMP"
-            } else {
-                "TIMESTAMP_LTZ"
-            };
+            let name =
+                if matches!(zone, sqlparser::ast::TimezoneInfo::None | sqlparser::ast::TimezoneInfo::WithoutTimeZone) {
+                    "TIMESTAMP"
+                } else {
+                    "TIMESTAMP_LTZ"
+                };
             format!("{name}({digits})")
         }
         other => return Err(Error::invalid(format!("`{other} '{literal}'`: write CAST('{literal}' AS {other})"))),

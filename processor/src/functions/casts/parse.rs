@@ -5,8 +5,7 @@ use std::sync::Arc;
 use aquifer_formats::text::Tz;
 use aquifer_model::{Error, Result, SqlType};
 use arrow::array::{
-    ArrayRef, BinaryViewArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int64Array,
-    StringViewArray,
+    ArrayRef, BinaryViewArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int64Array, StringViewArray,
 };
 use arrow::compute::cast as arrow_cast;
 use arrow::datatypes::DataType;
@@ -65,7 +64,13 @@ pub(super) fn column(texts: &StringViewArray, to: &SqlType, zone: Option<Tz>, tr
         }
         SqlType::Date => ticks(&|text| date(text.split([' ', 'T']).next()?), true),
         SqlType::Time(digits) => {
-            let (unit, narrow) = if *digits <= 3 { (1_000_000, true) } else if *digits <= 6 { (1_000, false) } else { (1, false) };
+            let (unit, narrow) = if *digits <= 3 {
+                (1_000_000, true)
+            } else if *digits <= 6 {
+                (1_000, false)
+            } else {
+                (1, false)
+            };
             let cut = 10i64.pow(9 - u32::from(*digits));
             ticks(&move |text| Some(time(text)? / cut * cut / unit), narrow)
         }
@@ -106,7 +111,9 @@ fn integer(text: &str) -> Option<i64> {
 }
 
 fn trimmed_suffix(text: &str) -> &str {
-    text.strip_suffix(['d', 'D', 'f', 'F']).filter(|rest| rest.ends_with(|c: char| c.is_ascii_digit() || c == '.')).unwrap_or(text)
+    text.strip_suffix(['d', 'D', 'f', 'F'])
+        .filter(|rest| rest.ends_with(|c: char| c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text)
 }
 
 /// What Java reads as a double.
@@ -203,8 +210,14 @@ mod tests {
 
     #[test]
     fn texts_are_read_as_flink_reads_them() {
-        assert_eq!([" 1 ".trim(), "+7", "1.9", "1e3", "", "-"].map(integer), [Some(1), Some(7), Some(1), None, None, None]);
-        assert_eq!(["T", "true", "1", "no", "maybe"].map(boolean), [Some(true), Some(true), Some(true), Some(false), None]);
+        assert_eq!(
+            [" 1 ".trim(), "+7", "1.9", "1e3", "", "-"].map(integer),
+            [Some(1), Some(7), Some(1), None, None, None]
+        );
+        assert_eq!(
+            ["T", "true", "1", "no", "maybe"].map(boolean),
+            [Some(true), Some(true), Some(true), Some(false), None]
+        );
         assert_eq!(date("2024-2-9"), Some(19_762));
         assert_eq!(date("2024"), Some(19_723));
         assert_eq!(date("1"), Some(-719_162));
