@@ -99,6 +99,44 @@ impl Catalog {
         })
     }
 
+    /// A database's name as it is shown, whether it is there or not.
+    pub fn database_name(&self, name: &str) -> Result<String> {
+        let (tenant, namespace) = split(name)?;
+        Ok(self.shown(&tenant, &namespace))
+    }
+
+    /// Removes a database (a namespace). One that has tables only with `cascade`, and never one with topics: those are dropped one by one.
+    pub async fn drop_database(&self, database: &str, if_exists: bool, cascade: bool) -> Result<()> {
+        let database = match self.database(database).await {
+            Ok(database) => database,
+            Err(error) if if_exists && error.kind() == ErrorKind::Invalid => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let (tenant, namespace) = split(&database)?;
+        let log = self.log().await?;
+        let topics = log.topics(&tenant, &namespace).await?;
+        if let Some(topic) = topics.first() {
+            return Err(Error::invalid(format!(
+                "the database `{database}` has {} topics, `{}` the first: their messages would be lost; DROP TABLE … PURGE each of them first",
+                topics.len(),
+                topic.name
+            )));
+        }
+        let stored = self.stored_names(&database, |_| true).await?;
+        if !stored.is_empty() && !cascade {
+            return Err(Error::invalid(format!(
+                "the database `{database}` has {} tables and views, `{}` the first: DROP DATABASE … CASCADE drops them too",
+                stored.len(),
+                stored[0]
+            )));
+        }
+        let key = format!("{tenant}/{namespace}");
+        for name in stored {
+            self.shared.definitions.change::<StoredTable>(&self.key(&key, &name), |_| Ok(Change::Drop)).await?;
+        }
+        log.delete_namespace(&tenant, &namespace).await
+    }
+
     /// Makes a database (a namespace).
     pub async fn create_database(&self, database: &str, if_not_exists: bool) -> Result<()> {
         let (tenant, namespace) = split(database)?;
@@ -205,6 +243,14 @@ impl Catalog {
         Ok(Some(Table { name, definition, origin: Origin::Native, target, system_columns, version }))
     }
 
+    /// A table of this definition that is stored nowhere.
+    pub async fn table_of(&self, database: &str, table: &str, definition: TableDefinition) -> Result<Table> {
+        let topic = self.topic_name(database, table)?;
+        let name = [self.definition.name.clone(), self.shown(&topic.tenant, &topic.namespace), table.to_string()];
+        let target = self.explicit_target(&definition).await?;
+        Ok(Table { name, definition, origin: Origin::Explicit, target, system_columns: Vec::new(), version: None })
+    }
+
     async fn native_target(&self, topic: TopicName, definition: &TableDefinition, own: Format) -> Result<Target> {
         let settings = options::table_settings(&definition.options)?;
         let reading = self.reading(&settings, definition, settings.format.unwrap_or(own)).await?;
@@ -294,6 +340,68 @@ impl Catalog {
             let put = |_: Option<&Stored<StoredTable>>| Ok(Change::Put(body.clone()));
             self.shared.definitions.change(&self.key(&topic.database(), table), put).await.map_err(half)?;
         }
+        Ok(())
+    }
+
+    /// `[CREATE OR] REPLACE TABLE`: an explicit table in the place of another one. A topic is never replaced.
+    pub async fn replace_table(
+        &self,
+        database: &str,
+        table: &str,
+        definition: TableDefinition,
+        must_exist: bool,
+    ) -> Result<()> {
+        let topic = self.topic_name(database, table)?;
+        match self.stored(&topic.database(), table).await? {
+            Some(Stored { body: StoredTable::Explicit { .. }, .. }) if definition.options.contains_key("connector") => {
+                let mut definition = definition;
+                definition.options = options::check_table(definition.options)?.options;
+                value_columns(&definition)?;
+                let body = StoredTable::Explicit { definition };
+                let put = |_: Option<&Stored<StoredTable>>| Ok(Change::Put(body.clone()));
+                self.shared.definitions.change(&self.key(&topic.database(), table), put).await?;
+                Ok(())
+            }
+            Some(Stored { body: StoredTable::Explicit { .. }, .. }) => Err(Error::invalid(format!(
+                "`{table}` has a connector, and what would replace it is a topic: DROP TABLE first"
+            ))),
+            _ if is_there(self.log().await?.as_ref(), &topic).await? => Err(Error::invalid(format!(
+                "`{table}` is the topic `{topic}`, whose messages replacing would delete: DROP TABLE … PURGE first if that is meant"
+            ))),
+            _ if must_exist => {
+                Err(Error::invalid(format!("there is no table `{table}` to replace: CREATE OR REPLACE")))
+            }
+            _ => self.create_table(database, table, definition, false).await,
+        }
+    }
+
+    /// `ALTER TABLE … RENAME TO`, of an explicit table.
+    pub async fn rename_table(&self, table: &Table, to: &str) -> Result<()> {
+        let [_, database, name] = &table.name;
+        if table.origin == Origin::Native {
+            return Err(Error::unsupported(format!(
+                "`{name}` is a topic, and topics cannot be renamed: CREATE TABLE … AS, or make a table WITH ('connector' = 'pulsar') over it"
+            )));
+        }
+        self.move_definition(database, name, to).await
+    }
+
+    /// Puts a definition under another name: first there, then away here, so that it is never nowhere.
+    pub(crate) async fn move_definition(&self, database: &str, name: &str, to: &str) -> Result<()> {
+        let (from, target) = (self.topic_name(database, name)?, self.topic_name(database, to)?);
+        let Some(stored) = self.stored(&from.database(), name).await? else {
+            return Err(Error::invalid(format!("there is no table or view `{name}`")));
+        };
+        if self.has_table(database, to).await? || self.view(database, to).await?.is_some() {
+            return Err(Error::invalid(format!("there is a table or view `{to}` already")));
+        }
+        let put = |found: Option<&Stored<StoredTable>>| match found.map(|found| &found.body) {
+            None | Some(StoredTable::Native { .. }) => Ok(Change::Put(stored.body.clone())),
+            Some(_) => Err(Error::invalid(format!("there is a table or view `{to}` already"))),
+        };
+        self.shared.definitions.change(&self.key(&target.database(), to), put).await?;
+        let drop = |_: Option<&Stored<StoredTable>>| Ok(Change::Drop);
+        self.shared.definitions.change(&self.key(&from.database(), name), drop).await?;
         Ok(())
     }
 

@@ -125,6 +125,27 @@ impl Catalogs {
         Ok(())
     }
 
+    /// Puts another definition in the place of a catalog's, durably; its tables stay.
+    pub async fn alter(&self, mut definition: CatalogDefinition) -> Result<()> {
+        if definition.name == DEFAULT_CATALOG {
+            return Err(Error::invalid(
+                "the catalog `default_catalog` is the data directory's own and cannot be changed",
+            ));
+        }
+        definition.options = options::check_catalog(definition.options)?.options;
+        let name = definition.name.clone();
+        options::catalog_settings(&definition.options)?;
+        let decide = |found: Option<&Stored<StoredCatalog>>| match found {
+            Some(found) => Ok(Change::Put(StoredCatalog { id: found.body.id, definition: definition.clone() })),
+            None => Err(Error::invalid(format!("there is no catalog `{name}`: someone else dropped it"))),
+        };
+        if let Some(stored) = self.shared.definitions.change(&[CATALOGS, &name], decide).await? {
+            let catalog = Arc::new(self.shared.catalog(stored.body)?);
+            self.catalogs.write().unwrap_or_else(PoisonError::into_inner).insert(name, catalog);
+        }
+        Ok(())
+    }
+
     /// Removes a catalog's definition (never its topics).
     pub async fn drop_catalog(&self, name: &str, if_exists: bool) -> Result<()> {
         if name == DEFAULT_CATALOG {

@@ -147,6 +147,28 @@ pub fn check_table(given: impl IntoIterator<Item = (String, String)>) -> Result<
     }
 }
 
+/// The canonical spelling of a key of a table with these options; a key that is not known here stays as it is.
+pub fn canonical_key<'a>(options: &BTreeMap<String, String>, key: &'a str) -> &'a str {
+    match options.get("connector").map(String::as_str) {
+        Some("pulsar" | "upsert-pulsar") => canonical(&[known::CONNECTOR, known::TOPIC], key),
+        Some(_) => key,
+        None => canonical(&[known::TOPIC], key),
+    }
+}
+
+/// The canonical spelling of a catalog's key; one that is not known stays as it is.
+pub fn canonical_catalog_key(key: &str) -> &str {
+    canonical(&[known::CATALOG], key)
+}
+
+fn canonical<'a>(tables: &[&[Row]], key: &'a str) -> &'a str {
+    let found = tables.iter().flat_map(|rows| rows.iter()).find(|row| row.given == key);
+    match found.map(|row| row.take) {
+        Some(Take::Value(canonical, _)) => canonical,
+        _ => key,
+    }
+}
+
 /// The options with secrets made unreadable, for everything that is shown.
 pub fn masked(options: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     options.iter().map(|(key, value)| (key.clone(), values::mask(key, value))).collect()

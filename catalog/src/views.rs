@@ -78,6 +78,14 @@ impl Catalog {
         Ok(())
     }
 
+    /// `ALTER VIEW … RENAME TO`.
+    pub async fn rename_view(&self, database: &str, name: &str, to: &str) -> Result<()> {
+        match self.view(database, name).await? {
+            Some((name, _)) => self.move_definition(database, &name, to).await,
+            None => Err(self.no_view(database, name, &self.views(database).await?)),
+        }
+    }
+
     /// `DROP VIEW`.
     pub async fn drop_view(&self, database: &str, name: &str, if_exists: bool) -> Result<()> {
         match self.view(database, name).await? {

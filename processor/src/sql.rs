@@ -1,48 +1,48 @@
 //! The SQL front end: Flink's dialect, from text to outcome.
 //!
 //! ```text
-//!  text ─► tokens ─► statements (ours) ─► binder ─► logical plan ─► batch or streaming
-//!                └► queries and expressions by sqlparser, under our dialect
+//!  text ─► tokens ─► statements (ours) ─┬─► define, alter, like   the catalogs' definitions
+//!                │                     ├─► show, describe        what there is
+//!                │                     └─► insert, explain ─┐
+//!                └► queries and expressions by sqlparser ───┴► binder ─► logical plan ─► batch or streaming
 //! ```
 //!
 //! `SessionContext::sql` is never used, nothing is rewritten as text, and every parsed field that nobody consumes is refused.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aquifer_catalog::options::{check_catalog, check_table};
-use aquifer_catalog::{Catalog, CatalogDefinition, Catalogs, Table, TableDefinition, ViewDefinition};
+use aquifer_catalog::{Catalog, Catalogs, Table, ViewDefinition};
 use aquifer_model::{ChangeBatch, Error, Result, SqlType};
 use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
-use arrow::datatypes::{FieldRef, Schema, SchemaRef};
-use datafusion::common::Column;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{Cast, Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::prelude::SessionConfig;
 use tokio::sync::mpsc;
 
 use self::binder::{Bound, Lookup};
 use self::settings::Settings;
-use self::statement::{SelectQuery, Statement};
+use self::statement::{Insert, SelectQuery, Statement};
+use self::temporary::{Temporary, TemporaryObjects};
 use self::text::Source;
-use crate::connector::{ConnectorRegistry, nearest_known};
-use crate::sink::{TableWriter, writable_columns};
+use crate::connector::ConnectorRegistry;
 use crate::streaming::JobSettings;
 
 /// The catalog that a session begins in.
 const DEFAULT_CATALOG: &str = "default_catalog";
 
-/// One user's session: current catalog and database, settings.
-#[derive(Debug)]
+/// One user's session: current catalog and database, settings, temporary objects.
+#[derive(Debug, Clone)]
 pub struct Session {
     catalogs: Arc<Catalogs>,
     connectors: Arc<ConnectorRegistry>,
     catalog: String,
     database: Option<String>,
     settings: Settings,
+    temporary: TemporaryObjects,
+    /// The inserts of a statement set that has begun and not ended.
+    set: Option<Vec<Insert>>,
 }
 
 /// What a statement gives.
@@ -101,6 +101,8 @@ impl Session {
             catalog: DEFAULT_CATALOG.to_string(),
             database: None,
             settings: Settings::default(),
+            temporary: TemporaryObjects::default(),
+            set: None,
         }
     }
 
@@ -128,6 +130,7 @@ impl Session {
         let mut config =
             SessionConfig::new().with_target_partitions(self.settings.parallelism()?).with_batch_size(8192);
         config.options_mut().sql_parser.enable_ident_normalization = false;
+        config.options_mut().execution.time_zone = Some(self.settings.zone()?);
         let builder = SessionStateBuilder::new().with_config(config).with_default_features();
         let mut state = match self.settings.is_streaming() {
             // No folding of now() when planning, nothing based on statistics, no other order of joins.
@@ -141,6 +144,9 @@ impl Session {
     }
 
     async fn run(&mut self, statement: Statement, notices: &mut Vec<String>) -> Result<Outcome> {
+        if self.set.is_some() && !matches!(statement, Statement::Insert(_) | Statement::End) {
+            return Err(Error::invalid("in a statement set only INSERT can stand: write END; to run it"));
+        }
         match statement {
             Statement::Select(query) => {
                 let running = self.select(query).await?;
@@ -153,24 +159,23 @@ impl Session {
                 }
                 Ok(Outcome::Query(running))
             }
-            Statement::Explain { analyze, query } => self.explain(analyze, query).await,
-            Statement::Insert { table, columns, query } => self.insert(table, columns, query, notices).await,
-            Statement::CreateCatalog { name, options, comment, if_not_exists } => {
-                let checked = check_catalog(options)?;
-                notices.extend(checked.notices);
-                let definition = CatalogDefinition { name, options: checked.options, comment };
-                self.catalogs.create(definition, if_not_exists).await?;
-                Ok(Outcome::Done)
-            }
-            Statement::DropCatalog { name, if_exists } => {
-                if name == self.catalog {
-                    return Err(Error::invalid(format!(
-                        "the catalog `{name}` is in use: USE CATALOG another one first"
-                    )));
+            Statement::Explain { details, what } => self.explain(details, what).await,
+            Statement::Insert(insert) => match &mut self.set {
+                Some(set) => {
+                    set.push(insert);
+                    Ok(Outcome::Done)
                 }
-                self.catalogs.drop_catalog(&name, if_exists).await?;
+                None => self.insert(vec![insert], notices).await,
+            },
+            Statement::BeginSet { inserts, is_complete: true } => self.insert(inserts, notices).await,
+            Statement::BeginSet { inserts, is_complete: false } => {
+                self.set = Some(inserts);
                 Ok(Outcome::Done)
             }
+            Statement::End => match self.set.take() {
+                Some(inserts) => self.insert(inserts, notices).await,
+                None => Err(Error::invalid("there is no statement set to end: begin one with BEGIN STATEMENT SET")),
+            },
             Statement::UseCatalog(name) => {
                 let catalog = self.catalogs.get(&name)?;
                 self.catalog = catalog.definition().name.clone();
@@ -178,68 +183,10 @@ impl Session {
                 Ok(Outcome::Done)
             }
             Statement::Use(name) => self.use_name(name).await,
-            Statement::ShowCatalogs => listing("catalog name", self.catalogs.names()),
-            Statement::ShowDatabases => listing("database name", self.catalogs.get(&self.catalog)?.databases().await?),
-            Statement::ShowCurrentCatalog => listing("current catalog name", vec![self.catalog.clone()]),
-            Statement::ShowCurrentDatabase => listing("current database name", vec![self.database()?]),
-            Statement::ShowTables { database, like } => {
-                let (catalog, database) = match database {
-                    Some(name) => self.database_of(&name)?,
-                    None => (self.catalogs.get(&self.catalog)?, self.database()?),
-                };
-                let mut tables = catalog.tables(&database).await?;
-                if let Some((pattern, negated)) = like {
-                    tables.retain(|table| matches_like(table, &pattern) != negated);
-                }
-                listing("table name", tables)
-            }
-            Statement::ShowCreateTable(name) => {
-                let table = self.lookup(&name).await?;
-                listing("result", vec![describe::create_table(&table)])
-            }
-            Statement::Describe(name) => Ok(Outcome::Listing(describe::table(&self.lookup(&name).await?)?)),
-            Statement::CreateDatabase { name, if_not_exists } => {
-                let (catalog, database) = self.database_of(&name)?;
-                catalog.create_database(&database, if_not_exists).await?;
-                Ok(Outcome::Done)
-            }
-            Statement::CreateTable { name, mut definition, if_not_exists } => {
-                let checked = check_table(std::mem::take(&mut definition.options))?;
-                notices.extend(checked.notices);
-                definition.options = checked.options;
-                check_definition(&definition)?;
-                let (catalog, database, table) = self.place(&name)?;
-                catalog.create_table(&database, &table, definition, if_not_exists).await?;
-                Ok(Outcome::Done)
-            }
-            Statement::AlterTableAdd { name, columns, watermark, primary_key } => {
-                let table = self.lookup(&name).await?;
-                let (catalog, ..) = self.place(&name)?;
-                let mut definition = table.definition.clone();
-                for column in columns {
-                    if definition.columns.iter().any(|known| known.name == column.name) {
-                        return Err(Error::invalid(format!(
-                            "`{}` has a column `{}` already",
-                            table.name[2], column.name
-                        )));
-                    }
-                    definition.columns.push(column);
-                }
-                if watermark.is_some() {
-                    definition.watermark = watermark;
-                }
-                if !primary_key.is_empty() {
-                    definition.primary_key = primary_key;
-                }
-                check_definition(&definition)?;
-                catalog.alter_table(&table, definition).await?;
-                Ok(Outcome::Done)
-            }
-            Statement::DropTable { name, if_exists } => {
-                let (catalog, database, table) = self.place(&name)?;
-                catalog.drop_table(&database, &table, if_exists, false).await?;
-                Ok(Outcome::Done)
-            }
+            Statement::UseModules(modules) => match modules.as_slice() {
+                [one] if one == "core" => Ok(Outcome::Done),
+                _ => Err(Error::unsupported("the only module is `core`, and it is always in use")),
+            },
             Statement::Set(None) => {
                 let all = self.settings.all();
                 let pairs = all.iter().map(|(key, value)| format!("'{key}' = '{value}'")).collect();
@@ -253,6 +200,12 @@ impl Session {
                 self.settings.reset(key.as_deref());
                 Ok(Outcome::Done)
             }
+            Statement::Show(show) => self.show(show).await,
+            Statement::Describe(name) => self.describe(&name).await,
+            Statement::DescribeCatalog { name, extended } => self.describe_catalog(&name, extended),
+            Statement::DescribeDatabase { name, extended } => self.describe_database(&name, extended).await,
+            Statement::DescribeFunction { name, extended } => self.describe_function(&name, extended),
+            definition => self.define(definition, notices).await,
         }
     }
 
@@ -273,121 +226,6 @@ impl Session {
         let state = self.state()?;
         let bound = self.bind(query, &state).await?;
         run::start(bound, &state, self.job()?).await
-    }
-
-    async fn insert(
-        &self,
-        name: Vec<String>,
-        columns: Vec<String>,
-        query: SelectQuery,
-        notices: &mut Vec<String>,
-    ) -> Result<Outcome> {
-        let table = self.lookup(&name).await?;
-        let writable = writable_columns(&table)?;
-        let targets: Vec<FieldRef> = if columns.is_empty() {
-            writable.fields().iter().cloned().collect()
-        } else {
-            let find = |name: &String| {
-                writable.fields().iter().find(|f| f.name() == name).cloned().ok_or_else(|| {
-                    let near = nearest_known(name, writable.fields().iter().map(|f| f.name().as_str()));
-                    Error::invalid(format!("`{}` has no column `{name}` that can be written: {near}", table.name[2]))
-                })
-            };
-            columns.iter().map(find).collect::<Result<_>>()?
-        };
-        let state = self.state()?;
-        let mut bound = self.bind(query, &state).await?;
-        let given = bound.plan.schema().fields().len();
-        if given != targets.len() {
-            let names: Vec<&str> = targets.iter().map(|f| f.name().as_str()).collect();
-            return Err(Error::invalid(format!(
-                "`{}` takes {} columns ({}), the query gives {given}",
-                table.name[2],
-                targets.len(),
-                names.join(", ")
-            )));
-        }
-        let updating = self.settings.is_streaming() && updates(&bound.plan);
-        let expressions = bound.plan.schema().iter().zip(&targets).map(|((qualifier, field), target)| {
-            let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
-            let cast = if field.data_type() == target.data_type() {
-                column
-            } else {
-                Expr::Cast(Cast::new(Box::new(column), target.data_type().clone()))
-            };
-            cast.alias(target.name())
-        });
-        let expressions: Vec<Expr> = expressions.collect();
-        bound.plan = LogicalPlanBuilder::from(bound.plan)
-            .project(expressions)
-            .and_then(LogicalPlanBuilder::build)
-            .map_err(crate::batch::from_datafusion)?;
-        let rows: SchemaRef =
-            Arc::new(Schema::new(targets.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>()));
-        let writer = TableWriter::open(&table, &rows, updating, &self.connectors).await?;
-        let mut running = run::start(bound, &state, self.job()?).await?;
-        if running.streaming {
-            notices.push(
-                "delivery: at least once while it runs; after a crash it starts over from its start option".to_string(),
-            );
-        }
-        let (sender, changes) = mpsc::channel(1);
-        let input = std::mem::replace(&mut running.changes, changes);
-        tokio::spawn(async move {
-            // A running insert ends when nobody waits for it any more.
-            tokio::select! {
-                written = writer.write_all(input) => {
-                    if let Err(error) = written {
-                        let _ = sender.send(Err(error)).await;
-                    }
-                }
-                () = sender.closed() => {}
-            }
-        });
-        Ok(Outcome::Insert(running))
-    }
-
-    async fn explain(&self, analyze: bool, query: SelectQuery) -> Result<Outcome> {
-        let state = self.state()?;
-        let bound = self.bind(query, &state).await?;
-        let plan = state.optimize(&bound.plan).map_err(crate::batch::from_datafusion)?;
-        let mut text =
-            format!("== Plan ({}) ==\n{}\n", self.settings.get("execution.runtime-mode"), plan.display_indent());
-        for table in &bound.tables {
-            let _ = write!(text, "\n== {} ==\n", table.name);
-            match &table.end {
-                None => text.push_str("reads without an end\n"),
-                Some(end) => {
-                    for (partition, cut) in end {
-                        let _ = writeln!(text, "{partition}: up to {cut}");
-                    }
-                }
-            }
-        }
-        if analyze {
-            if !bound.is_bounded() {
-                return Err(Error::invalid(
-                    "EXPLAIN ANALYZE runs the query to its end, and this one has none: SET 'execution.runtime-mode' = 'batch', or give its tables \
-                     /*+ OPTIONS('scan.bounded.mode'='latest-offset') */",
-                ));
-            }
-            let tables = bound.tables.clone();
-            let mut running = run::start(bound, &state, self.job()?).await?;
-            let mut rows = 0;
-            while let Some(batch) = running.changes.recv().await {
-                rows += batch?.num_rows();
-            }
-            let _ = write!(text, "\n== Run ==\n{rows} rows out; {}\n", running.report.line());
-            for table in tables {
-                let read = table.read_so_far();
-                let _ = writeln!(
-                    text,
-                    "{}: archive {} rows ({} bytes), log {} rows ({} bytes), {} rows left out by statistics",
-                    table.name, read.archive_rows, read.archive_bytes, read.log_rows, read.log_bytes, read.pruned_rows
-                );
-            }
-        }
-        listing("result", vec![text.trim_end().to_string()])
     }
 
     fn database(&self) -> Result<String> {
@@ -440,16 +278,34 @@ impl Session {
         }
     }
 
+    /// A name in full: catalog, database and table as they are really written, the table as it was.
+    fn full_name(&self, name: &[String]) -> Result<[String; 3]> {
+        let (catalog, database, table) = self.place(name)?;
+        Ok([catalog.definition().name.clone(), catalog.database_name(&database)?, table])
+    }
+
     /// The table that a name of one to three parts means.
     pub async fn lookup(&self, name: &[String]) -> Result<Table> {
         let (catalog, database, table) = self.place(name)?;
-        catalog.table(&database, &table).await
+        match self.temporary.find(&self.full_name(name)?) {
+            Some((name, Temporary::Table(definition))) => {
+                catalog.table_of(&name[1], &name[2], definition.clone()).await
+            }
+            Some((name, Temporary::View(_))) => {
+                Err(Error::invalid(format!("`{}` is a view and no table: it can be read, nothing else", name[2])))
+            }
+            None => catalog.table(&database, &table).await,
+        }
     }
 
     /// The view that a name of one to three parts means; `None` if it is no view.
     pub async fn view(&self, name: &[String]) -> Result<Option<ViewDefinition>> {
         let (catalog, database, view) = self.place(name)?;
-        Ok(catalog.view(&database, &view).await?.map(|(_, view)| view))
+        match self.temporary.find(&self.full_name(name)?) {
+            Some((_, Temporary::View(view))) => Ok(Some(view.clone())),
+            Some((_, Temporary::Table(_))) => Ok(None),
+            None => Ok(catalog.view(&database, &view).await?.map(|(_, view)| view)),
+        }
     }
 }
 
@@ -489,58 +345,6 @@ fn located(source: &Source, error: Error) -> Error {
     }
 }
 
-/// Expressions of a definition must parse, and its names must be there.
-fn check_definition(definition: &TableDefinition) -> Result<()> {
-    let has = |name: &str| definition.columns.iter().any(|column| column.name == name);
-    let near = |name: &str| nearest_known(name, definition.columns.iter().map(|c| c.name.as_str()));
-    if let Some(watermark) = &definition.watermark {
-        statement::parse_expression(&watermark.expression)?;
-        // A native table's own columns are not part of a CREATE TABLE's definition, but they are of an ALTER TABLE's.
-        if !has(&watermark.column) {
-            return Err(Error::invalid(format!(
-                "the watermark's column `{0}` is unknown: {1}",
-                watermark.column,
-                near(&watermark.column)
-            )));
-        }
-    }
-    for name in &definition.primary_key {
-        if !has(name) {
-            return Err(Error::invalid(format!("the primary key's column `{name}` is unknown: {}", near(name))));
-        }
-    }
-    Ok(())
-}
-
-/// Whether a streaming plan changes rows that it gave before: it groups by something else than a whole window.
-fn updates(plan: &LogicalPlan) -> bool {
-    let mut found = false;
-    let _ = plan.apply(|node| {
-        if let LogicalPlan::Aggregate(aggregate) = node {
-            let names: Vec<String> = aggregate.group_expr.iter().map(|e| e.schema_name().to_string()).collect();
-            let grouped =
-                |column: &str| names.iter().any(|name| name == column || name.ends_with(&format!(".{column}")));
-            found |= !(grouped("window_start") && grouped("window_end"));
-        }
-        found |= matches!(node, LogicalPlan::Distinct(_));
-        Ok(TreeNodeRecursion::Continue)
-    });
-    found
-}
-
-/// SQL's LIKE over names: `%` and `_`.
-fn matches_like(name: &str, pattern: &str) -> bool {
-    fn from(name: &[char], pattern: &[char]) -> bool {
-        match pattern.split_first() {
-            None => name.is_empty(),
-            Some(('%', rest)) => (0..=name.len()).any(|n| from(&name[n..], rest)),
-            Some(('_', rest)) => !name.is_empty() && from(&name[1..], rest),
-            Some((c, rest)) => name.first() == Some(c) && from(&name[1..], rest),
-        }
-    }
-    from(&name.chars().collect::<Vec<_>>(), &pattern.chars().collect::<Vec<_>>())
-}
-
 /// A listing of one column.
 fn listing(column: &str, rows: Vec<String>) -> Result<Outcome> {
     let values: ArrayRef = Arc::new(rows.iter().map(|row| Some(row.as_str())).collect::<StringViewArray>());
@@ -548,17 +352,25 @@ fn listing(column: &str, rows: Vec<String>) -> Result<Outcome> {
     Ok(Outcome::Listing(RecordBatch::try_new(schema, vec![values])?))
 }
 
+mod alter;
 mod binder;
 mod check;
+mod define;
 mod describe;
+mod explain;
 mod functions;
+mod insert;
+mod like;
 mod names;
 mod resolve;
 mod run;
 mod settings;
+mod show;
 mod statement;
 mod sugar;
+mod temporary;
 mod text;
+mod validate;
 mod windows;
 
 #[cfg(test)]

@@ -272,6 +272,21 @@ impl Log for EmbeddedLog {
         fs::create_dir_all(&folder).map_err(io(&folder, "making"))
     }
 
+    async fn delete_namespace(&self, tenant: &str, namespace: &str) -> Result<()> {
+        if (tenant, namespace) == ("public", "default") {
+            return Err(Error::invalid("the namespace `public/default` is always there"));
+        }
+        if !self.namespaces().await?.contains(&(tenant.to_string(), namespace.to_string())) {
+            return Err(Error::invalid(format!("there is no namespace `{tenant}/{namespace}`")));
+        }
+        if let Some(topic) = self.topics(tenant, namespace).await?.first() {
+            return Err(Error::invalid(format!("the namespace `{tenant}/{namespace}` has the topic `{topic}`")));
+        }
+        // A folder that is not empty stays: a topic made meanwhile is in it.
+        let folder = self.namespace_folder(tenant, namespace);
+        fs::remove_dir(&folder).map_err(io(&folder, "removing"))
+    }
+
     async fn open_reader(&self, partition: &Partition, after: Cut) -> Result<Box<dyn EntryReader>> {
         let log = self.partition(partition).await?;
         Ok(Box::new(reader::SegmentReader::new(log, after, self.settings.max_entry_bytes)))

@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use aquifer_model::{Cut, Partition, Position, Result, SchemaVersion, TopicIdentity, TopicName, TopicSchema};
+use aquifer_model::{Cut, Error, Partition, Position, Result, SchemaVersion, TopicIdentity, TopicName, TopicSchema};
 
 /// One stored entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,11 @@ pub trait Log: Send + Sync + Debug {
 
     /// Makes a namespace (and its tenant). Fails with `Invalid` if it is there.
     async fn create_namespace(&self, tenant: &str, namespace: &str) -> Result<()>;
+
+    /// Deletes a namespace that has no topics. Fails with `Invalid` if it has some, or is not there.
+    async fn delete_namespace(&self, tenant: &str, namespace: &str) -> Result<()> {
+        Err(Error::unsupported(format!("{} cannot delete the namespace `{tenant}/{namespace}`", self.address())))
+    }
 
     /// A reader of everything after `after`. It gives no entry at or before that cut, whatever the log's own start does. If
     /// entries after the cut have been trimmed it starts at the first that is left; who needs no gap compares with [`Log::ledgers`].

@@ -116,6 +116,10 @@ impl Log for PulsarLog {
         self.admin.create_namespace(tenant, namespace).await
     }
 
+    async fn delete_namespace(&self, tenant: &str, namespace: &str) -> Result<()> {
+        self.admin.delete_namespace(tenant, namespace).await
+    }
+
     async fn open_reader(&self, partition: &Partition, after: Cut) -> Result<Box<dyn EntryReader>> {
         let consumer = self.consumer(partition, &reader::passing(after), "opening a reader of").await?;
         Ok(Box::new(reader::PulsarReader::new(self.brokers.clone(), partition.clone(), after, consumer)))

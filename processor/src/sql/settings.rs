@@ -65,10 +65,7 @@ impl Settings {
         if !matches!(mode, "batch" | "streaming") {
             return Err(Error::invalid(format!("`execution.runtime-mode` is 'batch' or 'streaming', not '{mode}'")));
         }
-        let zone = self.get("table.local-time-zone");
-        if !matches!(zone, "UTC" | "Etc/UTC" | "GMT" | "GMT+00:00") {
-            return Err(Error::unsupported(format!("the session zone `{zone}` is not built yet: only UTC")));
-        }
+        self.zone()?;
         if !matches!(self.get("table.dynamic-table-options.enabled"), "true" | "false") {
             return Err(Error::invalid("`table.dynamic-table-options.enabled` is 'true' or 'false'"));
         }
@@ -102,6 +99,16 @@ impl Settings {
         self.get("execution.runtime-mode") == "streaming"
     }
 
+    /// The session's zone as Arrow names it: a region, or an offset as `+hh:mm`.
+    pub fn zone(&self) -> Result<String> {
+        let text = self.get("table.local-time-zone");
+        zone(text).ok_or_else(|| {
+            Error::invalid(format!(
+                "`table.local-time-zone` is a region as 'Europe/Paris' or an offset as 'GMT+02:00', not '{text}'"
+            ))
+        })
+    }
+
     /// How many workers, or partitions of a batch query.
     pub fn parallelism(&self) -> Result<usize> {
         let text = self.get("parallelism.default");
@@ -123,6 +130,34 @@ impl Settings {
             ..JobSettings::default()
         })
     }
+}
+
+/// A zone as Arrow names it; `None`: there is no such zone.
+fn zone(text: &str) -> Option<String> {
+    let text = match text {
+        "default" | "Z" | "UT" => "UTC",
+        _ => text,
+    };
+    if text.parse::<chrono_tz::Tz>().is_ok() {
+        return Some(text.to_string());
+    }
+    let offset = ["GMT", "UTC", "UT"].iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
+    let (sign, digits) = match offset.split_at_checked(1)? {
+        (sign @ ("+" | "-"), digits) => (sign, digits),
+        _ => return None,
+    };
+    let (hours, minutes) = match digits.split_once(':') {
+        Some((hours, minutes)) if minutes.len() == 2 => (hours, minutes),
+        Some(_) => return None,
+        None if digits.len() == 4 && digits.is_ascii() => digits.split_at(2),
+        None => (digits, "00"),
+    };
+    let is_digits = |part: &str| (1..=2).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+    if !is_digits(hours) || !is_digits(minutes) {
+        return None;
+    }
+    let (hours, minutes): (u32, u32) = (hours.parse().ok()?, minutes.parse().ok()?);
+    (hours * 60 + minutes <= 18 * 60 && minutes < 60).then(|| format!("{sign}{hours:02}:{minutes:02}"))
 }
 
 #[cfg(test)]
@@ -149,5 +184,25 @@ mod tests {
         assert!(settings.job().expect("valid").watermark_per_row);
         settings.reset(Some("execution.runtime-mode"));
         assert!(settings.is_streaming());
+    }
+
+    #[test]
+    fn zones_are_regions_or_offsets() {
+        for (text, expected) in [
+            ("UTC", Some("UTC")),
+            ("America/New_York", Some("America/New_York")),
+            ("GMT+08:00", Some("+08:00")),
+            ("GMT-3", Some("-03:00")),
+            ("UTC+0530", Some("+05:30")),
+            ("-08:00", Some("-08:00")),
+            ("GMT+19:00", None),
+            ("GMT+08:60", None),
+            ("Mars/Olympus", None),
+            ("+é", None),
+            ("", None),
+        ] {
+            assert_eq!(zone(text).as_deref(), expected, "{text}");
+            assert_eq!(Settings::default().set("table.local-time-zone", text).is_ok(), expected.is_some(), "{text}");
+        }
     }
 }

@@ -43,6 +43,22 @@ impl World {
         }
     }
 
+    /// The cells of a listing's first column, a line each.
+    async fn text(&mut self, statement: &str) -> String {
+        match self.session.execute(statement, 1).await.expect(statement).outcome {
+            Outcome::Listing(rows) => {
+                let column = rows.column(0).as_any().downcast_ref::<StringViewArray>().expect("text").clone();
+                column.iter().map(|cell| cell.unwrap_or_default().to_string()).collect::<Vec<_>>().join("\n")
+            }
+            other => panic!("{statement}: {other:?}"),
+        }
+    }
+
+    /// Another session over the same catalogs.
+    fn another(&self) -> Session {
+        Session::new(Arc::clone(&self.session.catalogs), self._folder.path().to_path_buf())
+    }
+
     async fn archive(&self, table: &str) {
         let table = self.session.lookup(&[table.to_string()]).await.expect("there");
         let aquifer_catalog::catalogs::Target::Topics(topics) = table.target else { panic!("a topic") };
@@ -50,6 +66,13 @@ impl World {
         for partition in topics[0].log.partitions(&topics[0].topic).await.expect("there") {
             archiver.run_once(&partition).await.expect("archives");
         }
+    }
+}
+
+async fn lines_of(session: &mut Session, statement: &str) -> Vec<String> {
+    match session.execute(statement, 1).await.expect(statement).outcome {
+        Outcome::Listing(rows) => lines(&rows),
+        other => panic!("{statement}: {other:?}"),
     }
 }
 
@@ -161,7 +184,7 @@ async fn catalogs_tables_and_settings_are_shown() {
     assert_eq!(world.run("SHOW TABLES LIKE 't%'").await, ["t"]);
     let described = world.run("DESCRIBE t").await;
     assert_eq!(described[0], "a,INT,false,PRI(a),,");
-    assert_eq!(described[2], "c,,true,,AS a * 2,");
+    assert!(described[2].ends_with("false,,AS `a` * 2,"), "{described:?}");
     world.run("INSERT INTO t (b, a) VALUES ('x', 4)").await;
     world.run("SET 'execution.runtime-mode' = 'batch'").await;
     assert_eq!(world.run("SELECT * FROM t").await, ["4,x,8"]);
@@ -187,3 +210,5 @@ async fn errors_show_the_line_the_place_and_the_nearest_name() {
     let error = world.refused("SELECT room FROM sensors FOR SYSTEM_TIME AS OF rowtime").await;
     assert!(error.contains("SYSTEM_TIME"), "{error}");
 }
+
+mod definitions;

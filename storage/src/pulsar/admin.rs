@@ -124,6 +124,14 @@ impl Admin {
         self.put(&make, &["namespaces", tenant, namespace], &json!({})).await
     }
 
+    pub async fn delete_namespace(&self, tenant: &str, namespace: &str) -> Result<()> {
+        let ask = doing(format!("deleting namespace `{tenant}/{namespace}`"), TENANT_ADMIN);
+        match self.ask(&ask, Method::DELETE, &["namespaces", tenant, namespace], &[], None).await? {
+            Some(_) => Ok(()),
+            None => Err(Error::invalid(format!("there is no namespace `{tenant}/{namespace}`"))),
+        }
+    }
+
     pub async fn create_topic(&self, topic: &TopicName, partitions: u32) -> Result<()> {
         let make = doing(format!("making topic `{topic}`"), TENANT_ADMIN);
         match partitions {

@@ -1,0 +1,305 @@
+//! `INSERT INTO` and statement sets: a query's columns under a table's names and types, into its sink.
+
+use std::sync::Arc;
+
+use aquifer_catalog::Table;
+use aquifer_model::{Error, Result, SqlType};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, ScalarValue};
+use datafusion::logical_expr::{Cast, Expr, LogicalPlan, LogicalPlanBuilder};
+use sqlparser::ast::{Expr as SqlExpr, Value};
+use tokio::sync::mpsc;
+
+use super::statement::{Insert, parse_expression};
+use super::{Outcome, Report, Running, Session, run};
+use crate::connector::nearest_known;
+use crate::sink::{TableWriter, writable_columns};
+
+/// Where an insert goes.
+pub(super) struct Target {
+    pub table: Table,
+    /// The columns that are written, in the table's order.
+    columns: Vec<FieldRef>,
+    /// For each of them where its value comes from.
+    values: Vec<Given>,
+}
+
+/// Where a column's value comes from.
+enum Given {
+    /// The query's column with this number.
+    Query(usize),
+    /// `PARTITION (column = value)`; `None`: NULL.
+    Fixed(Option<String>),
+}
+
+impl Session {
+    /// Runs inserts, each into its own table, side by side.
+    pub(super) async fn insert(&self, inserts: Vec<Insert>, notices: &mut Vec<String>) -> Result<Outcome> {
+        if inserts.is_empty() {
+            return Err(Error::invalid("the statement set has no INSERT"));
+        }
+        let mut running = Vec::new();
+        for insert in inserts {
+            let (one, delivery) = self.start_insert(insert).await?;
+            running.push(one);
+            if let Some(notice) = delivery
+                && !notices.contains(&notice)
+            {
+                notices.push(notice);
+            }
+        }
+        Ok(Outcome::Insert(together(running)?))
+    }
+
+    /// The table that an insert names, and which of its columns get which values.
+    pub(super) async fn target(&self, insert: &Insert) -> Result<Target> {
+        let mut table = self.lookup(&insert.table).await?;
+        if !insert.hints.is_empty() {
+            table = self.catalogs.get(&table.name[0])?.with_options(&table, &insert.hints).await?;
+        }
+        let writable = writable_columns(&table)?;
+        let find = |name: &String| {
+            writable.index_of(name).map_err(|_| {
+                let near = nearest_known(name, writable.fields().iter().map(|f| f.name().as_str()));
+                Error::invalid(format!("`{}` has no column `{name}` that can be written: {near}", table.name[2]))
+            })
+        };
+        let mut fixed: Vec<(usize, Option<String>)> = Vec::new();
+        for (column, value) in &insert.partition {
+            let at = find(column)?;
+            if !table.definition.partitioned_by.contains(column) {
+                return Err(Error::invalid(format!(
+                    "`{}` is not partitioned by `{column}`: PARTITION names columns of its PARTITIONED BY",
+                    table.name[2]
+                )));
+            }
+            if let Some(value) = value {
+                fixed.push((at, constant(value)?));
+            }
+        }
+        let is_fixed = |at: &usize| fixed.iter().any(|(known, _)| known == at);
+        let given: Vec<usize> = if insert.columns.is_empty() {
+            (0..writable.fields().len()).filter(|at| !is_fixed(at)).collect()
+        } else {
+            let places = insert.columns.iter().map(find).collect::<Result<Vec<_>>>()?;
+            for (n, at) in places.iter().enumerate() {
+                if places[..n].contains(at) || is_fixed(at) {
+                    return Err(Error::invalid(format!("the column `{}` is given twice", writable.field(*at).name())));
+                }
+            }
+            places
+        };
+        let mut columns = Vec::new();
+        let mut values = Vec::new();
+        for at in 0..writable.fields().len() {
+            let value = match (given.iter().position(|one| *one == at), fixed.iter().find(|(one, _)| *one == at)) {
+                (Some(n), _) => Given::Query(n),
+                (None, Some((_, value))) => Given::Fixed(value.clone()),
+                (None, None) if !writable.field(at).is_nullable() => {
+                    return Err(Error::invalid(format!(
+                        "the column `{}` is NOT NULL and gets no value: name it among the columns",
+                        writable.field(at).name()
+                    )));
+                }
+                (None, None) => continue,
+            };
+            columns.push(Arc::clone(&writable.fields()[at]));
+            values.push(value);
+        }
+        Ok(Target { table, columns, values })
+    }
+
+    /// Starts one insert; gives it and what is to be told of its promise.
+    async fn start_insert(&self, insert: Insert) -> Result<(Running, Option<String>)> {
+        let Target { table, columns, values } = self.target(&insert).await?;
+        let state = self.state()?;
+        let mut bound = self.bind(insert.query, &state).await?;
+        let given = bound.plan.schema().fields().len();
+        let wanted = values.iter().filter(|value| matches!(value, Given::Query(_))).count();
+        if given != wanted {
+            let names: Vec<&str> = columns
+                .iter()
+                .zip(&values)
+                .filter(|(_, value)| matches!(value, Given::Query(_)))
+                .map(|(field, _)| field.name().as_str())
+                .collect();
+            return Err(Error::invalid(format!(
+                "`{}` takes {wanted} columns ({}), the query gives {given}",
+                table.name[2],
+                names.join(", ")
+            )));
+        }
+        let updating = self.settings.is_streaming() && updates(&bound.plan);
+        let mut expressions: Vec<Expr> = Vec::new();
+        for (target, value) in columns.iter().zip(&values) {
+            let value = match value {
+                Given::Query(n) => {
+                    let (qualifier, field) = bound.plan.schema().qualified_field(*n);
+                    fits(field, target)?;
+                    let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+                    if field.data_type() == target.data_type() { column } else { cast(column, target) }
+                }
+                Given::Fixed(value) => cast(Expr::Literal(ScalarValue::Utf8View(value.clone()), None), target),
+            };
+            expressions.push(value.alias(target.name()));
+        }
+        bound.plan = LogicalPlanBuilder::from(bound.plan)
+            .project(expressions)
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(crate::batch::from_datafusion)?;
+        let rows: SchemaRef =
+            Arc::new(Schema::new(columns.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>()));
+        if insert.overwrite {
+            return Err(Error::unsupported(format!(
+                "`{}` cannot be overwritten: a topic is a log, its records are never replaced; INSERT INTO adds to it",
+                table.name[2]
+            )));
+        }
+        let writer = TableWriter::open(&table, &rows, updating, &self.connectors).await?;
+        let mut running = run::start(bound, &state, self.job()?).await?;
+        let notice = running.streaming.then(|| {
+            "delivery: at least once while it runs; after a crash it starts over from its start option".to_string()
+        });
+        let (sender, changes) = mpsc::channel(1);
+        let input = std::mem::replace(&mut running.changes, changes);
+        tokio::spawn(async move {
+            // A running insert ends when nobody waits for it any more.
+            tokio::select! {
+                written = writer.write_all(input) => {
+                    if let Err(error) = written {
+                        let _ = sender.send(Err(error)).await;
+                    }
+                }
+                () = sender.closed() => {}
+            }
+        });
+        Ok((running, notice))
+    }
+}
+
+fn cast(value: Expr, target: &FieldRef) -> Expr {
+    Expr::Cast(Cast::new(Box::new(value), target.data_type().clone()))
+}
+
+/// The text of a constant; `None`: NULL.
+fn constant(text: &str) -> Result<Option<String>> {
+    let value = match parse_expression(text)? {
+        SqlExpr::Value(value) => value.value,
+        SqlExpr::TypedString(typed) => typed.value.value,
+        _ => return Err(Error::invalid(format!("PARTITION takes constants, and `{text}` is none"))),
+    };
+    match value {
+        Value::SingleQuotedString(text) | Value::Number(text, _) => Ok(Some(text)),
+        Value::Boolean(value) => Ok(Some(value.to_string())),
+        Value::Null => Ok(None),
+        _ => Err(Error::invalid(format!("PARTITION takes constants, and `{text}` is none"))),
+    }
+}
+
+/// Whether values of one type go into a column of another without a cast in the query.
+fn fits(given: &FieldRef, target: &FieldRef) -> Result<()> {
+    let type_of = |field: &FieldRef| aquifer_model::sql_type::ColumnType::of_field(field);
+    let (Ok(from), Ok(to)) = (type_of(given), type_of(target)) else { return Ok(()) };
+    if is_assignable(&from.sql_type, &to.sql_type) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "the column `{}` is {}, and the query gives {}: write CAST(… AS {})",
+        target.name(),
+        to.sql_type,
+        from.sql_type,
+        to.sql_type
+    )))
+}
+
+fn is_assignable(from: &SqlType, to: &SqlType) -> bool {
+    use SqlType as T;
+    let is_number =
+        |one: &T| matches!(one, T::TinyInt | T::SmallInt | T::Int | T::BigInt | T::Float | T::Double | T::Decimal(..));
+    let is_text = |one: &T| matches!(one, T::Char(_) | T::Varchar(_) | T::Variant);
+    let is_binary = |one: &T| matches!(one, T::Binary(_) | T::Varbinary(_));
+    let is_moment = |one: &T| matches!(one, T::Date | T::Timestamp(_) | T::TimestampLtz(_));
+    match (from, to) {
+        (T::Null, _) | (T::Boolean, T::Boolean) | (T::Time(_), T::Time(_)) => true,
+        (T::IntervalMonths, T::IntervalMonths) | (T::IntervalMillis, T::IntervalMillis) => true,
+        (T::Array(a), T::Array(b)) | (T::Multiset(a), T::Multiset(b)) => is_assignable(&a.sql_type, &b.sql_type),
+        (T::Map(ka, va), T::Map(kb, vb)) => {
+            is_assignable(&ka.sql_type, &kb.sql_type) && is_assignable(&va.sql_type, &vb.sql_type)
+        }
+        (T::Row(a), T::Row(b)) => {
+            a.len() == b.len()
+                && a.iter().zip(b).all(|(a, b)| is_assignable(&a.column_type.sql_type, &b.column_type.sql_type))
+        }
+        _ => {
+            (is_number(from) && is_number(to))
+                || (is_text(from) && is_text(to))
+                || (is_binary(from) && is_binary(to))
+                || (is_moment(from) && is_moment(to))
+        }
+    }
+}
+
+/// Whether a streaming plan changes rows that it gave before: it groups by something else than a whole window.
+pub(super) fn updates(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    let _ = plan.apply(|node| {
+        if let LogicalPlan::Aggregate(aggregate) = node {
+            let names: Vec<String> = aggregate.group_expr.iter().map(|e| e.schema_name().to_string()).collect();
+            let grouped =
+                |column: &str| names.iter().any(|name| name == column || name.ends_with(&format!(".{column}")));
+            found |= !(grouped("window_start") && grouped("window_end"));
+        }
+        found |= matches!(node, LogicalPlan::Distinct(_));
+        Ok(TreeNodeRecursion::Continue)
+    });
+    found
+}
+
+/// Several running inserts as one: it ends when all have ended, or with the first error.
+fn together(mut running: Vec<Running>) -> Result<Running> {
+    if running.len() == 1 {
+        return running.pop().ok_or_else(|| Error::internal("an insert is missing"));
+    }
+    let Some(first) = running.first() else { return Err(Error::internal("a set without inserts")) };
+    let schema = Arc::clone(&first.schema);
+    let streaming = first.streaming;
+    let bounded = running.iter().all(|one| one.bounded);
+    let report = Arc::new(Reports(running.iter().map(|one| Arc::clone(&one.report)).collect()));
+    let (sender, changes) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let ends = running.into_iter().map(|mut one| async move {
+            while let Some(next) = one.changes.recv().await {
+                next?;
+            }
+            Ok::<(), Error>(())
+        });
+        tokio::select! {
+            ended = futures::future::try_join_all(ends) => {
+                if let Err(error) = ended {
+                    let _ = sender.send(Err(error)).await;
+                }
+            }
+            () = sender.closed() => {}
+        }
+    });
+    Ok(Running { schema, streaming, bounded, changes, report })
+}
+
+/// The reports of a set's inserts.
+#[derive(Debug)]
+struct Reports(Vec<Arc<dyn Report>>);
+
+impl Report for Reports {
+    fn line(&self) -> String {
+        self.0.iter().map(|report| report.line()).collect::<Vec<_>>().join("; ")
+    }
+
+    fn late_rows(&self) -> u64 {
+        self.0.iter().map(|report| report.late_rows()).sum()
+    }
+
+    fn skipped_messages(&self) -> u64 {
+        self.0.iter().map(|report| report.skipped_messages()).sum()
+    }
+}

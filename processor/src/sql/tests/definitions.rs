@@ -1,0 +1,303 @@
+//! Statements that define and show: what they keep, what they say, what they refuse.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_are_kept_shown_changed_and_dropped() {
+    let mut world = World::new().await;
+    world.run("CREATE TABLE t (id INT, s STRING)").await;
+    world.run("CREATE VIEW v (k COMMENT 'the key', n) COMMENT 'c' AS SELECT s, id + 1 FROM t").await;
+    assert_eq!(world.run("SHOW VIEWS").await, ["v"]);
+    assert_eq!(world.run("SHOW TABLES").await, ["t", "v"]);
+    assert_eq!(world.run("DESCRIBE v").await[0], "k,STRING,true,,,,the key");
+    let text = world.text("SHOW CREATE VIEW v").await;
+    let expected = "CREATE VIEW `default_catalog`.`default_database`.`v` (\n  `k` COMMENT 'the key',\n  `n`\n)\nCOMMENT 'c'\nAS SELECT s, id + 1 FROM t";
+    assert_eq!(text, expected);
+    assert!(world.refused("CREATE VIEW v AS SELECT 1 AS x").await.contains("a view `v`"));
+    world.run("CREATE VIEW IF NOT EXISTS v AS SELECT 1 AS x").await;
+    world.run("CREATE OR REPLACE VIEW v AS SELECT 1 AS x").await;
+    assert_eq!(world.run("SHOW COLUMNS FROM v").await.len(), 1);
+    world.run("ALTER VIEW v AS SELECT 1 AS x, 2 AS y").await;
+    world.run("ALTER VIEW v RENAME TO w").await;
+    assert_eq!(world.run("SHOW VIEWS").await, ["w"]);
+    assert_eq!(world.run("SHOW COLUMNS FROM w LIKE 'y%'").await.len(), 1);
+    assert!(world.refused("DROP TABLE w").await.contains("is a view"));
+    assert!(world.refused("CREATE TABLE w (a INT)").await.contains("a view `w`"));
+    assert!(world.refused("CREATE VIEW t AS SELECT 1 AS x").await.contains("a table `t`"));
+    world.run("DROP VIEW w").await;
+    world.run("DROP VIEW IF EXISTS w").await;
+    assert!(world.refused("DROP VIEW w").await.contains("there is no view `w`"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_whose_query_does_not_bind_or_fit_its_names_is_refused() {
+    let mut world = World::new().await;
+    world.run("CREATE TABLE t (id INT, s STRING)").await;
+    for (statement, part) in [
+        ("CREATE VIEW v (a, b) AS SELECT 1 AS x", "names 2 columns"),
+        ("CREATE VIEW v AS SELECT nope FROM t", "nope"),
+        ("CREATE VIEW v AS SELECT id FROM nope", "nope"),
+        ("CREATE VIEW v (a, a) AS SELECT 1, 2", "named twice"),
+        ("ALTER VIEW nope AS SELECT 1 AS x", "no view `nope`"),
+        ("SHOW CREATE VIEW t", "SHOW CREATE TABLE"),
+    ] {
+        let error = world.refused(statement).await;
+        assert!(error.contains(part), "{statement}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn temporary_objects_hide_others_and_end_with_the_session() {
+    let mut world = World::new().await;
+    world.run("CREATE TABLE t (id INT)").await;
+    world.run("CREATE TEMPORARY VIEW t AS SELECT 'x' AS s").await;
+    assert_eq!(world.run("DESCRIBE t").await[0].split(',').next(), Some("s"));
+    assert!(world.refused("DROP TABLE t").await.contains("DROP TEMPORARY VIEW `t`"));
+    assert!(world.refused("CREATE TEMPORARY VIEW t AS SELECT 1 AS x").await.contains("already"));
+    let mut other = world.another();
+    assert_eq!(lines_of(&mut other, "DESCRIBE t").await[0], "id,INT,true,,,");
+    world.run("DROP TEMPORARY VIEW t").await;
+    assert_eq!(world.run("DESCRIBE t").await[0], "id,INT,true,,,");
+    world.run("CREATE TEMPORARY TABLE tt (a INT) WITH ('connector' = 'pulsar', 'topics' = 't')").await;
+    assert_eq!(world.run("SHOW TABLES").await, ["t", "tt"]);
+    assert!(world.text("SHOW CREATE TABLE tt").await.starts_with("CREATE TEMPORARY TABLE"));
+    assert!(world.refused("CREATE TEMPORARY TABLE u (a INT)").await.contains("needs a connector"));
+    assert_eq!(lines_of(&mut other, "SHOW TABLES").await, ["t"]);
+    world.run("DROP TEMPORARY TABLE tt; DROP TEMPORARY TABLE IF EXISTS tt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_table_must_not_be_is_refused_when_it_is_made() {
+    let mut world = World::new().await;
+    let with = "WITH ('connector' = 'pulsar', 'topics' = 'x')";
+    for (columns, part) in [
+        ("x INT, x STRING", "declared twice"),
+        ("x TEXT", "TEXT"),
+        ("x DECIMAL(39, 2)", "DECIMAL"),
+        ("x TIMESTAMP(10)", "TIMESTAMP"),
+        ("x STRING, WATERMARK FOR x AS x", "`x` is STRING"),
+        ("x TIMESTAMP(6), WATERMARK FOR x AS x", "CAST(`x` AS TIMESTAMP(3))"),
+        ("x TIMESTAMP(3), WATERMARK FOR y AS x", "`y` is unknown"),
+        ("x TIMESTAMP(3), WATERMARK FOR x AS 'soon'", "must be of one kind"),
+        ("x TIMESTAMP(3), WATERMARK FOR x AS x, WATERMARK FOR x AS x", "one watermark"),
+        ("x INT, c AS y + 1", "computed column `c`"),
+        ("x INT, c AS x + 1, d AS c + 1", "computed column `d`"),
+        ("x INT PRIMARY KEY", "NOT ENFORCED"),
+        ("x INT, PRIMARY KEY (y) NOT ENFORCED", "`y` is unknown"),
+        ("x INT PRIMARY KEY NOT ENFORCED, PRIMARY KEY (x) NOT ENFORCED", "one primary key"),
+        ("x INT, c AS x + 1, PRIMARY KEY (c) NOT ENFORCED", "no physical column"),
+        ("x INT, UNIQUE (x)", "UNIQUE"),
+        ("x INT, m INT METADATA FROM 'nope'", "nope"),
+        ("x INT, m BOOLEAN METADATA FROM 'properties'", "cannot be read as BOOLEAN"),
+        ("x INT AFTER y", "FIRST and AFTER"),
+    ] {
+        let error = world.refused(&format!("CREATE TABLE z ({columns}) {with}")).await;
+        assert!(error.contains(part), "{columns}: {error}");
+    }
+    for (statement, part) in [
+        ("CREATE TABLE z (a INT) PARTITIONED BY (a)", "PARTITIONED BY is for tables of files"),
+        ("CREATE TABLE z (a INT) WITH ('connector' = 'kafka')", "unknown connector `kafka`"),
+        ("CREATE TABLE z (a INT) DISTRIBUTED BY RANGE (a) INTO 3 BUCKETS", "RANGE"),
+        ("CREATE TABLE z (a INT) DISTRIBUTED BY (b) INTO 3 BUCKETS", "`b`"),
+        ("CREATE TABLE z", "`(` and the columns"),
+        ("CREATE TABLE z (a)", "no type"),
+        ("CREATE TEMPORARY FUNCTION f AS 'x'", "FUNCTION"),
+        ("CREATE MATERIALIZED TABLE m AS SELECT 1", "MATERIALIZED"),
+    ] {
+        let error = world.refused(statement).await;
+        assert!(error.contains(part), "{statement}: {error}");
+    }
+    assert!(world.run("SHOW TABLES").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn show_create_table_and_describe_speak_as_flink_does() {
+    let mut world = World::new().await;
+    world
+        .run(
+            "CREATE TABLE t (item STRING COMMENT 'it''s', v DECIMAL(5, 2), ts TIMESTAMP(3), e TIMESTAMP_LTZ(3) METADATA FROM 'event_time' VIRTUAL, \
+             c AS v * 2, WATERMARK FOR ts AS ts - INTERVAL '1' SECOND, PRIMARY KEY (item) NOT ENFORCED) COMMENT 'x' \
+             WITH ('connector' = 'pulsar', 'topics' = 'u', 'auth-params' = 'token:secret')",
+        )
+        .await;
+    let text = world.text("SHOW CREATE TABLE t").await;
+    assert!(
+        text.starts_with(
+            "CREATE TABLE `default_catalog`.`default_database`.`t` (\n  `item` VARCHAR(2147483647) NOT NULL COMMENT 'it''s',\n  `v` DECIMAL(5, 2),\n  `ts` TIMESTAMP(3),\n  \
+             `e` TIMESTAMP_LTZ(3) METADATA FROM 'event_time' VIRTUAL,\n  `c` AS `v` * 2,\n  WATERMARK FOR `ts` AS `ts` - INTERVAL '1' SECOND,\n  \
+             CONSTRAINT `PK_item` PRIMARY KEY (`item`) NOT ENFORCED\n)\nCOMMENT 'x'\nWITH (\n  'auth-params' = "
+        ),
+        "{text}"
+    );
+    assert!(!text.contains("secret"), "{text}");
+    let described = world.run("DESC EXTENDED t").await;
+    assert_eq!(described[0], "item,STRING,false,PRI(item),,,it's");
+    assert_eq!(described[2], "ts,TIMESTAMP(3) *ROWTIME*,true,,,`ts` - INTERVAL '1' SECOND,");
+    assert!(described[4].ends_with("true,,AS `v` * 2,,"), "{}", described[4]);
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    assert!(world.run("SHOW COLUMNS IN t NOT LIKE '%s%'").await.iter().all(|row| !row.starts_with("ts")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_like_another_and_one_as_a_query() {
+    let mut world = World::new().await;
+    world
+        .run("CREATE TABLE a (id INT, s STRING) WITH ('connector' = 'pulsar', 'topic' = 'x', 'format' = 'json')")
+        .await;
+    world.run("CREATE TABLE b (n BIGINT) WITH ('topic' = 'y') LIKE a").await;
+    let text = world.text("SHOW CREATE TABLE b").await;
+    assert!(text.contains("`id` INT") && text.contains("`n` BIGINT") && text.contains("'topics' = 'y'"), "{text}");
+    assert!(text.contains("'format' = 'json'"), "{text}");
+    world.run("CREATE TABLE c LIKE a (EXCLUDING OPTIONS)").await;
+    assert!(!world.text("SHOW CREATE TABLE c").await.contains("WITH"));
+    world.run("INSERT INTO c VALUES (1, 'x'), (2, 'y')").await;
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    world.run("CREATE TABLE d AS SELECT s, id * 2 AS twice FROM c").await;
+    assert_eq!(world.run("SELECT * FROM d").await, ["x,2", "y,4"]);
+    world.run("CREATE TABLE e (twice, s) AS SELECT s, id * 2 AS twice FROM c").await;
+    assert_eq!(world.run("SELECT * FROM e").await, ["2,x", "4,y"]);
+    world.run("CREATE TABLE f (note STRING, s VARCHAR(5)) AS SELECT s FROM c").await;
+    assert_eq!(world.run("SELECT * FROM f").await, [",x", ",y"]);
+    world.run("CREATE TABLE IF NOT EXISTS d AS SELECT 1 AS x").await;
+    assert!(world.refused("CREATE OR REPLACE TABLE d AS SELECT 1 AS x").await.contains("PURGE"));
+    assert!(world.refused("REPLACE TABLE nope AS SELECT 1 AS x").await.contains("CREATE OR REPLACE"));
+    assert!(world.refused("CREATE TABLE g AS SELECT NULL AS x").await.contains("CAST"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_are_altered_renamed_and_dropped() {
+    let mut world = World::new().await;
+    world.run("CREATE TABLE t (id INT, ts TIMESTAMP(3)) WITH ('connector' = 'pulsar', 'topic' = 'x')").await;
+    world.run("ALTER TABLE t ADD (b STRING COMMENT 'x' FIRST, c AS id + 1)").await;
+    world.run("ALTER TABLE t MODIFY id BIGINT; ALTER TABLE t RENAME b TO d").await;
+    world.run("ALTER TABLE t ADD WATERMARK FOR ts AS ts - INTERVAL '5' SECOND").await;
+    let names: Vec<String> =
+        world.run("DESCRIBE t").await.iter().map(|row| row.split(',').take(2).collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(names[..3], ["d STRING", "id BIGINT", "ts TIMESTAMP(3) *ROWTIME*"]);
+    assert!(world.refused("ALTER TABLE t ADD WATERMARK FOR ts AS ts").await.contains("MODIFY"));
+    assert!(world.refused("ALTER TABLE t ADD e AS nope + 1").await.contains("computed column `e`"));
+    assert!(world.refused("ALTER TABLE t DROP id").await.contains("`c` needs"));
+    world.run("ALTER TABLE t DROP c; ALTER TABLE t DROP WATERMARK").await;
+    world.run("ALTER TABLE t SET ('topic' = 'y', 'scan.startup.mode' = 'latest')").await;
+    assert!(world.text("SHOW CREATE TABLE t").await.contains("'topics' = 'y'"));
+    world.run("ALTER TABLE t RESET ('scan.startup.mode')").await;
+    assert!(!world.text("SHOW CREATE TABLE t").await.contains("startup"));
+    world.run("ALTER TABLE t RENAME TO u; ALTER TABLE IF EXISTS t RENAME TO v").await;
+    assert_eq!(world.run("SHOW TABLES").await, ["u"]);
+    world.run("DROP TABLE u; DROP TABLE IF EXISTS u").await;
+    world.run("CREATE TABLE n (a INT)").await;
+    assert!(world.refused("ALTER TABLE n RENAME TO m").await.contains("topics cannot be renamed"));
+    assert!(world.refused("DROP TABLE n").await.contains("would delete its messages"));
+    world.run("DROP TABLE n PURGE").await;
+    assert!(world.run("SHOW TABLES").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn catalogs_and_databases_are_shown_changed_and_dropped() {
+    let mut world = World::new().await;
+    world
+        .run(
+            "CREATE CATALOG c COMMENT 'x' WITH ('type' = 'pulsar', 'adminUrl' = 'h:1', 'auth-params' = 'token:secret')",
+        )
+        .await;
+    let text = world.text("SHOW CREATE CATALOG c").await;
+    assert!(text.starts_with("CREATE CATALOG `c`\nCOMMENT 'x'\nWITH (\n  'admin-url' = 'http://h:1'"), "{text}");
+    assert!(!text.contains("secret"), "{text}");
+    world.run("ALTER CATALOG c SET ('adminUrl' = 'h:2'); ALTER CATALOG c COMMENT 'y'; ALTER CATALOG c RESET ('auth-params')").await;
+    assert_eq!(world.run("DESCRIBE CATALOG c").await, ["name,c", "type,pulsar", "comment,y"]);
+    let extended = world.run("DESC CATALOG EXTENDED c").await;
+    assert!(extended.contains(&"option:admin-url,http://h:2".to_string()), "{extended:?}");
+    assert_eq!(world.run("SHOW CATALOGS LIKE 'c%'").await, ["c"]);
+    world.run("CREATE DATABASE `a/b`; CREATE DATABASE IF NOT EXISTS `a/b`").await;
+    assert_eq!(world.run("SHOW DATABASES ILIKE 'A%'").await, ["a/b"]);
+    assert_eq!(world.run("SHOW DATABASES FROM default_catalog NOT LIKE 'd%'").await, ["a/b"]);
+    assert!(world.refused("CREATE DATABASE d COMMENT 'x'").await.contains("no comment"));
+    world.run("CREATE TABLE `a/b`.t (a INT)").await;
+    assert!(world.refused("DROP DATABASE `a/b` CASCADE").await.contains("1 topics"));
+    world.run("DROP TABLE `a/b`.t PURGE").await;
+    world.run("CREATE VIEW `a/b`.v AS SELECT 1 AS x").await;
+    assert!(world.refused("DROP DATABASE `a/b` RESTRICT").await.contains("CASCADE"));
+    world.run("DROP DATABASE `a/b` CASCADE; DROP DATABASE IF EXISTS `a/b`").await;
+    assert_eq!(world.run("SHOW DATABASES").await, ["default_database"]);
+    assert!(world.refused("DROP DATABASE default_database").await.contains("in use"));
+    world.run("DROP CATALOG c; DROP CATALOG IF EXISTS c").await;
+    assert!(world.refused("USE nowhere").await.contains("nowhere"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_modules_and_what_there_is_not() {
+    let mut world = World::new().await;
+    assert!(world.run("SHOW FUNCTIONS LIKE 'uppe_'").await.contains(&"upper".to_string()));
+    assert!(world.run("SHOW USER FUNCTIONS").await.is_empty());
+    assert_eq!(world.run("DESCRIBE FUNCTION EXTENDED UPPER").await[2], "kind,SCALAR");
+    assert_eq!(world.run("USE MODULES core; SHOW FULL MODULES").await, ["core,true"]);
+    world.run("CREATE TABLE p (a INT) DISTRIBUTED INTO 3 BUCKETS").await;
+    assert_eq!(world.run("SHOW PARTITIONS p").await, ["partition=0", "partition=1", "partition=2"]);
+    world.run("ANALYZE TABLE p COMPUTE STATISTICS FOR COLUMNS a").await;
+    for (statement, part) in [
+        ("ANALYZE TABLE p COMPUTE STATISTICS FOR COLUMNS b", "no column `b`"),
+        ("SHOW JOBS", "SHOW JOBS"),
+        ("LOAD MODULE hive", "core"),
+        ("USE MODULES hive", "core"),
+        ("ADD JAR 'x.jar'", "JAR"),
+        ("CREATE FUNCTION f AS 'x'", "FUNCTION"),
+        ("DROP TEMPORARY SYSTEM FUNCTION f", "FUNCTION"),
+        ("EXPLAIN JSON_EXECUTION_PLAN SELECT 1", "JSON_EXECUTION_PLAN"),
+        ("UPDATE p SET a = 1", "never changed"),
+        ("DELETE FROM p", "never changed"),
+        ("TRUNCATE TABLE p", "never removed"),
+        ("INSERT OVERWRITE p SELECT 1", "never replaced"),
+        ("CALL x.y()", "procedures"),
+        ("STOP JOB 'x'", "STOP JOB"),
+        ("DESCRIBE JOB 'x'", "JOB"),
+        ("COMPILE PLAN 'x' FOR SELECT 1", "COMPILE"),
+    ] {
+        let error = world.refused(statement).await;
+        assert!(error.contains(part), "{statement}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inserts_name_columns_fit_types_and_run_in_sets() {
+    let mut world = World::new().await;
+    world.run("CREATE TABLE t (a INT NOT NULL, b STRING, c BIGINT); CREATE TABLE u (a INT)").await;
+    world.run("INSERT INTO t (c, a) VALUES (3, 1)").await;
+    for (statement, part) in [
+        ("INSERT INTO t (b) VALUES ('x')", "`a` is NOT NULL"),
+        ("INSERT INTO t (a, a) VALUES (1, 2)", "given twice"),
+        ("INSERT INTO t (a, z) VALUES (1, 2)", "no column `z`"),
+        ("INSERT INTO u VALUES ('x')", "CAST(… AS INT)"),
+        ("INSERT INTO t PARTITION (b = 'x') SELECT 1, 2", "not partitioned by `b`"),
+        ("END", "no statement set"),
+        ("BEGIN STATEMENT SET; SELECT 1", "only INSERT"),
+    ] {
+        let error = world.refused(statement).await;
+        assert!(error.contains(part), "{statement}: {error}");
+    }
+    world.run("INSERT INTO t VALUES (5, 'x', 6); INSERT INTO u SELECT 7; END").await;
+    world.run("EXECUTE STATEMENT SET BEGIN INSERT INTO u SELECT 8; INSERT INTO u SELECT 9; END;").await;
+    let whole = "EXECUTE STATEMENT SET BEGIN INSERT INTO u SELECT 10; INSERT INTO t VALUES (11, 'y', 12); END";
+    match world.session.execute(whole, 1).await.expect("runs").outcome {
+        Outcome::Insert(running) => assert!(folded(running).await.expect("ends").is_empty()),
+        other => panic!("{other:?}"),
+    }
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    assert_eq!(world.run("SELECT * FROM t").await, ["1,,3", "11,y,12", "5,x,6"]);
+    assert_eq!(world.run("SELECT * FROM u").await, ["10", "7", "8", "9"]);
+    let text = world.text("EXPLAIN STATEMENT SET BEGIN INSERT INTO u SELECT a FROM t; END").await;
+    assert!(text.contains("== Insert into default_catalog.default_database.u =="), "{text}");
+    let text = world.text("EXPLAIN CHANGELOG_MODE, ESTIMATED_COST SELECT a FROM t").await;
+    assert!(text.contains("changelogMode=[I]") && text.contains("== Cost =="), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_are_set_with_and_without_quotes() {
+    let mut world = World::new().await;
+    world.run("SET parallelism.default = 2; SET 'table.local-time-zone' = 'America/New_York'").await;
+    let all = world.text("SET").await;
+    assert!(all.contains("'parallelism.default' = '2'") && all.contains("America/New_York"), "{all}");
+    world.run("RESET parallelism.default; RESET").await;
+    assert!(!world.text("SET").await.contains("New_York"));
+    assert!(world.refused("SET 'execution.runtime-mode' = 'nonsense'").await.contains("nonsense"));
+    assert!(world.refused("SET 'table.local-time-zone' = 'Mars'").await.contains("Mars"));
+}
