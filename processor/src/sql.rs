@@ -122,7 +122,7 @@ impl Session {
         let source = Source::new(statement, first_line);
         let parsed = statement::parse(&source)?;
         let mut notices = Vec::new();
-        let outcome = self.run(parsed, &mut notices).await.map_err(|error| located(&source, error))?;
+        let outcome = Box::pin(self.run(parsed, &mut notices)).await.map_err(|error| located(&source, error))?;
         Ok(Executed { outcome, notices })
     }
 
@@ -159,7 +159,7 @@ impl Session {
                 }
                 Ok(Outcome::Query(running))
             }
-            Statement::Explain { details, what } => self.explain(details, what).await,
+            Statement::Explain { details, what } => Box::pin(self.explain(details, what)).await,
             Statement::Insert(insert) => match &mut self.set {
                 Some(set) => {
                     set.push(insert);
@@ -205,7 +205,7 @@ impl Session {
             Statement::DescribeCatalog { name, extended } => self.describe_catalog(&name, extended),
             Statement::DescribeDatabase { name, extended } => self.describe_database(&name, extended).await,
             Statement::DescribeFunction { name, extended } => self.describe_function(&name, extended),
-            definition => self.define(definition, notices).await,
+            definition => Box::pin(self.define(definition, notices)).await,
         }
     }
 

@@ -54,7 +54,7 @@ impl Session {
                 }
                 catalog.drop_database(&database, if_exists, cascade).await?;
             }
-            Statement::CreateTable(create) => return self.create_table(*create, notices).await,
+            Statement::CreateTable(create) => return Box::pin(self.create_table(*create, notices)).await,
             Statement::AlterTable { name, if_exists, changes } => {
                 self.alter_table(&name, if_exists, changes, notices).await?;
             }
@@ -68,7 +68,7 @@ impl Session {
                     catalog.drop_table(&database, &table, if_exists, purge).await?;
                 }
             }
-            Statement::CreateView(create) => self.create_view(create).await?,
+            Statement::CreateView(create) => Box::pin(self.create_view(create)).await?,
             Statement::RenameView { name, to } => self.rename_view(&name, &to).await?,
             Statement::AlterView { name, text, query } => {
                 let (catalog, database, view) = self.place(&name)?;
