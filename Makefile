@@ -32,6 +32,11 @@ check: need-build ## format and lints, warnings denied
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
 
+.PHONY: licences
+licences: ## hold the dependencies against deny.toml (licences, bans, sources); no network needed
+	@scripts/need.sh python3=python3
+	scripts/licences.py
+
 .PHONY: test
 test: need-tests ## unit, doc and integration tests, with a real Pulsar that it starts itself
 	scripts/test.sh

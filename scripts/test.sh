@@ -12,10 +12,14 @@ cleanup() {
   rm -rf "$scratch"
 }
 trap cleanup EXIT
+# Logs are read in files too.
+export NO_COLOR=1 MAVEN_ARGS="${MAVEN_ARGS:-} -Dstyle.color=never"
 
 # The build and the downloads go on side by side: one waits for processors, the other for the network.
 "$services/pulsar.sh" fetch & fetching=$!
 "$services/python.sh" venv >/dev/null & venv=$!
+# The tests start the `aquifer` binary; `cargo test` alone makes it only as long as some test of the server's asks for it.
+cargo build "${locked[@]}" --workspace --bins
 cargo test "${locked[@]}" --workspace --no-run
 wait $fetching; wait $venv
 export AQUIFER_TEST_PYTHON; AQUIFER_TEST_PYTHON=$("$services/python.sh" venv)

@@ -35,7 +35,7 @@ fetch() {
   echo "pulsar.sh: downloading Pulsar 4.0.7 (about 190 MB, once)" >&2
   local fresh=$lib.fresh.$$
   rm -rf "$fresh" && mkdir -p "$fresh"
-  mvn -q -B -f "$here/pulsar-pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$fresh" >&2
+  mvn -q -B -Dstyle.color=never -f "$here/pulsar-pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$fresh" >&2
   rm -f "$fresh"/netty-tcnative*{osx,windows,aarch}*
   touch "$fresh/.complete"
   rm -rf "$lib" && mv "$fresh" "$lib"
