@@ -6,4 +6,4 @@ pub mod log;
 pub mod pulsar;
 pub mod reader;
 
-pub use log::{Appender, Entry, EntryReader, LedgerInfo, Log, Pin, Policies, Receipt};
+pub use log::{Appender, Entry, EntryReader, FinishedEntry, LedgerInfo, Log, Pin, Policies, Receipt};

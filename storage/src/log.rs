@@ -9,6 +9,7 @@
 //! metadata, and the payload still compressed and batched. Every implementation stores and gives the same bytes;
 //! `aquifer_formats::entry` takes them apart. One conformance suite (`storage/tests/`) runs on all implementations.
 
+use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -121,6 +122,21 @@ pub enum Receipt {
     Duplicate,
 }
 
+/// One entry to be appended, as `aquifer_formats::entry` builds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinishedEntry {
+    /// Its bytes, beginning with the checksum.
+    pub bytes: Bytes,
+    /// The sequence id of its first message.
+    pub lowest: i64,
+    /// The sequence id of its last message.
+    pub highest: i64,
+    /// How many messages it holds.
+    pub messages: u32,
+    /// Whether it is a part of a chunked message; all parts have one sequence id.
+    pub chunk: bool,
+}
+
 /// One producer of one partition.
 #[async_trait]
 pub trait Appender: Send {
@@ -131,6 +147,21 @@ pub trait Appender: Send {
     /// these) and waits for the receipt. `lowest..=highest` are its messages' ids. An `Unknown` error means it may be stored: open
     /// again and append the same bytes with the same ids. **Not cancel-safe.**
     async fn append(&mut self, bytes: Bytes, lowest: i64, highest: i64, messages: u32) -> Result<Receipt>;
+
+    /// Stores several finished entries in order, as many on their way at once as the log bears. An entry whose receipt came has left
+    /// `entries` and its receipt stands in `receipts`; of those left after an error nothing is known, as after [`Appender::append`].
+    /// **Not cancel-safe.**
+    async fn append_all(
+        &mut self,
+        entries: &mut VecDeque<FinishedEntry>,
+        receipts: &mut Vec<Receipt>,
+    ) -> Result<()> {
+        while let Some(entry) = entries.front() {
+            receipts.push(self.append(entry.bytes.clone(), entry.lowest, entry.highest, entry.messages).await?);
+            entries.pop_front();
+        }
+        Ok(())
+    }
 }
 
 /// A durable mark in a partition. The log keeps everything after it.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  PulsarLog ─┬─ brokers ── lookup ── connection (one a broker, shared) ── session ── frame
-//!             │      └─ consumer ── reader, pin        └─ appender
+//!             │      └─ consumer ── reader, pin        └─ producer ── appender
 //!             └─ admin ── facts        identity, ledgers, policies, names
 //! ```
 //!
@@ -22,11 +22,13 @@ mod failure;
 mod flow;
 mod frame;
 mod pin;
+mod producer;
 mod queue;
 mod reader;
 mod schemas;
 mod session;
 mod shared;
+mod transport;
 
 use std::sync::Arc;
 
@@ -44,6 +46,7 @@ use self::consumer::Consumer;
 use crate::log::{Appender, EntryReader, LedgerInfo, Log, Pin, Policies};
 
 pub use self::config::{PulsarConfig, TokenSource};
+pub use self::producer::{AccessMode, ProducerSettings, PulsarProducer};
 
 /// A Pulsar cluster. Cheap to make, to be shared; its connections end with it and what it opened.
 #[derive(Debug)]
@@ -72,6 +75,12 @@ impl PulsarLog {
         };
         let brokers = Arc::new(Brokers::new(&config, service, admin.clone()));
         Ok(Self { address, brokers, admin })
+    }
+
+    /// A producer of its own: pipelined, sending again after a cut, with exclusive access if asked for. Fails with `Fenced` where exclusive
+    /// access is refused because somebody has it.
+    pub async fn open_producer(&self, partition: &Partition, settings: ProducerSettings) -> Result<PulsarProducer> {
+        PulsarProducer::open(self.brokers.clone(), partition, settings).await
     }
 
     /// A consumer for a reader or a question, tried again while that may help.
@@ -139,7 +148,7 @@ impl Log for PulsarLog {
     }
 
     async fn open_appender(&self, partition: &Partition, producer_name: &str) -> Result<Box<dyn Appender>> {
-        Ok(Box::new(appender::PulsarAppender::open(&self.brokers, partition, producer_name).await?))
+        Ok(Box::new(appender::PulsarAppender::open(self.brokers.clone(), partition, producer_name).await?))
     }
 
     async fn open_pin(&self, partition: &Partition, name: &str) -> Result<Box<dyn Pin>> {

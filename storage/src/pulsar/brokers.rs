@@ -92,6 +92,17 @@ impl Brokers {
 
     /// A connection to the broker that serves `topic` now.
     pub async fn owner(&self, topic: &str) -> Tried<Arc<Connection>> {
+        let target = self.find_owner(topic).await?;
+        Ok(self.connection(&target).await?)
+    }
+
+    /// A connection to the broker that serves `topic` now that nobody else uses.
+    pub async fn owner_alone(&self, topic: &str) -> Tried<Arc<Connection>> {
+        let target = self.find_owner(topic).await?;
+        Ok(Connection::open(&target, &self.options).await?)
+    }
+
+    async fn find_owner(&self, topic: &str) -> Tried<Target> {
         let mut connection = self.any().await?;
         let mut authoritative = false;
         for _ in 0..MAX_REDIRECTS {
@@ -113,10 +124,10 @@ impl Brokers {
             } else {
                 Target { dial: broker, behind: None }
             };
-            connection = self.connection(&target).await?;
             if !redirect {
-                return Ok(connection);
+                return Ok(target);
             }
+            connection = self.connection(&target).await?;
             authoritative = sure;
         }
         Err(Error::unavailable(format!("looking up `{topic}`: more than {MAX_REDIRECTS} redirects")).into())
@@ -203,8 +214,13 @@ impl Retry {
         if !again || Instant::now() + self.pause >= self.deadline {
             return Err(failure.into_error(&doing(), right));
         }
-        tokio::time::sleep(self.pause).await;
+        tokio::time::sleep(jittered(self.pause)).await;
         self.pause = (self.pause * 2).min(Duration::from_secs(1));
         Ok(())
     }
+}
+
+/// A pause between half of `pause` and all of it, so that those who were cut together do not come back together.
+pub(super) fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::random_range(0.5..=1.0))
 }

@@ -183,14 +183,28 @@ pub(super) fn close_consumer(request: u64, consumer: u64) -> Bytes {
     encode(&BaseCommand { close_consumer: Some(close), ..command(Type::CloseConsumer) }, 0)
 }
 
-pub(super) fn producer(request: u64, producer: u64, topic: &str, name: &str, schema: Option<proto::Schema>) -> Bytes {
+/// What a producer is opened with beside its name.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ProducerTerms {
+    pub access: i32,
+    /// As given by the broker before; never one that was not given.
+    pub topic_epoch: Option<u64>,
+    /// How often it was opened before.
+    pub reopened: u64,
+    pub schema: Option<proto::Schema>,
+}
+
+pub(super) fn producer(request: u64, producer: u64, topic: &str, name: &str, terms: ProducerTerms) -> Bytes {
     let open = proto::CommandProducer {
         topic: topic.into(),
         producer_id: producer,
         request_id: request,
         producer_name: Some(name.into()),
         user_provided_producer_name: Some(true),
-        schema,
+        schema: terms.schema,
+        epoch: Some(terms.reopened),
+        producer_access_mode: Some(terms.access),
+        topic_epoch: terms.topic_epoch,
         ..Default::default()
     };
     encode(&BaseCommand { producer: Some(open), ..command(Type::Producer) }, 0)
@@ -202,12 +216,20 @@ pub(super) fn close_producer(request: u64, producer: u64) -> Bytes {
 }
 
 /// The head of a frame whose entry of `entry_length` bytes follows. The highest id is always set: the broker moves its mark by it.
-pub(super) fn send(producer: u64, lowest: u64, highest: u64, messages: u32, entry_length: usize) -> Bytes {
+pub(super) fn send(
+    producer: u64,
+    lowest: u64,
+    highest: u64,
+    messages: u32,
+    is_chunk: bool,
+    entry_length: usize,
+) -> Bytes {
     let send = proto::CommandSend {
         producer_id: producer,
         sequence_id: lowest,
         num_messages: Some(i32::try_from(messages).unwrap_or(i32::MAX)),
         highest_sequence_id: Some(highest),
+        is_chunk: is_chunk.then_some(true),
         ..Default::default()
     };
     encode(&BaseCommand { send: Some(send), ..command(Type::Send) }, entry_length)
@@ -269,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_send_names_both_ends_of_its_sequence_ids() {
-        let mut frame = send(1, 10, 19, 10, 100);
+        let mut frame = send(1, 10, 19, 10, false, 100);
         use bytes::Buf;
         assert_eq!(frame.get_u32() as usize, frame.len() + 100);
         frame.advance(4);

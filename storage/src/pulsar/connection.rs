@@ -7,16 +7,15 @@
 //! ```
 //!
 //! The task ends when its last handle is dropped, when the socket breaks, or when it is told to; whoever waits then hears why. It
-//! never waits for a reader. Operations are unbounded in number but each asker waits for its answer before it asks again.
+//! never waits for a reader. Operations are unbounded in number but each asker waits for its answer before it asks again, and a producer
+//! bounds what it has on its way. Receipts of one producer come in the order of its entries: one out of order ends the connection.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, oneshot};
 
 use aquifer_model::{Error, Position, Result};
@@ -26,6 +25,7 @@ use super::config::TokenSource;
 use super::failure::{Failure, Refusal, Tried};
 use super::queue::EntryQueue;
 use super::session::{Answer, Event, Session, SessionError};
+use super::transport::{Moved, Transport};
 
 /// What is read from the socket at once, at least.
 const READ_BYTES: usize = 64 * 1024;
@@ -99,13 +99,12 @@ impl Connection {
             Some(token) => Some(token.load().await.map_err(Greeting::Error)?),
             None => None,
         };
-        let stream = TcpStream::connect(&target.dial).await?;
-        stream.set_nodelay(true)?;
+        let transport = Transport::dial(&target.dial, None).await?;
         let session = Session::new(token.as_deref(), target.behind.as_deref(), options.max_frame_bytes, Instant::now());
         let (sender, operations) = mpsc::unbounded_channel();
         let closed = Arc::new(OnceLock::new());
         let mut driver = Driver {
-            stream,
+            transport,
             session,
             token: options.token.clone(),
             buffer: BytesMut::with_capacity(READ_BYTES),
@@ -164,20 +163,21 @@ impl Connection {
         Failure::Broken { address: self.address.clone(), cause }
     }
 
-    fn timed_out(&self) -> Failure {
-        Failure::TimedOut { address: self.address.clone(), after: self.operation_timeout }
-    }
-
     /// Asks and waits for the answer. Dropping the future forgets the answer, not the question.
     pub async fn request(&self, frame: impl FnOnce(u64) -> Bytes) -> Tried<Answer> {
+        self.request_within(self.operation_timeout, frame).await
+    }
+
+    /// [`Connection::request`] for what may take longer, or less.
+    pub async fn request_within(&self, limit: Duration, frame: impl FnOnce(u64) -> Bytes) -> Tried<Answer> {
         let id = self.next_id();
         let (reply, answer) = oneshot::channel();
         self.operate(Operation::Request { id, frame: frame(id), reply })?;
-        match tokio::time::timeout(self.operation_timeout, answer).await {
+        match tokio::time::timeout(limit, answer).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
             Ok(Ok(Err(refusal))) => Err(Failure::Refused(refusal)),
             Ok(Err(_)) => Err(self.broken()),
-            Err(_) => Err(self.timed_out()),
+            Err(_) => Err(Failure::TimedOut { address: self.address.clone(), after: limit }),
         }
     }
 
@@ -209,15 +209,18 @@ impl Connection {
         let _ = self.operate(Operation::DetachProducer { producer, frame });
     }
 
-    /// Publishes one entry and waits for what becomes of it; an error means that nothing is known.
-    pub async fn publish(&self, producer: u64, sequence_id: u64, head: Bytes, entry: Bytes) -> Tried<Published> {
+    /// Publishes one entry, behind those published before. What becomes of it comes out of the receiver; nothing does if the connection
+    /// breaks first.
+    pub fn publish(
+        &self,
+        producer: u64,
+        sequence_id: u64,
+        head: Bytes,
+        entry: Bytes,
+    ) -> Tried<oneshot::Receiver<Published>> {
         let (reply, outcome) = oneshot::channel();
         self.operate(Operation::Publish { producer, sequence_id, head, entry, reply })?;
-        match tokio::time::timeout(self.operation_timeout, outcome).await {
-            Ok(Ok(outcome)) => Ok(outcome),
-            Ok(Err(_)) => Err(self.broken()),
-            Err(_) => Err(self.timed_out()),
-        }
+        Ok(outcome)
     }
 
     /// Ends the connection for everyone who shares it.
@@ -282,15 +285,15 @@ struct InFlight {
 }
 
 struct Driver {
-    stream: TcpStream,
+    transport: Transport,
     session: Session,
     token: Option<TokenSource>,
     buffer: BytesMut,
     operations: mpsc::UnboundedReceiver<Operation>,
     requests: HashMap<u64, oneshot::Sender<Result<Answer, Refusal>>>,
     consumers: HashMap<u64, Arc<EntryQueue>>,
-    /// Open producers, each with the publication that waits.
-    producers: HashMap<u64, Option<InFlight>>,
+    /// Open producers, each with the publications that wait, in order.
+    producers: HashMap<u64, VecDeque<InFlight>>,
     /// For requests of our own; far from the handle's.
     last_id: u64,
     greeted: Option<usize>,
@@ -313,48 +316,29 @@ impl Driver {
         for (_, queue) in self.consumers.drain() {
             queue.end(format!("the connection to the broker at `{address}` broke: {why}"));
         }
-        for (_, in_flight) in self.producers.drain() {
-            if let Some(in_flight) = in_flight {
-                let _ = in_flight.reply.send(Published::Closed(why.clone()));
-            }
+        for in_flight in self.producers.drain().flat_map(|(_, waiting)| waiting) {
+            let _ = in_flight.reply.send(Published::Closed(why.clone()));
         }
     }
 
     /// Waits for one thing and does it. Each arm is cancel-safe.
     async fn step(&mut self) -> Result<(), Stop> {
         let deadline = tokio::time::Instant::from_std(self.session.deadline());
-        let (mut reading, mut writing) = self.stream.split();
-        let to_write = self.session.output().front_mut();
         let greeted = self.greeted.is_some();
         tokio::select! {
-            written = async {
-                match to_write {
-                    Some(bytes) => writing.write_buf(bytes).await,
-                    None => std::future::pending().await,
-                }
-            } => {
-                written?;
-                let output = self.session.output();
-                if output.front().is_some_and(|bytes| !bytes.has_remaining()) {
-                    output.pop_front();
-                }
-            }
-            read = reading.read_buf(&mut self.buffer) => {
-                if read? == 0 {
-                    return Err(Stop::Why("the broker closed it".to_string()));
-                }
-                let mut events = Vec::new();
-                let outcome = self.session.on_bytes(Instant::now(), &mut self.buffer, &mut events);
-                for event in events {
-                    self.on_event(event).await?;
-                }
-                outcome?;
-                if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 4 {
-                    self.buffer.reserve(READ_BYTES);
-                }
-            }
+            moved = self.transport.step(self.session.output(), &mut self.buffer) => match moved? {
+                Moved::Written => {}
+                Moved::Read(0) => return Err(Stop::Why("the broker closed it".to_string())),
+                Moved::Read(_) => self.on_read().await?,
+            },
             operation = self.operations.recv(), if greeted => match operation {
-                Some(operation) => self.on_operation(operation)?,
+                Some(operation) => {
+                    self.on_operation(operation)?;
+                    // What waits is written together.
+                    while let Ok(operation) = self.operations.try_recv() {
+                        self.on_operation(operation)?;
+                    }
+                }
                 None => {
                     self.flush().await;
                     return Err(Stop::Unused);
@@ -368,17 +352,23 @@ impl Driver {
         Ok(())
     }
 
+    async fn on_read(&mut self) -> Result<(), Stop> {
+        let mut events = Vec::new();
+        let outcome = self.session.on_bytes(Instant::now(), &mut self.buffer, &mut events);
+        for event in events {
+            self.on_event(event).await?;
+        }
+        outcome?;
+        if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 4 {
+            self.buffer.reserve(READ_BYTES);
+        }
+        Ok(())
+    }
+
     /// Writes what is left to be said, as far as that goes within a second.
     async fn flush(&mut self) {
         let output = std::mem::take(self.session.output());
-        let stream = &mut self.stream;
-        let rest = async {
-            for bytes in output {
-                stream.write_all(&bytes).await?;
-            }
-            stream.shutdown().await
-        };
-        let _ = tokio::time::timeout(Duration::from_secs(1), rest).await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.transport.finish(output)).await;
     }
 
     async fn on_event(&mut self, event: Event) -> Result<(), Stop> {
@@ -404,10 +394,10 @@ impl Driver {
                 }
             }
             Event::Receipt { producer, sequence_id, position } => {
-                self.settle(producer, sequence_id, position.map_or(Published::Duplicate, Published::Stored));
+                self.settle(producer, sequence_id, position.map_or(Published::Duplicate, Published::Stored))?;
             }
             Event::SendRefused { producer, sequence_id, refusal } => {
-                self.settle(producer, sequence_id, Published::Refused(refusal));
+                self.settle(producer, sequence_id, Published::Refused(refusal))?;
             }
             Event::ConsumerClosed { consumer } => {
                 if let Some(queue) = self.consumers.remove(&consumer) {
@@ -415,7 +405,7 @@ impl Driver {
                 }
             }
             Event::ProducerClosed { producer } => {
-                if let Some(Some(in_flight)) = self.producers.remove(&producer) {
+                for in_flight in self.producers.remove(&producer).into_iter().flatten() {
                     let _ = in_flight.reply.send(Published::Closed("the broker closed the producer".to_string()));
                 }
             }
@@ -423,11 +413,19 @@ impl Driver {
         Ok(())
     }
 
-    fn settle(&mut self, producer: u64, sequence_id: u64, outcome: Published) {
-        if let Some(slot) = self.producers.get_mut(&producer)
-            && let Some(in_flight) = slot.take_if(|in_flight| in_flight.sequence_id == sequence_id)
-        {
-            let _ = in_flight.reply.send(outcome);
+    /// Hands an answer to the oldest publication of a producer, whose it must be.
+    fn settle(&mut self, producer: u64, sequence_id: u64, outcome: Published) -> Result<(), Stop> {
+        // A producer that was closed here may still be answered.
+        let Some(waiting) = self.producers.get_mut(&producer) else { return Ok(()) };
+        match waiting.front() {
+            Some(first) if first.sequence_id == sequence_id => {
+                if let Some(in_flight) = waiting.pop_front() {
+                    let _ = in_flight.reply.send(outcome);
+                }
+                Ok(())
+            }
+            // A refused second copy is answered before the first: what is stored is then not known.
+            _ => Err(Stop::Why(format!("an answer for sequence id {sequence_id} came out of order"))),
         }
     }
 
@@ -446,7 +444,7 @@ impl Driver {
                 self.session.send(frame);
             }
             Operation::AttachProducer { producer } => {
-                self.producers.insert(producer, None);
+                self.producers.insert(producer, VecDeque::new());
             }
             Operation::DetachProducer { producer, frame } => {
                 self.producers.remove(&producer);
@@ -454,8 +452,8 @@ impl Driver {
             }
             Operation::Publish { producer, sequence_id, head, entry, reply } => {
                 match self.producers.get_mut(&producer) {
-                    Some(slot) => {
-                        *slot = Some(InFlight { sequence_id, reply });
+                    Some(waiting) => {
+                        waiting.push_back(InFlight { sequence_id, reply });
                         self.session.send(head);
                         self.session.send(entry);
                     }

@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 
 use aquifer_model::{Cut, Error, Partition, Result};
 
-use super::brokers::{Brokers, CONSUME};
+use super::brokers::{Brokers, CONSUME, jittered};
 use super::commands::Subscription;
 use super::consumer::Consumer;
 use super::failure::{Failure, Tried};
@@ -47,7 +47,7 @@ impl PulsarReader {
     fn lose(&mut self, since: Instant, pause: Duration) {
         let (brokers, partition, after) = (self.brokers.clone(), self.partition.clone(), self.given);
         let reopening = Box::pin(async move {
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(jittered(pause)).await;
             Consumer::open(&brokers, &partition, &passing(after)).await
         });
         self.state = State::Lost { since, pause, reopening };

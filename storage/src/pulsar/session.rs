@@ -36,6 +36,7 @@ pub(super) enum Answer {
     Done,
     Producer {
         last_sequence_id: i64,
+        topic_epoch: Option<u64>,
     },
     /// Where a topic is served. `redirect`: ask there again.
     Lookup {
@@ -235,7 +236,8 @@ fn read_event(kind: Type, command: BaseCommand) -> Option<Event> {
             // Not ready: waiting in a queue, the real answer follows.
             success.producer_ready.unwrap_or(true).then_some(())?;
             let last_sequence_id = success.last_sequence_id.unwrap_or(-1);
-            answered(success.request_id, Ok(Answer::Producer { last_sequence_id }))
+            let topic_epoch = success.topic_epoch;
+            answered(success.request_id, Ok(Answer::Producer { last_sequence_id, topic_epoch }))
         }
         Type::LookupResponse => {
             let response = command.lookup_topic_response?;

@@ -3,7 +3,8 @@
 use std::sync::atomic::AtomicUsize;
 
 use pulsar::message::proto::{self, BaseCommand, base_command::Type};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::log::Log;
