@@ -347,6 +347,8 @@ impl PulsarProducer {
     fn wire_access(&self) -> ProducerAccessMode {
         match self.settings.access {
             AccessMode::Shared => ProducerAccessMode::Shared,
+            // Back with its epoch it takes the place of what the broker still believes in, and is fenced if someone newer owns the topic.
+            _ if self.topic_epoch.is_some() => ProducerAccessMode::ExclusiveWithFencing,
             AccessMode::Exclusive => ProducerAccessMode::Exclusive,
             AccessMode::WaitForExclusive => ProducerAccessMode::WaitForExclusive,
             AccessMode::ExclusiveWithFencing => ProducerAccessMode::ExclusiveWithFencing,
