@@ -151,11 +151,7 @@ pub trait Appender: Send {
     /// Stores several finished entries in order, as many on their way at once as the log bears. An entry whose receipt came has left
     /// `entries` and its receipt stands in `receipts`; of those left after an error nothing is known, as after [`Appender::append`].
     /// **Not cancel-safe.**
-    async fn append_all(
-        &mut self,
-        entries: &mut VecDeque<FinishedEntry>,
-        receipts: &mut Vec<Receipt>,
-    ) -> Result<()> {
+    async fn append_all(&mut self, entries: &mut VecDeque<FinishedEntry>, receipts: &mut Vec<Receipt>) -> Result<()> {
         while let Some(entry) = entries.front() {
             receipts.push(self.append(entry.bytes.clone(), entry.lowest, entry.highest, entry.messages).await?);
             entries.pop_front();

@@ -33,7 +33,13 @@ fn finished(producer: &str, lowest: i64, highest: i64) -> FinishedEntry {
         .collect();
     let spec = EntrySpec { producer_name: producer.into(), publish_time_ms: 1, batched: true, ..Default::default() };
     let messages_in = messages.len() as u32;
-    FinishedEntry { bytes: build_entry(&spec, &messages).unwrap(), lowest, highest, messages: messages_in, chunk: false }
+    FinishedEntry {
+        bytes: build_entry(&spec, &messages).unwrap(),
+        lowest,
+        highest,
+        messages: messages_in,
+        chunk: false,
+    }
 }
 
 /// The sequence ids of the first `count` entries.
@@ -78,7 +84,8 @@ async fn a_pipeline_gets_its_receipts_in_order_and_repeats_are_duplicates() {
     expected.push((3000, 3000));
     assert_eq!(ids(&log, &partition, 301).await, expected);
     // What no broker takes stops the pipeline where it stands; what went before has its receipts.
-    let mut bad = VecDeque::from([finished("writer", 3001, 3001), FinishedEntry { messages: 0, ..finished("writer", 1, 1) }]);
+    let mut bad =
+        VecDeque::from([finished("writer", 3001, 3001), FinishedEntry { messages: 0, ..finished("writer", 1, 1) }]);
     let mut receipts = Vec::new();
     let error = appender.append_all(&mut bad, &mut receipts).await.expect_err("no messages");
     assert_eq!((error.kind(), receipts.len(), bad.len()), (ErrorKind::Invalid, 1, 1), "{error}");

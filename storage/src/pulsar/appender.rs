@@ -49,11 +49,7 @@ impl Appender for PulsarAppender {
         receipt.ok_or_else(|| Error::internal("an entry was sent and nothing waits for its receipt"))
     }
 
-    async fn append_all(
-        &mut self,
-        entries: &mut VecDeque<FinishedEntry>,
-        receipts: &mut Vec<Receipt>,
-    ) -> Result<()> {
+    async fn append_all(&mut self, entries: &mut VecDeque<FinishedEntry>, receipts: &mut Vec<Receipt>) -> Result<()> {
         self.check_idle()?;
         // The first so many of `entries` are on their way.
         let mut sent = 0;

@@ -107,11 +107,7 @@ struct Sent {
 
 impl PulsarProducer {
     /// Opens a producer. Waits, within the operation's time, for the broker to let go of an earlier one of this name.
-    pub(super) async fn open(
-        brokers: Arc<Brokers>,
-        partition: &Partition,
-        settings: ProducerSettings,
-    ) -> Result<Self> {
+    pub(super) async fn open(brokers: Arc<Brokers>, partition: &Partition, settings: ProducerSettings) -> Result<Self> {
         // Registering a producer could make the topic.
         brokers.check_partition(partition).await?;
         let mut producer = Self {
@@ -325,7 +321,8 @@ impl PulsarProducer {
                 Err(Failure::Refused(refusal))
                     if refusal.code == ServerError::IncompatibleSchema && schema.is_none() =>
                 {
-                    schema = super::schemas::newest_of(&self.brokers, &partition.topic).await?.map(|(_, schema)| schema);
+                    schema =
+                        super::schemas::newest_of(&self.brokers, &partition.topic).await?.map(|(_, schema)| schema);
                     if schema.is_none() {
                         return Err(Failure::Refused(refusal).into_error(&doing(), PRODUCE));
                     }
