@@ -20,7 +20,7 @@ mod options;
 use std::sync::Arc;
 
 use aquifer_model::{ChangeBatch, Error, Result, RowKind};
-use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt8Array};
+use arrow::array::{RecordBatch, RecordBatchOptions, UInt8Array};
 use arrow::datatypes::SchemaRef;
 
 use crate::payload::json_column::Row;
@@ -36,8 +36,6 @@ pub struct ChangeDecoder {
     columns: SchemaRef,
     row: Row,
     kinds: Vec<u8>,
-    /// Rows of messages that turned out to be wrong; in order.
-    dropped: Vec<usize>,
     scratch: String,
 }
 
@@ -45,7 +43,7 @@ impl ChangeDecoder {
     /// A decoder that makes these columns. Fails with `Unsupported` on types that JSON cannot give.
     pub fn new(format: MessageFormat, columns: SchemaRef) -> Result<Self> {
         let row = Row::new(columns.fields(), format.rules)?;
-        Ok(Self { format, columns, row, kinds: Vec::new(), dropped: Vec::new(), scratch: String::new() })
+        Ok(Self { format, columns, row, kinds: Vec::new(), scratch: String::new() })
     }
 
     /// Takes a message; an empty one is no change. Fails with `Invalid` if it is wrong and errors are not ignored; the decoder is then of no use.
@@ -58,9 +56,8 @@ impl ChangeDecoder {
         if !self.format.rules.ignore_errors {
             return Err(Error::invalid(format!("{reason}, in `{}`", shown(message))));
         }
-        self.row.mend();
+        self.row.give_up(before);
         self.kinds.resize(self.row.len(), RowKind::Insert as u8);
-        self.dropped.extend(before..self.kinds.len());
         Ok(())
     }
 
@@ -73,15 +70,13 @@ impl ChangeDecoder {
     pub fn finish(&mut self) -> Result<ChangeBatch> {
         let kinds = std::mem::take(&mut self.kinds);
         let options = RecordBatchOptions::new().with_row_count(Some(kinds.len()));
+        let right = self.row.right();
         let rows = RecordBatch::try_new_with_options(Arc::clone(&self.columns), self.row.finish()?, &options)?;
-        let length = kinds.len();
         let changes = ChangeBatch::new(rows, UInt8Array::from(kinds))?;
-        if self.dropped.is_empty() {
-            return Ok(changes);
+        match right {
+            Some(right) => changes.filter(&right),
+            None => Ok(changes),
         }
-        let mut keep = vec![true; length];
-        self.dropped.drain(..).for_each(|row| keep[row] = false);
-        changes.filter(&BooleanArray::from(keep))
     }
 
     fn take(&mut self, message: &[u8]) -> Step<()> {

@@ -5,13 +5,16 @@
 //!  typed columns ─► text (casts, the shell's tables), json_lines (`--output json`)
 //! ```
 
+pub mod avro_file;
 pub mod changelog;
 pub mod compression;
+pub mod csv;
 pub mod entry;
 pub mod json_lines;
 mod json_write;
 pub mod messages;
 pub mod payload;
+pub mod records;
 pub mod scalar_parse;
 mod scalar_text;
 mod single;

@@ -3,12 +3,14 @@
 //! A decoder never lets one bad payload harm its neighbours: the bad row's columns are NULL and it is listed with its reason.
 //! Each payload is read by the schema version that its message names, projected to the table's columns by name.
 
-mod avro;
-mod avro_schema;
+pub(crate) mod avro;
+pub(crate) mod avro_schema;
 mod json;
 pub(crate) mod json_column;
 pub(crate) mod json_text;
 mod raw;
+
+pub use avro::cast_column;
 
 use std::fmt;
 use std::str::FromStr;

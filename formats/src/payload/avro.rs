@@ -31,7 +31,7 @@ const MAX_DEPTH: usize = 64;
 const CHUNK: usize = 8192;
 
 /// Reads datums of several schema versions.
-pub(super) struct AvroDecoder {
+pub(crate) struct AvroDecoder {
     columns: SchemaRef,
     /// By the version's bytes; no bytes: messages that name none. `None`: the registry does not have it.
     writers: HashMap<Vec<u8>, Option<Writer>>,
@@ -213,19 +213,19 @@ fn unusable(error: arrow::error::ArrowError) -> Error {
 }
 
 /// Casts a decoded column to the table's type.
-pub(super) fn cast_column(array: &ArrayRef, to: &DataType, name: &str) -> Result<ArrayRef> {
+pub fn cast_column(array: &ArrayRef, to: &DataType, name: &str) -> Result<ArrayRef> {
     if array.data_type() == to {
         return Ok(Arc::clone(array));
     }
     let options = CastOptions { safe: false, ..Default::default() };
     cast_with_options(array, to, &options).map_err(|error| {
-        Error::invalid(format!("column `{name}` is {} in the topic and cannot be read as {to}", array.data_type()))
+        Error::invalid(format!("column `{name}` is stored as {} and cannot be read as {to}", array.data_type()))
             .with_source(error)
     })
 }
 
 /// What a datum of a schema looks like in bytes.
-enum Shape {
+pub(crate) enum Shape {
     Nothing,
     Boolean,
     Int,
@@ -290,6 +290,23 @@ impl Shape {
                 None => return Err(Error::unsupported(format!("the Avro type `{name}` contains itself"))),
             },
         })
+    }
+
+    /// The shape of a definition.
+    pub fn parse(definition: &[u8]) -> Result<Self> {
+        Self::of(&avro_schema::parse(definition)?, &mut HashMap::new(), 0)
+    }
+
+    /// The datums of this shape that stand one after the other, as many as told.
+    pub fn split<'a>(&self, datums: &'a [u8], count: usize) -> std::result::Result<Vec<&'a [u8]>, &'static str> {
+        let mut walk = Walk { rest: datums, budget: datums.len() * 8 + 1024 };
+        let mut parts = Vec::new();
+        for _ in 0..count {
+            let before = walk.rest;
+            walk.value(self)?;
+            parts.push(&before[..before.len() - walk.rest.len()]);
+        }
+        if walk.rest.is_empty() { Ok(parts) } else { Err("bytes are left after the Avro datums") }
     }
 
     /// Whether `datum` is one whole value of this shape and nothing else.
@@ -395,7 +412,7 @@ impl Walk<'_> {
 }
 
 /// Writes datums.
-pub(super) struct AvroEncoder {
+pub(crate) struct AvroEncoder {
     /// What arrow-avro is given: the columns in Arrow types that it writes as the schema says.
     schema: SchemaRef,
     encoder: Encoder,

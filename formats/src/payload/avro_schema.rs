@@ -23,14 +23,14 @@ use serde_json::{Value, json};
 const MAX_DEPTH: usize = 64;
 
 /// Parses a definition. Its errors name the schema, not the library's trace.
-pub(super) fn parse(definition: &[u8]) -> Result<Avro> {
+pub(crate) fn parse(definition: &[u8]) -> Result<Avro> {
     let text =
         std::str::from_utf8(definition).map_err(|e| Error::invalid("an Avro schema is not UTF-8").with_source(e))?;
     Avro::parse_str(text).map_err(|e| Error::invalid("an Avro schema cannot be read").with_source(e))
 }
 
 /// The columns of an Avro record.
-pub(super) fn columns(definition: &[u8]) -> Result<SchemaRef> {
+pub(crate) fn columns(definition: &[u8]) -> Result<SchemaRef> {
     let schema = parse(definition)?;
     let Avro::Record(record) = &schema else {
         let column = Types::default().column_type(&schema, 0)?;
@@ -109,7 +109,7 @@ impl Types {
 }
 
 /// The definition to register for these columns.
-pub(super) fn definition(name: &str, columns: &Schema) -> Result<Vec<u8>> {
+pub(crate) fn definition(name: &str, columns: &Schema) -> Result<Vec<u8>> {
     let record_name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let record_name = if record_name.starts_with(|c: char| c.is_ascii_digit()) || record_name.is_empty() {
         format!("_{record_name}")

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use aquifer_model::sql_type::ColumnType;
 use aquifer_model::{Error, Result, SqlType};
 use arrow::array::{
-    ArrayBuilder, ArrayRef, BinaryViewBuilder, BooleanBuilder, Decimal128Builder, Float32Builder, Float64Builder,
-    Int64Builder, ListArray, MapArray, NullArray, StringViewBuilder, StructArray,
+    ArrayBuilder, ArrayRef, BinaryViewBuilder, BooleanArray, BooleanBuilder, Decimal128Builder, Float32Builder,
+    Float64Builder, Int64Builder, ListArray, MapArray, NullArray, StringViewBuilder, StructArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::buffer::OffsetBuffer;
@@ -87,6 +87,8 @@ enum Store {
 pub(crate) struct Row {
     pub columns: Vec<Column>,
     valid: Vec<bool>,
+    /// Rows that were given up, in order.
+    wrong: Vec<usize>,
 }
 
 fn parse<T: std::str::FromStr>(text: &str) -> Option<T> {
@@ -159,6 +161,65 @@ impl Column {
                 Store::Array { valid, .. } | Store::Map { valid, .. } => valid[length] = false,
                 Store::Row(row) => row.valid[length] = false,
                 _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next value from a text without types, such as CSV's. `between` stands between the items of an array and the fields of a row.
+    pub fn read_text(&mut self, text: &str, between: &str) -> Step<()> {
+        let length = self.len();
+        let result = self.read_plain(text, between);
+        if result.is_err() && self.rules.ignore_errors && self.field.is_nullable() {
+            self.mend(length + 1);
+            match &mut self.store {
+                Store::Array { valid, .. } => valid[length] = false,
+                Store::Row(row) => row.valid[length] = false,
+                _ => {}
+            }
+            return Ok(());
+        }
+        result
+    }
+
+    /// Takes NULL. Fails where NULL cannot be.
+    pub fn read_null(&mut self) -> Step<()> {
+        if !self.field.is_nullable() {
+            return Err(format!("field `{}` is NOT NULL, and the record has none", self.field.name()).into());
+        }
+        self.fill();
+        Ok(())
+    }
+
+    fn read_plain(&mut self, text: &str, between: &str) -> Step<()> {
+        let (field, sql_type) = (&self.field, &self.sql_type);
+        let wrong = || -> Reason {
+            let shown: String = text.chars().take(60).collect();
+            format!("field `{}`: `{shown}` is no {sql_type}", field.name()).into()
+        };
+        match &mut self.store {
+            Store::Texts(texts) => texts.append_value(text),
+            Store::Array { ends, valid, items } => {
+                if !text.is_empty() {
+                    text.split(between).try_for_each(|item| items.read_text(item, between))?;
+                }
+                ends.push(end_of(items)?);
+                valid.push(true);
+            }
+            Store::Row(row) => {
+                if text.split(between).count() != row.columns.len() {
+                    return Err(wrong());
+                }
+                for (column, part) in row.columns.iter_mut().zip(text.split(between)) {
+                    column.read_text(part, between)?;
+                }
+                row.valid.push(true);
+            }
+            Store::Null(_) | Store::Map { .. } => return Err(wrong()),
+            scalars => {
+                if !scalars.take(text.trim_matches(|c: char| c <= ' '), false, sql_type, field, self.rules) {
+                    return Err(wrong());
+                }
             }
         }
         Ok(())
@@ -449,7 +510,7 @@ fn end_of(items: &Column) -> Step<i32> {
 impl Row {
     pub fn new(fields: &Fields, rules: JsonRules) -> Result<Self> {
         let columns = fields.iter().map(|field| Column::new(field, rules)).collect::<Result<_>>()?;
-        Ok(Self { columns, valid: Vec::new() })
+        Ok(Self { columns, valid: Vec::new(), wrong: Vec::new() })
     }
 
     /// How many rows it has; not one that was left half way.
@@ -518,6 +579,22 @@ impl Row {
         while self.valid.len() < longest {
             self.valid.push(true);
         }
+    }
+
+    /// Ends a row that failed half way, and marks the rows from `from` on as wrong.
+    pub fn give_up(&mut self, from: usize) {
+        self.mend();
+        self.wrong.extend(from..self.valid.len());
+    }
+
+    /// Which rows are right; `None` if all are. The marks are gone then.
+    pub fn right(&mut self) -> Option<BooleanArray> {
+        if self.wrong.is_empty() {
+            return None;
+        }
+        let mut right = vec![true; self.valid.len()];
+        self.wrong.drain(..).for_each(|row| right[row] = false);
+        Some(right.into())
     }
 
     /// Ends a row at the top that failed: `rows` rows stand afterwards.
