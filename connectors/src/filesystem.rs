@@ -1,15 +1,18 @@
 //! `'connector' = 'filesystem'`: files of a directory as a table.
 //!
 //! ```text
-//!  path ─► files, sorted (a partition each) ─► lines ─► formats ─► changes        where a reader stands: a byte of its file
+//!  path ─► files, sorted (a partition each) ─► records ─► formats ─► changes        where a reader stands: a byte of its file
 //! ```
 //!
 //! Rows come in the order of their file. The set of files is taken when reading starts.
 
 mod background;
 mod config;
-mod lines;
+mod format;
+mod parquet;
+mod partitions;
 mod paths;
+mod records;
 mod source;
 
 use std::sync::Arc;

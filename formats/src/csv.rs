@@ -15,10 +15,10 @@ mod write;
 use std::sync::Arc;
 
 use aquifer_model::{ChangeBatch, Error, Result};
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 
-use crate::payload::json_column::{JsonRules, Row};
+use crate::payload::json_column::{Column, JsonRules, Row};
 use crate::payload::json_text::Step;
 use crate::records::{RecordDecoder, line};
 
@@ -233,6 +233,18 @@ impl RecordDecoder for CsvDecoder {
             None => Ok(changes),
         }
     }
+}
+
+/// One value from its text, as an array of one; `None` is NULL.
+pub fn value(field: &FieldRef, text: Option<&str>) -> Result<ArrayRef> {
+    check_type(field.name(), field.data_type())?;
+    let mut column = Column::new(field, JsonRules::default())?;
+    let taken = match text {
+        Some(text) => column.read_text(text, ";"),
+        None => column.read_null(),
+    };
+    taken.map_err(|reason| Error::invalid(reason.into_owned()))?;
+    column.finish()
 }
 
 /// Splits the first records of a text, for a look at them; records that cannot be split end it.

@@ -3,36 +3,46 @@
 //! | option | is | default |
 //! |---|---|---|
 //! | `path` | a file, a directory (with what is below it) or a pattern of files, `/data/2024-*/*.json`; `file:` before it or not | needed |
-//! | `format` | one of [`MessageFormat::NAMES`] | needed |
+//! | `format` | one of [`FileFormat::names`] | needed |
 //! | `FORMAT.OPTION` | the format's own options | |
 //! | `source.path.regex-pattern` | which files count, by their whole path | all |
+//! | `partition.default-name` | the directory of a partition column's NULL | `__DEFAULT_PARTITION__` |
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use aquifer_formats::changelog::{Include, MessageFormat};
+use aquifer_formats::changelog::Include;
 use aquifer_model::{Error, Result};
 use aquifer_processor::connector::{Table, nearest_known, physical_columns};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 
-use super::paths;
+use super::format::FileFormat;
+use super::{partitions, paths};
 
 /// Checked options.
 #[derive(Debug, Clone)]
 pub(super) struct FilesystemConfig {
     pub path: PathBuf,
-    pub format: MessageFormat,
+    pub format: FileFormat,
     pub only: Option<Include>,
+    /// The table's columns.
     pub schema: SchemaRef,
+    /// Those that a file holds, in its order: all but the partition columns.
+    pub in_file: SchemaRef,
+    /// The partition columns.
+    pub partition_keys: Vec<String>,
+    pub default_name: String,
 }
 
 /// Options of the connector. `source.report-statistics` and `sink.parallelism` mean nothing here: nothing is gained by them.
-const OWN: [&str; 6] = [
+const OWN: [&str; 7] = [
     "path",
     "format",
     "source.path.regex-pattern",
     "source.monitor-interval",
     "source.report-statistics",
     "sink.parallelism",
+    "partition.default-name",
 ];
 
 impl FilesystemConfig {
@@ -48,12 +58,6 @@ impl FilesystemConfig {
             })
         };
         let format_name = needed("format")?;
-        if !MessageFormat::NAMES.contains(&format_name) {
-            return Err(Error::invalid(format!(
-                "unknown format `{format_name}` of the connector `filesystem`: {}",
-                nearest_known(format_name, MessageFormat::NAMES)
-            )));
-        }
         check_options(table, format_name)?;
         let path = paths::local(needed("path")?)?;
         if get("source.monitor-interval").is_some() {
@@ -61,20 +65,29 @@ impl FilesystemConfig {
                 "'source.monitor-interval': a table of files has an end, new files are not waited for; run the query again",
             ));
         }
+        let schema = physical_columns(table)?;
+        let partition_keys = table.definition.partitioned_by.clone();
+        if let Some(unknown) = partition_keys.iter().find(|key| schema.index_of(key).is_err()) {
+            return Err(Error::invalid(format!("PARTITIONED BY names `{unknown}`, which is no column of the table")));
+        }
+        let fields = schema.fields().iter().filter(|field| !partition_keys.contains(field.name()));
+        let in_file = Arc::new(Schema::new(fields.cloned().collect::<Vec<FieldRef>>()));
         Ok(Self {
             path,
-            format: MessageFormat::parse(format_name, |key| get(&format!("{format_name}.{key}")))?,
+            format: FileFormat::parse(format_name, get)?,
             only: get("source.path.regex-pattern").map(Include::new).transpose()?,
-            schema: physical_columns(table)?,
+            schema,
+            in_file,
+            partition_keys,
+            default_name: get("partition.default-name").unwrap_or(partitions::DEFAULT_NAME).to_string(),
         })
     }
 }
 
 /// Fails with `Invalid` on an option that neither the connector nor the format knows.
 fn check_options(table: &Table, format: &str) -> Result<()> {
-    let own = OWN.iter().map(ToString::to_string);
-    let of_format = MessageFormat::known_options(format).into_iter().map(|option| format!("{format}.{option}"));
-    let known: Vec<String> = own.chain(of_format).collect();
+    let mut known = FileFormat::known_options(format)?;
+    known.extend(OWN.iter().map(ToString::to_string));
     match table.definition.options.keys().find(|key| *key != "connector" && !known.contains(key)) {
         None => Ok(()),
         Some(key) => Err(Error::invalid(format!(

@@ -3,16 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use aquifer_formats::changelog::ChangeDecoder;
 use aquifer_model::{ChangeBatch, Error, Result};
 use aquifer_processor::connector::{PartitionId, Polled, Reader, Replay, ResumeToken, Source, Start};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use tokio::task::spawn_blocking;
 
 use super::background::Background;
 use super::config::FilesystemConfig;
-use super::lines::LineReader;
+use super::partitions::WithPartition;
 use super::paths;
 
 /// A file being read, by a thread that may block.
@@ -26,17 +25,26 @@ pub(super) trait FileReader: Send {
 #[derive(Debug, Clone)]
 pub(super) struct FilesystemSource {
     config: FilesystemConfig,
+    /// The columns that are read.
+    columns: SchemaRef,
 }
 
 impl FilesystemSource {
     pub fn new(config: FilesystemConfig) -> Self {
-        Self { config }
+        Self { columns: Arc::clone(&config.schema), config }
     }
 }
 
-fn open_file(config: &FilesystemConfig, path: &Path, from: u64) -> Result<Box<dyn FileReader>> {
-    let decoder = ChangeDecoder::new(config.format.clone(), Arc::clone(&config.schema))?;
-    Ok(Box::new(LineReader::open(path, from, decoder)?))
+fn open_file(source: &FilesystemSource, path: &Path, from: u64) -> Result<Box<dyn FileReader>> {
+    let (config, columns) = (&source.config, &source.columns);
+    if config.partition_keys.is_empty() {
+        return config.format.open(path, from, &config.in_file, Arc::clone(columns));
+    }
+    let stored = columns.fields().iter().filter(|field| !config.partition_keys.contains(field.name()));
+    let stored = Arc::new(Schema::new(stored.cloned().collect::<Vec<FieldRef>>()));
+    let file = config.format.open(path, from, &config.in_file, stored)?;
+    let columns = Arc::clone(columns);
+    Ok(Box::new(WithPartition::new(file, columns, &config.partition_keys, &config.default_name, path)?))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
@@ -59,12 +67,12 @@ impl Source for FilesystemSource {
     }
 
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.config.schema)
+        Arc::clone(&self.columns)
     }
 
     fn project(&self, columns: &[usize]) -> Option<Arc<dyn Source>> {
-        let schema = Arc::new(self.config.schema.project(columns).ok()?);
-        Some(Arc::new(Self { config: FilesystemConfig { schema, ..self.config.clone() } }))
+        let columns = Arc::new(self.columns.project(columns).ok()?);
+        Some(Arc::new(Self { columns, config: self.config.clone() }))
     }
 
     async fn partitions(&self) -> Result<Vec<PartitionId>> {
@@ -93,8 +101,8 @@ impl Source for FilesystemSource {
                 bytes.map(u64::from_be_bytes).map_err(|_| Error::corrupt("a resume token of filesystem has 8 bytes"))?
             }
         };
-        let (config, path) = (self.config.clone(), partition.0.clone());
-        let file = blocking(move || open_file(&config, Path::new(&path), from)).await?;
+        let (source, path) = (self.clone(), partition.0.clone());
+        let file = blocking(move || open_file(&source, Path::new(&path), from)).await?;
         Ok(Box::new(FilesystemReader { file: Background::new(file), given: from }))
     }
 }

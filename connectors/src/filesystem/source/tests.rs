@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use aquifer_catalog::catalogs::Target;
 use aquifer_catalog::{ColumnDefinition, ColumnKind, Origin, TableDefinition};
 use aquifer_formats::json_lines::write_json_lines;
-use aquifer_processor::connector::{Connector, Table};
+use aquifer_processor::connector::{Connector, Table, physical_columns};
+use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringViewArray};
 use proptest::prelude::*;
 
 use super::*;
@@ -108,7 +109,7 @@ async fn a_wrong_line_is_told_with_its_place_and_what_nobody_reads_cannot_be_wro
     let both = source(&path, "json", &[("id", "INT"), ("n", "BIGINT")]);
     let error = all(&both).await.expect_err("a fraction");
     assert_eq!(error.kind(), aquifer_model::ErrorKind::Invalid);
-    assert!(error.to_string().contains("the line at byte 15 of `"), "{error}");
+    assert!(error.to_string().contains("the record at byte 15 of `"), "{error}");
     assert!(error.to_string().contains("field `n`: `2.5` is no BIGINT"), "{error}");
     let id = both.project(&[0]).expect("projects");
     assert_eq!(all(&id).await.expect("only ids"), ["{\"op\":\"+I\",\"id\":1}", "{\"op\":\"+I\",\"id\":2}"]);
@@ -135,6 +136,75 @@ fn options_are_checked() {
     );
 }
 
+/// The rows 0..20,000 in a file of each format, `day` in a directory's name.
+fn written(folder: &Path, format: &str) -> PathBuf {
+    use aquifer_formats::avro_file::{AvroCodec, AvroFileEncoder};
+    let directory = folder.join("day=2024-03-01");
+    std::fs::create_dir_all(&directory).expect("made");
+    let path = directory.join(format);
+    let schema = physical_columns(&table(&[("id", "INT"), ("s", "STRING")], &[])).expect("types");
+    let ids: ArrayRef = Arc::new(Int32Array::from_iter_values(0..20_000));
+    let texts: ArrayRef = Arc::new(StringViewArray::from_iter_values((0..20_000).map(|n| format!("row {n}"))));
+    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![ids, texts]).expect("fits");
+    let bytes = match format {
+        "json" => (0..20_000).map(|n| format!("{{\"id\":{n},\"s\":\"row {n}\"}}\n")).collect::<String>().into_bytes(),
+        "csv" => (0..20_000).map(|n| format!("{n},\"row {n}\"\n")).collect::<String>().into_bytes(),
+        "avro" => {
+            let mut encoder = AvroFileEncoder::new(AvroCodec::Deflate, schema, [9; 16]).expect("types");
+            let mut bytes = encoder.head().to_vec();
+            (0..20).for_each(|n| encoder.write(&batch.slice(n * 1000, 1000), &mut bytes).expect("written"));
+            bytes
+        }
+        _ => {
+            let mut writer = ::parquet::arrow::ArrowWriter::try_new(Vec::new(), schema, None).expect("a writer");
+            writer.write(&batch).expect("written");
+            writer.into_inner().expect("closed")
+        }
+    };
+    std::fs::write(&path, bytes).expect("written");
+    path
+}
+
+#[tokio::test]
+async fn every_format_can_be_resumed_after_each_batch_and_takes_columns_from_the_path() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for format in ["json", "csv", "avro", "parquet"] {
+        let path = written(folder.path(), format);
+        let options = [("path", path.to_str().expect("UTF-8")), ("format", format)];
+        let mut table = table(&[("day", "DATE"), ("id", "INT"), ("s", "STRING")], &options);
+        table.definition.partitioned_by = vec!["day".into()];
+        let source = Filesystem.source(&table).expect("a source").project(&[1, 0]).expect("projects");
+        let partition = source.partitions().await.expect("files").remove(0);
+        let batches = read(&source, &partition, Start::Beginning).await.expect("rows");
+        assert!(batches.len() > 2, "{format}");
+        let row = |n: usize| format!("{{\"op\":\"+I\",\"id\":{n},\"day\":\"2024-03-01\"}}");
+        let mut seen = 0;
+        for (lines, token) in &batches {
+            assert_eq!(lines[0], row(seen), "{format}");
+            seen += lines.len();
+            let rest = read(&source, &partition, Start::At(token.clone())).await.expect("rows");
+            let rest: Vec<String> = rest.into_iter().flat_map(|(lines, _)| lines).collect();
+            assert_eq!(rest.len(), 20_000 - seen, "{format}");
+            assert!(rest.first().is_none_or(|line| *line == row(seen)), "{format}");
+        }
+        assert_eq!(seen, 20_000);
+        std::fs::write(&path, "").expect("written");
+        assert!(read(&source, &partition, Start::At(batches[0].1.clone())).await.is_err(), "{format}");
+    }
+}
+
+#[tokio::test]
+async fn hostile_parquet_is_refused() {
+    let bomb = b"PAR1\x19\xfc\xff\xff\xff\xff\x07\x00\x08\x00\x00\x00PAR1";
+    let folder = tempfile::tempdir().expect("a folder");
+    for (n, bytes) in [&bomb[..], b"", b"PAR1", &bomb[..12], b"not parquet at all"].into_iter().enumerate() {
+        let path = folder.path().join(format!("{n}.parquet"));
+        std::fs::write(&path, bytes).expect("written");
+        let error = all(&source(&path, "parquet", &[("id", "INT")])).await.expect_err("refused");
+        assert_eq!(error.kind(), aquifer_model::ErrorKind::Corrupt, "{error}");
+    }
+}
+
 #[tokio::test]
 async fn many_rows_come_in_batches_and_each_can_be_resumed_after() {
     let text: String = (0..20_000).map(|n| format!("{{\"id\":{n}}}\n")).collect();
@@ -159,7 +229,7 @@ async fn many_rows_come_in_batches_and_each_can_be_resumed_after() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
-    fn any_bytes_are_rows_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200), format in prop::sample::select(vec!["json", "canal-json"])) {
+    fn any_bytes_are_rows_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200), format in prop::sample::select(vec!["json", "canal-json", "csv", "avro", "parquet"])) {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("rows");
         std::fs::write(&path, &bytes).expect("written");

@@ -1,0 +1,101 @@
+//! The formats of files, and their options.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use aquifer_formats::avro_file::{AvroCodec, AvroFileDecoder};
+use aquifer_formats::changelog::{ChangeDecoder, MessageFormat};
+use aquifer_formats::csv::{CsvDecoder, CsvFormat};
+use aquifer_model::{Error, Result};
+use aquifer_processor::connector::nearest_known;
+use arrow::datatypes::SchemaRef;
+use parquet::basic::{Compression, ZstdLevel};
+
+use super::parquet::ParquetReader;
+use super::records::RecordReader;
+use super::source::FileReader;
+
+/// A format with its checked options.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum FileFormat {
+    /// A message a line.
+    Lines(MessageFormat),
+    Csv(CsvFormat),
+    Avro(AvroCodec),
+    Parquet(Compression),
+}
+
+impl FileFormat {
+    /// The formats' names.
+    pub fn names() -> Vec<&'static str> {
+        MessageFormat::NAMES.into_iter().chain(["csv", "avro", "parquet"]).collect()
+    }
+
+    /// The options of a format, with its name before them. Fails with `Invalid` on an unknown format.
+    pub fn known_options(name: &str) -> Result<Vec<String>> {
+        let options = match name {
+            "csv" => CsvFormat::OPTIONS.to_vec(),
+            "avro" => vec!["codec"],
+            "parquet" => vec!["compression", "utc-timezone"],
+            name if MessageFormat::NAMES.contains(&name) => MessageFormat::known_options(name),
+            other => {
+                return Err(Error::invalid(format!(
+                    "unknown format `{other}` of the connector `filesystem`: {}",
+                    nearest_known(other, Self::names())
+                )));
+            }
+        };
+        Ok(options.into_iter().map(|option| format!("{name}.{option}")).collect())
+    }
+
+    /// The format with this name; `get` gives an option.
+    pub fn parse<'a>(name: &str, get: impl Fn(&str) -> Option<&'a str>) -> Result<Self> {
+        let option = |key: &str| get(&format!("{name}.{key}"));
+        Ok(match name {
+            "csv" => Self::Csv(CsvFormat::parse(option)?),
+            "avro" => Self::Avro(option("codec").map_or(Ok(AvroCodec::default()), AvroCodec::parse)?),
+            "parquet" => {
+                if option("utc-timezone").is_some_and(|value| !value.eq_ignore_ascii_case("true")) {
+                    return Err(Error::unsupported(
+                        "'parquet.utc-timezone': a TIMESTAMP is stored as it reads, in no zone; leave the option out",
+                    ));
+                }
+                Self::Parquet(compression(option("compression").unwrap_or("SNAPPY"))?)
+            }
+            other => Self::Lines(MessageFormat::parse(other, option)?),
+        })
+    }
+
+    /// Whether every row that is read is new.
+    pub fn is_insert_only(&self) -> bool {
+        match self {
+            Self::Lines(format) => format.is_insert_only(),
+            _ => true,
+        }
+    }
+
+    /// Opens a file that holds `all`, to read `columns` (some of them).
+    pub fn open(&self, path: &Path, from: u64, all: &SchemaRef, columns: SchemaRef) -> Result<Box<dyn FileReader>> {
+        let decoder: Box<dyn aquifer_formats::records::RecordDecoder> = match self {
+            Self::Lines(format) => Box::new(ChangeDecoder::new(format.clone(), columns)?),
+            Self::Csv(format) => Box::new(CsvDecoder::new(format.clone(), all, columns)?),
+            Self::Avro(_) => Box::new(AvroFileDecoder::new(Arc::clone(&columns))),
+            Self::Parquet(_) => return Ok(Box::new(ParquetReader::open(path, from, columns)?)),
+        };
+        Ok(Box::new(RecordReader::open(path, from, decoder)?))
+    }
+}
+
+fn compression(name: &str) -> Result<Compression> {
+    Ok(match name.to_ascii_uppercase().as_str() {
+        "UNCOMPRESSED" => Compression::UNCOMPRESSED,
+        "SNAPPY" => Compression::SNAPPY,
+        "LZ4" | "LZ4_RAW" => Compression::LZ4_RAW,
+        "ZSTD" => Compression::ZSTD(ZstdLevel::default()),
+        _ => {
+            return Err(Error::invalid(format!(
+                "'parquet.compression' = '{name}': write UNCOMPRESSED, SNAPPY, LZ4_RAW or ZSTD"
+            )));
+        }
+    })
+}
