@@ -16,6 +16,8 @@ pub const SETTINGS_TEXT: &str = "string views, page index, filter push-down, tar
 fn context() -> SessionContext {
     let mut options = ConfigOptions::default();
     options.execution.target_partitions = 1;
+    // The archive's files lie in folders, one a partition.
+    options.execution.listing_table_ignore_subdirectory = false;
     options.execution.parquet.schema_force_view_types = true;
     options.execution.parquet.enable_page_index = true;
     options.execution.parquet.pushdown_filters = true;

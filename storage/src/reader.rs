@@ -17,6 +17,7 @@ mod gather;
 mod handover;
 mod layout;
 mod log_tier;
+mod places;
 mod row_groups;
 
 use std::collections::BTreeMap;

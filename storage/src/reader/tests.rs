@@ -619,3 +619,48 @@ async fn a_stop_at_the_start_is_empty_and_one_tier_alone_can_be_read() {
     let mut pin: Box<dyn Pin> = world.topic.log.open_pin(&world.partition, PIN).await.expect("there");
     pin.advance(world.entries[11]).await.expect("stands there already");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publish_time_and_a_position_become_cuts_in_either_tier() {
+    let (mut archived, mut in_log) = (0, 0);
+    for seed in 0..6 {
+        let mut world = World::new(seed, OnDecodeError::Skip).await;
+        for _ in 0..3 {
+            let count = world.random.random_range(1..25);
+            world.append(count, 5, seed % 2 == 0).await;
+            if world.random.random_bool(0.5) {
+                world.archive().await;
+            }
+        }
+        let before = |index: usize| match index {
+            0 => Cut::Start,
+            n => Cut::After(world.entries[n - 1]),
+        };
+        let border = world.topic.chains().await.expect("local").map(|(l, i)| Chain::new(&l, &i, &world.partition));
+        let border = border.expect("an archive").newest().await.expect("readable").map_or(Cut::Start, |(m, _)| m.to);
+        let times: Vec<i64> = world
+            .entries
+            .iter()
+            .map(|entry| world.records.iter().find(|record| record.position == *entry).expect("a record").publish_time)
+            .collect();
+        let (low, high) = (times.iter().min().expect("some"), times.iter().max().expect("some"));
+        for time in (low - 1..=high + 1).step_by(97).chain(times.iter().copied()) {
+            let found = world.topic.cut_at_publish_time(&world.partition, time).await.expect("found");
+            let first = times.iter().position(|published| *published >= time).unwrap_or(times.len());
+            assert_eq!(found, before(first), "seed {seed}, published at {time}");
+            if found < border { archived += 1 } else { in_log += 1 }
+        }
+        for (index, entry) in world.entries.iter().enumerate() {
+            let cut = world.topic.cut_before(&world.partition, *entry).await.expect("known");
+            assert!(cut >= before(index) && !cut.covers(*entry), "seed {seed}: {cut} before {entry}");
+            let columns = ["n".to_string()];
+            let end = Cut::After(*world.entries.last().expect("some"));
+            let rows = all(&mut world.open(cut, Some(end), request(&["n"], 50)).await).await.expect("reads");
+            let rows: Vec<String> = rows.iter().flat_map(|batch| rows_as_text(&batch.rows)).collect();
+            let from = world.records.iter().filter(|record| record.position >= *entry);
+            let from = from.filter(|record| matches!(record.kind, Written::Row { .. }));
+            assert_eq!(rows, from.map(|record| as_text(record, &columns)).collect::<Vec<_>>());
+        }
+    }
+    assert!(archived > 20 && in_log > 20, "both tiers were searched: {archived}, {in_log}");
+}
