@@ -8,6 +8,7 @@
 //! that change nothing here are kept and told as notices; a key whose meaning would be lost is refused, as is every unknown one.
 
 mod known;
+mod range;
 mod values;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use self::known::{Row, Take};
 use crate::definition::parse_topics;
 use crate::names::nearest;
 
+pub use self::range::{Startup, Stop};
 pub use self::values::parse_duration;
 
 /// Options with canonical keys and checked values, and what to tell the user about some of them.
@@ -65,16 +67,6 @@ pub enum LogSettings {
     Pulsar(PulsarConfig),
 }
 
-/// Where reading a table starts if nothing else says so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Startup {
-    /// The first row of the archive.
-    #[default]
-    Earliest,
-    /// What comes after the statement started.
-    Latest,
-}
-
 /// What a table's options say, as far as they are about topics.
 #[derive(Debug, Clone, Default)]
 pub struct TableSettings {
@@ -86,8 +78,8 @@ pub struct TableSettings {
     pub format: Option<Format>,
     /// Where reading starts.
     pub startup: Startup,
-    /// Whether a read ends at what is there when it starts. Batch reads always do.
-    pub stops_at_latest: bool,
+    /// Where it stops.
+    pub stop: Stop,
     /// What becomes of a message that does not decode.
     pub on_decode_error: OnDecodeError,
     /// Which tiers are read.
@@ -278,11 +270,8 @@ pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSetting
         topics: get("topics").map_or(Ok(Vec::new()), parse_topics)?,
         log: log_settings(options)?,
         format: get("format").map(str::parse).transpose()?,
-        startup: match get("scan.startup.mode") {
-            Some("latest") => Startup::Latest,
-            _ => Startup::Earliest,
-        },
-        stops_at_latest: get("scan.bounded.mode") == Some("latest-offset"),
+        startup: range::startup_of(options)?,
+        stop: range::stop_of(options)?,
         on_decode_error: match get("aquifer.on-decode-error") {
             Some("skip") => OnDecodeError::Skip,
             _ => OnDecodeError::Fail,

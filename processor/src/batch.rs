@@ -13,7 +13,7 @@ pub use connector_table::ConnectorTable;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aquifer_model::{Cut, Error, Partition, Result};
+use aquifer_model::{Cut, Error, Partition, Result, Watermark};
 use aquifer_storage::reader::{PartitionReader, ReadFilter, ReadRequest, ReadStatistics, TieredTopic, Tiers};
 use arrow::array::RecordBatch;
 use arrow::compute::cast;
@@ -47,6 +47,8 @@ pub struct TieredTable {
     /// Where it stops: one cut a partition, taken over all partitions before the first row is read; `None` reads without an end. A partition that is
     /// not in the map has no rows.
     pub end: Option<BTreeMap<Partition, Cut>>,
+    /// What ends a partition that has no end among those; only a stream can wait for it.
+    pub until: Option<Until>,
     /// Which tiers.
     pub tiers: Tiers,
     /// What its readers did, per partition; readers replace their own figure as they go.
@@ -63,6 +65,15 @@ pub enum StartMode {
     Latest,
     /// These cuts.
     Cuts(BTreeMap<Partition, Cut>),
+}
+
+/// What ends a partition that is read as it grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// This time, in milliseconds since 1970, has come, and what was published before it is given.
+    PublishTime(i64),
+    /// The partition's own watermark has reached this.
+    Watermark(Watermark),
 }
 
 /// Rows in a batch from the reader.

@@ -371,6 +371,12 @@ impl PartitionReader {
         Ok(Phase::Log(Box::new(tier)))
     }
 
+    /// Gives the read a stop, or another one: what was given already stays given.
+    pub fn stop_at(&mut self, to: Cut) {
+        self.to = Some(to);
+        self.phase = Phase::Plan;
+    }
+
     /// What it did so far.
     pub fn statistics(&self) -> ReadStatistics {
         self.statistics

@@ -90,7 +90,7 @@ fn what_a_canonical_option_became_is_taken_again() {
     assert_eq!(check_table(once.options.clone()).expect("again").options, once.options);
     let settings = table_settings(&once.options).expect("complete");
     assert_eq!((settings.topics.len(), settings.format), (2, Some(Format::Json)));
-    assert_eq!((settings.startup, settings.stops_at_latest), (Startup::Latest, false));
+    assert_eq!((settings.startup, settings.stop), (Startup::Latest, Stop::Never));
     assert_eq!(settings.on_decode_error, OnDecodeError::Skip);
 }
 
@@ -140,8 +140,8 @@ fn wrong_values_say_what_to_write() {
         (table(&[("connector", "pulsar"), ("topics", "a"), ("key.fields", "k")]), "declare a column `key` METADATA"),
         (table(&[("connector", "upsert-pulsar"), ("topics", "a")]), "`upsert-pulsar` is not built yet"),
         (table(&[("topics", "a")]), "the option `topics` needs 'connector' = 'pulsar'"),
-        (table(&[("scan.startup.mode", "12:0")]), "write earliest or latest"),
-        (table(&[("scan.bounded.mode", "soon")]), "write latest-offset or unbounded"),
+        (table(&[("scan.startup.mode", "12")]), "write earliest, latest, LEDGER:ENTRY"),
+        (table(&[("scan.bounded.mode", "soon")]), "write latest-offset, unbounded"),
         (table(&[("partitions", "-1")]), "write a number of partitions"),
     ] {
         let error = given.expect_err(expected).to_string();

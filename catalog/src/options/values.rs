@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::range;
+
 type Value = Result<String, String>;
 
 /// One of `known`, in any case.
@@ -92,19 +94,43 @@ pub(super) fn schema_type(text: &str) -> Value {
 }
 
 pub(super) fn startup(text: &str) -> Value {
-    match text {
-        "earliest" | "earliest-offset" => Ok("earliest".to_string()),
-        "latest" | "latest-offset" => Ok("latest".to_string()),
-        _ => Err("write earliest or latest; other starts are not built yet".to_string()),
-    }
+    range::startup(text)
 }
 
 pub(super) fn stop(text: &str) -> Value {
-    match text {
-        "latest" | "latest-offset" => Ok("latest-offset".to_string()),
-        "never" | "unbounded" => Ok("unbounded".to_string()),
-        _ => Err("write latest-offset or unbounded; other stops are not built yet".to_string()),
-    }
+    range::stop(text)
+}
+
+pub(super) fn start_publish_time(text: &str) -> Value {
+    range::time(text).map(|time| format!("publish-time:{time}"))
+}
+
+pub(super) fn start_event_time(text: &str) -> Value {
+    range::time(text).map(|time| format!("event-time:{time}"))
+}
+
+pub(super) fn stop_after_position(text: &str) -> Value {
+    range::positions(text).map(|_| format!("after:{text}"))
+}
+
+pub(super) fn stop_after_publish_time(text: &str) -> Value {
+    range::time(text).map(|time| format!("after-publish-time:{time}"))
+}
+
+pub(super) fn stop_after_event_time(text: &str) -> Value {
+    range::time(text).map(|time| format!("after-event-time:{time}"))
+}
+
+pub(super) fn time(text: &str) -> Value {
+    range::time(text).map(|time| time.to_string())
+}
+
+pub(super) fn positions(text: &str) -> Value {
+    range::positions(text).map(|_| text.to_string())
+}
+
+pub(super) fn boolean(text: &str) -> Value {
+    one_of(text, &["true", "false"])
 }
 
 pub(super) fn on_decode_error(text: &str) -> Value {

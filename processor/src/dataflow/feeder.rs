@@ -238,13 +238,24 @@ impl Feeder {
     fn take(&mut self, partition: usize) -> Result<usize> {
         let feed = &mut self.partitions[partition];
         let Some((source, SourceBatch { changes, cut })) = feed.ready.take() else { return Ok(0) };
-        self.pending.push(poll_source(partition, source));
         feed.cut = Some(cut);
         let input = feed.input;
         let rows = changes.num_rows();
-        if rows == 0 {
-            return Ok(0);
+        if rows > 0 {
+            self.take_rows(partition, input, changes)?;
         }
+        let reached = self.watermarks.partitions[partition].watermark;
+        if self.inputs[input].input.stop_watermark().is_some_and(|stop| reached >= stop) {
+            self.watermarks.end(partition);
+            self.changed = true;
+        } else {
+            self.pending.push(poll_source(partition, source));
+        }
+        Ok(rows)
+    }
+
+    /// Computes what a batch says of time, and hands it to its worker.
+    fn take_rows(&mut self, partition: usize, input: usize, changes: ChangeBatch) -> Result<()> {
         let spec = &self.inputs[input];
         self.watermarks.row(partition, self.started.elapsed());
         let mut changes = spec.before_watermark.run(changes)?;
@@ -267,7 +278,7 @@ impl Feeder {
             self.watermarks.advance(partition, Watermark(highest));
         }
         self.shared.to_worker(partition, ToWorker::Batch(self.epoch, input, changes));
-        Ok(rows)
+        Ok(())
     }
 
     /// Ends the epoch on all workers.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
-use aquifer_model::{ChangeBatch, Cut, Position, Result};
+use aquifer_model::{ChangeBatch, Cut, Position, Result, Watermark};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use tokio::sync::Notify;
@@ -18,6 +18,10 @@ pub trait JobInput: Send + Sync + Debug {
     async fn partitions(&self) -> Result<Vec<String>>;
     /// Opens a partition; `from` is a cut that a [`SourceBatch`] of it told, else it starts where the statement says.
     async fn open(&self, partition: &str, from: Option<Cut>) -> Result<Box<dyn JobSource>>;
+    /// A partition ends when its own watermark reaches this.
+    fn stop_watermark(&self) -> Option<Watermark> {
+        None
+    }
 }
 
 /// One partition being read.

@@ -4,6 +4,7 @@
 //!  table ─► scan (physical and metadata columns) ─► projection (computed columns) ─► watermark (streaming) ─► window ─► the query's own operators
 //! ```
 
+mod range;
 mod relations;
 mod tables;
 mod unnest;
@@ -48,7 +49,8 @@ pub(super) struct Bound {
 impl Bound {
     /// Whether every table that it reads has an end.
     pub fn is_bounded(&self) -> bool {
-        self.tables.iter().all(|table| table.end.is_some()) && self.connectors.iter().all(|t| t.source.is_bounded())
+        self.tables.iter().all(|table| table.end.is_some() || table.until.is_some())
+            && self.connectors.iter().all(|t| t.source.is_bounded())
     }
 }
 

@@ -211,4 +211,77 @@ async fn errors_show_the_line_the_place_and_the_nearest_name() {
     assert!(error.contains("SYSTEM_TIME"), "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_starts_and_stops_at_positions_and_times_in_either_tier() {
+    let mut world = World::new().await;
+    world.run(SENSORS).await;
+    world.archive("sensors").await;
+    world.run("INSERT INTO sensors VALUES ('c', 1.0, 32, TIMESTAMP '2024-01-01 00:05:00')").await;
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    let positions = world.run("SELECT n, ledger, entry FROM sensors").await;
+    let place = |n: &str| {
+        let line = positions.iter().find(|line| line.starts_with(&format!("{n},"))).expect("a row");
+        line.split_once(',').map(|(_, place)| place.replace(',', ":")).expect("three columns")
+    };
+    let (first, last) = (place("1"), place("32"));
+    let rows = |numbers: &[i32]| {
+        let mut rows: Vec<String> = numbers.iter().map(i32::to_string).collect();
+        rows.sort();
+        rows
+    };
+    let cases = [
+        (format!("'source.start.message-id'='{last}'"), rows(&[32])),
+        (format!("'source.start.message-id'='{last}','source.start.inclusive'='false'"), rows(&[])),
+        (
+            format!("'scan.startup.mode'='specific-offsets','scan.startup.specific-offsets'='{first}:0'"),
+            rows(&[1, 2, 4, 8, 16, 32]),
+        ),
+        (format!("'source.stop.at-message-id'='{last}'"), rows(&[1, 2, 4, 8, 16])),
+        (format!("'source.stop.after-message-id'='{last}'"), rows(&[1, 2, 4, 8, 16, 32])),
+        ("'scan.startup.mode'='timestamp','scan.startup.timestamp-millis'='0'".into(), rows(&[1, 2, 4, 8, 16, 32])),
+        ("'source.start.publish-time'='2200-01-01 00:00:00'".into(), rows(&[])),
+        ("'source.stop.at-publish-time'='1971-01-01 00:00:00'".into(), rows(&[])),
+    ];
+    let by_time = [
+        ("'source.start.event-time'='2024-01-01 00:50:00'", rows(&[2, 8, 16])),
+        ("'source.stop.at-event-time'='2024-01-01 00:20:00'", rows(&[1, 32])),
+        (
+            "'source.stop.after-event-time'='2024-01-01 00:20:00','source.start.event-time'='2024-01-01 00:10:00'",
+            rows(&[1, 4]),
+        ),
+    ];
+    for mode in ["batch", "streaming"] {
+        world.run(&format!("SET 'execution.runtime-mode' = '{mode}'")).await;
+        for (options, expected) in &cases {
+            let stop = if options.contains("stop") { "" } else { ",'scan.bounded.mode'='latest-offset'" };
+            let query = format!("SELECT n FROM sensors /*+ OPTIONS({options}{stop}) */");
+            assert_eq!(&world.run(&query).await, expected, "{mode}: {query}");
+        }
+        let refused = world.refused("SELECT n FROM sensors /*+ OPTIONS('source.start.message-id'='1:0:7') */").await;
+        assert!(refused.contains("names partition 7, the topic has 1"), "{refused}");
+    }
+    let soon =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() + 1500;
+    let query = format!("SELECT n FROM sensors /*+ OPTIONS('source.stop.at-publish-time'='{soon}') */");
+    assert_eq!(world.run(&query).await, rows(&[1, 2, 4, 8, 16, 32]), "it ends when that time has come");
+    let stop = "SELECT n FROM sensors /*+ OPTIONS('source.stop.at-event-time'='2024-01-01 00:20:00') */";
+    assert!(world.refused(stop).await.contains("only where it has a watermark"));
+    world.run("ALTER TABLE sensors ADD (WATERMARK FOR rowtime AS rowtime - INTERVAL '5' SECOND)").await;
+    for mode in ["batch", "streaming"] {
+        world.run(&format!("SET 'execution.runtime-mode' = '{mode}'")).await;
+        for (options, expected) in &by_time {
+            let stop = if options.contains("stop") { "" } else { ",'scan.bounded.mode'='latest-offset'" };
+            let query = format!("SELECT n FROM sensors /*+ OPTIONS({options}{stop}) */");
+            // A stream that stops at an event time ends when its watermark is there: what comes later is not read.
+            let found = world.run(&query).await;
+            let without = |rows: &[String]| rows.iter().filter(|n| *n != "32").cloned().collect::<Vec<_>>();
+            if mode == "batch" {
+                assert_eq!(&found, expected, "{query}")
+            } else {
+                assert_eq!(without(&found), without(expected), "{query}")
+            }
+        }
+    }
+}
+
 mod definitions;

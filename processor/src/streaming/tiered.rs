@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aquifer_model::{ChangeBatch, Cut, Error, Partition, Result};
-use aquifer_storage::reader::{PartitionReader, ReadRequest, ReadStatistics, TieredTopic, Tiers};
+use aquifer_model::{ChangeBatch, Cut, Error, Partition, Result, Watermark};
+use aquifer_storage::reader::{PartitionReader, ReadBatch, ReadRequest, ReadStatistics, TieredTopic, Tiers};
 use arrow::array::RecordBatch;
 use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
@@ -13,6 +14,7 @@ use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::{TableSource, TableType};
 
+use crate::batch::Until;
 use crate::batch::{ConnectorTable, StartMode, TieredTable};
 use crate::dataflow::{JobInput, JobSource, SourceBatch};
 
@@ -28,6 +30,7 @@ pub(super) struct TieredInput {
     reader_columns: Vec<String>,
     start: StartMode,
     end: Option<BTreeMap<Partition, Cut>>,
+    until: Option<Until>,
     tiers: Tiers,
     statistics: Arc<Mutex<BTreeMap<Partition, ReadStatistics>>>,
     found: Mutex<BTreeMap<String, Found>>,
@@ -53,6 +56,7 @@ impl TieredInput {
             reader_columns,
             start: table.start.clone(),
             end: table.end.clone(),
+            until: table.until,
             tiers: table.tiers,
             statistics: Arc::clone(&table.statistics),
             found: Mutex::default(),
@@ -110,21 +114,61 @@ impl JobInput for TieredInput {
         let from = from.unwrap_or(found.start);
         let reader = self.topics[found.topic].open(&found.partition, from, to, request).await?;
         let (schema, statistics) = (Arc::clone(&self.schema), Arc::clone(&self.statistics));
-        Ok(Box::new(TieredSource { partition: found.partition, reader, schema, statistics }))
+        let until_ms = match self.until {
+            Some(Until::PublishTime(time)) => Some(time),
+            Some(Until::Watermark(_)) | None => None,
+        };
+        let topic = self.topics[found.topic].clone();
+        Ok(Box::new(TieredSource { topic, partition: found.partition, reader, schema, statistics, until_ms }))
+    }
+
+    fn stop_watermark(&self) -> Option<Watermark> {
+        match self.until {
+            Some(Until::Watermark(watermark)) => Some(watermark),
+            Some(Until::PublishTime(_)) | None => None,
+        }
     }
 }
 
 struct TieredSource {
+    topic: TieredTopic,
     partition: Partition,
     reader: PartitionReader,
     schema: SchemaRef,
     statistics: Arc<Mutex<BTreeMap<Partition, ReadStatistics>>>,
+    /// When this time has come, the read gets its stop.
+    until_ms: Option<i64>,
+}
+
+impl TieredSource {
+    /// The next batch; a stop by publish time is found once that time has come.
+    async fn advance(&mut self) -> Result<Option<ReadBatch>> {
+        if let Some(until_ms) = self.until_ms {
+            tokio::select! {
+                next = self.reader.next() => return next,
+                () = reached(until_ms) => {}
+            }
+            self.reader.stop_at(self.topic.cut_at_publish_time(&self.partition, until_ms).await?);
+            self.until_ms = None;
+        }
+        self.reader.next().await
+    }
+}
+
+/// Waits until a time, in milliseconds since 1970, has come.
+async fn reached(time_ms: i64) {
+    loop {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+        let Some(left) = u64::try_from(time_ms.saturating_sub(now)).ok().filter(|left| *left > 0) else { return };
+        // The clock may be set meanwhile, so it is asked now and then.
+        tokio::time::sleep(Duration::from_millis(left.min(60_000))).await;
+    }
 }
 
 #[async_trait]
 impl JobSource for TieredSource {
     async fn next(&mut self) -> Result<Option<SourceBatch>> {
-        let next = self.reader.next().await;
+        let next = self.advance().await;
         let statistics = self.reader.statistics();
         self.statistics.lock().unwrap_or_else(PoisonError::into_inner).insert(self.partition.clone(), statistics);
         let Some(batch) = next? else { return Ok(None) };

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use aquifer_catalog::options::{Startup, table_settings};
+use aquifer_catalog::definition::MetadataKey;
 use aquifer_catalog::{ColumnKind, Table, catalogs::Target};
 use aquifer_model::sql_type::with_rowtime;
-use aquifer_model::{Cut, Error, Partition, Result, SqlType};
-use arrow::datatypes::{Field, Schema};
+use aquifer_model::{Error, Result, SqlType};
+use arrow::datatypes::Schema;
 use datafusion::common::{Column, TableReference};
 use datafusion::datasource::{TableProvider, provider_as_source};
 use datafusion::logical_expr::planner::RelationPlannerContext;
@@ -15,10 +15,14 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder}
 use sqlparser::ast::Expr as SqlExpr;
 
 use super::super::statement::parse_expression;
+use super::range::{EventTimes, ReadRange};
 use super::relations::remarked;
-use crate::batch::{ConnectorTable, StartMode, TieredTable};
+use crate::batch::{ConnectorTable, TieredTable};
 use crate::connector::ConnectorRegistry;
 use crate::plan::WatermarkNode;
+
+/// The name of the column of event times that is read where the table has no time column of its own.
+const EVENT_TIME: &str = "__event_time";
 
 /// Where a table's rows come from.
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub(super) struct BoundTable {
     columns: Vec<String>,
     /// Those among them that are there because the query names them.
     system: BTreeSet<String>,
+    /// Only rows of these event times are wanted.
+    times: EventTimes,
 }
 
 impl BoundTable {
@@ -81,15 +87,25 @@ impl BoundTable {
             }
         }
         let system = named.iter().map(|column| column.name.clone()).collect();
+        let mut times = EventTimes::default();
         let rows = match &table.target {
             Target::Connector => Rows::Connector(Arc::new(ConnectorTable {
                 name: table.name.join("."),
                 source: connectors.of_table(&table)?.source(&table)?,
                 schema: Arc::new(Schema::new(fields)),
             })),
-            Target::Topics(_) => Rows::Tiered(Arc::new(tiered(&table, fields, reader_columns, streaming).await?)),
+            Target::Topics(_) => {
+                let range;
+                (range, times) = ReadRange::of(&table, streaming).await?;
+                if times.are_limited() && watermark.is_none() {
+                    // Without a time column of the table's own, the producers' event time is meant.
+                    fields.push(SqlType::TimestampLtz(3).nullable().to_field(EVENT_TIME));
+                    reader_columns.push(MetadataKey::EventTime.reader_column().to_string());
+                }
+                Rows::Tiered(Arc::new(range.table(&table, fields, reader_columns)?))
+            }
         };
-        Ok(Self { table, rows, computed, watermark, columns, system })
+        Ok(Self { table, rows, computed, watermark, columns, system, times })
     }
 
     /// Catalog, database and table.
@@ -127,7 +143,13 @@ impl BoundTable {
             Rows::Connector(table) => Arc::clone(table) as Arc<dyn TableProvider>,
         };
         let mut plan = LogicalPlanBuilder::scan(reference.clone(), provider_as_source(provider), None)?.build()?;
-        if !self.computed.is_empty() {
+        let hidden = self.times.are_limited() && self.watermark.is_none();
+        if hidden {
+            let column = Column::new(Some(reference.clone()), EVENT_TIME);
+            let filter = self.times.filter(column, plan.schema())?;
+            plan = LogicalPlanBuilder::from(plan).filter(filter)?.build()?;
+        }
+        if !self.computed.is_empty() || hidden {
             let schema = Arc::clone(plan.schema());
             let mut expressions = Vec::new();
             for name in &self.columns {
@@ -149,41 +171,11 @@ impl BoundTable {
             let node = WatermarkNode { input: Arc::new(plan), column: column.clone(), expression, schema: marked };
             plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
         }
+        if let (Some((column, _)), true) = (&self.watermark, self.times.are_limited()) {
+            // Above the watermark: rows left out move it all the same.
+            let filter = self.times.filter(Column::new(Some(reference), column), plan.schema())?;
+            plan = LogicalPlanBuilder::from(plan).filter(filter)?.build()?;
+        }
         Ok(plan)
     }
-}
-
-/// A table over topics, its start and its end fixed now.
-async fn tiered(
-    table: &Table,
-    fields: Vec<Field>,
-    reader_columns: Vec<String>,
-    streaming: bool,
-) -> Result<TieredTable> {
-    let Target::Topics(topics) = &table.target else {
-        return Err(Error::internal("a table over topics has topics"));
-    };
-    let settings = table_settings(&table.definition.options)?;
-    let needs_end = !streaming || settings.stops_at_latest;
-    let needs_cuts = needs_end || settings.startup == Startup::Latest;
-    let mut cuts: BTreeMap<Partition, Cut> = BTreeMap::new();
-    if needs_cuts {
-        for topic in topics {
-            cuts.extend(topic.end_cuts().await?);
-        }
-    }
-    let start = match settings.startup {
-        Startup::Earliest => StartMode::Earliest,
-        Startup::Latest => StartMode::Cuts(cuts.clone()),
-    };
-    Ok(TieredTable {
-        name: table.name.join("."),
-        topics: topics.clone(),
-        schema: Arc::new(Schema::new(fields)),
-        reader_columns,
-        start,
-        end: needs_end.then_some(cuts),
-        tiers: settings.tiers,
-        statistics: Arc::default(),
-    })
 }

@@ -93,6 +93,7 @@ impl World {
             reader_columns: ["device", "ts", "value"].map(String::from).to_vec(),
             start,
             end,
+            until: None,
             tiers: Tiers::Both,
             statistics: Arc::default(),
         };
