@@ -370,6 +370,7 @@ mod statement;
 mod sugar;
 mod temporary;
 mod text;
+mod typing;
 mod validate;
 mod windows;
 

@@ -32,7 +32,7 @@ use self::tables::BoundTable;
 use super::resolve::{self, Use};
 use super::statement::{SelectQuery, parse_expression, parse_query};
 use super::windows::WindowCall;
-use super::{names, windows};
+use super::{names, sugar, typing, windows};
 use crate::batch::{ConnectorTable, TieredTable, from_datafusion};
 use crate::connector::ConnectorRegistry;
 
@@ -140,26 +140,33 @@ pub(super) async fn bind(
         }
     }
     let planner: Arc<dyn RelationPlanner> = Arc::new(Relations { uses, windows: tree.windows, streaming });
-    let context = Context { state, relations: vec![planner] };
+    let context = Context::new(state, vec![planner]);
     let plan = SqlToRel::new_with_options(&context, parser_options())
         .sql_statement_to_plan(SqlStatement::Query(Box::new(query)))
         .map_err(from_datafusion)?;
-    let plan = unnest::resolve(plan).map_err(from_datafusion)?;
+    let plan = unnest::resolve(typing::complete(plan)?).map_err(from_datafusion)?;
     Ok(Bound { plan, tables, connectors })
 }
 
 /// Binds a definition's expression over a table's other columns; gives its type. Names no column that is not there.
 pub(super) fn bind_expression(text: &str, columns: &Schema, state: &SessionState) -> Result<Field> {
-    let context = Context { state, relations: Vec::new() };
+    let context = Context::new(state, Vec::new());
     let schema = DFSchema::try_from(columns.clone()).map_err(from_datafusion)?;
     let bound = SqlToRel::new_with_options(&context, parser_options())
-        .sql_to_expr(parse_expression(text)?, &schema, &mut PlannerContext::new())
+        .sql_to_expr(definition_expression(text)?, &schema, &mut PlannerContext::new())
         .map_err(from_datafusion)?;
     if bound.column_refs().iter().any(|column| !schema.has_column(column)) {
         return Err(Error::invalid(format!("`{text}` names a column that the table has not")));
     }
     let (_, field) = bound.to_field(&schema).map_err(from_datafusion)?;
     Ok(field.as_ref().clone())
+}
+
+/// An expression that a definition keeps, ready to be bound.
+fn definition_expression(text: &str) -> Result<SqlExpr> {
+    let mut expression = parse_expression(text)?;
+    sugar::unsweeten_expression(&mut expression)?;
+    Ok(expression)
 }
 
 fn parser_options() -> ParserOptions {
@@ -227,8 +234,12 @@ impl Tree {
         windows::take_table_functions(&mut query, &mut self.windows)?;
         windows::rewrite(&mut query, &mut self.windows)?;
         names::type_literals(&mut query)?;
+        sugar::unsweeten(&mut query)?;
         for window in &mut self.windows[first..] {
             if let ControlFlow::Break(error) = window.input.visit(&mut names::LiteralTyper) {
+                return Err(error);
+            }
+            if let ControlFlow::Break(error) = window.input.visit(&mut sugar::Unsweetener) {
                 return Err(error);
             }
         }
@@ -252,6 +263,15 @@ impl Tree {
 struct Context<'a> {
     state: &'a SessionState,
     relations: Vec<Arc<dyn RelationPlanner>>,
+    planners: Vec<Arc<dyn ExprPlanner>>,
+}
+
+impl<'a> Context<'a> {
+    fn new(state: &'a SessionState, relations: Vec<Arc<dyn RelationPlanner>>) -> Self {
+        let mut planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(typing::Operators)];
+        planners.extend(state.expr_planners().iter().cloned());
+        Self { state, relations, planners }
+    }
 }
 
 impl ContextProvider for Context<'_> {
@@ -260,7 +280,7 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
-        self.state.expr_planners()
+        &self.planners
     }
 
     fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
@@ -268,7 +288,7 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        self.state.scalar_functions().get(&name.to_ascii_lowercase()).cloned()
+        typing::own_function(name).or_else(|| self.state.scalar_functions().get(&name.to_ascii_lowercase()).cloned())
     }
 
     fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {

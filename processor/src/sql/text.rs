@@ -1,7 +1,7 @@
 //! A statement's text and its tokens: places, slices of the user's own words, and errors that show the line.
 //!
 //! Token rewrites stand here, in one list: (1) `‘…’` and `“…”` outside literals are quotes; (2) the comma missing before `LATERAL` is put
-//! in; hints, which the tokenizer drops as comments, are read from the text between two tokens.
+//! in; (3) `CAST(x AS type)` is read as `$cast(x, 'type')`, for a type may be one that sqlparser does not know; hints, which the tokenizer drops as comments, are read from the text between two tokens.
 
 use aquifer_model::{Error, ErrorKind, Result};
 use sqlparser::dialect::Dialect;
@@ -122,7 +122,7 @@ impl Source {
             .tokenize_with_location()
             .map_err(|error| self.error(Kind::Invalid, error.location, &error.message))?;
         let tokens = tokens.into_iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
-        self.commas_before_lateral(self.curly_quotes(tokens)?)
+        self.commas_before_lateral(self.curly_quotes(tokens)?).map(|tokens| self.casts(tokens))
     }
 
     /// Rewrite 1.
@@ -165,6 +165,51 @@ impl Source {
             rewritten.push(token);
         }
         Ok(rewritten)
+    }
+
+    /// Rewrite 3.
+    fn casts(&self, mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+        let mut at = 0;
+        while at + 1 < tokens.len() {
+            let called = match &tokens[at].token {
+                Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case("CAST") => super::sugar::CAST,
+                Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case("TRY_CAST") => {
+                    super::sugar::TRY_CAST
+                }
+                _ => {
+                    at += 1;
+                    continue;
+                }
+            };
+            at += 1;
+            if tokens[at].token != Token::LParen {
+                continue;
+            }
+            let (mut depth, mut divide, mut close) = (0usize, None, None);
+            for (n, token) in tokens.iter().enumerate().skip(at) {
+                match &token.token {
+                    Token::LParen => depth += 1,
+                    Token::RParen => depth -= 1,
+                    Token::Word(word) if depth == 1 && word.keyword == Keyword::AS => divide = Some(n),
+                    _ => {}
+                }
+                if depth == 0 {
+                    close = Some(n);
+                    break;
+                }
+            }
+            if let (Some(divide), Some(close)) = (divide, close)
+                && divide + 1 < close
+            {
+                let span = Span::new(tokens[divide + 1].span.start, tokens[close - 1].span.end);
+                let words = self.words(&tokens[divide + 1..close]).to_string();
+                tokens[at - 1].token = Token::make_word(called, None);
+                tokens[divide].token = Token::Comma;
+                let text = TokenWithSpan { token: Token::SingleQuotedString(words), span };
+                tokens.splice(divide + 1..close, [text]);
+            }
+        }
+        tokens
     }
 
     /// The user's own words between two places.

@@ -14,7 +14,7 @@ use datafusion::logical_expr::planner::RelationPlannerContext;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder};
 use sqlparser::ast::Expr as SqlExpr;
 
-use super::super::statement::parse_expression;
+use super::definition_expression;
 use super::range::{EventTimes, ReadRange};
 use super::relations::remarked;
 use crate::batch::{ConnectorTable, TieredTable};
@@ -57,7 +57,7 @@ impl BoundTable {
         mentioned: &BTreeSet<String>,
     ) -> Result<Self> {
         let watermark = match &table.definition.watermark {
-            Some(watermark) => Some((watermark.column.clone(), parse_expression(&watermark.expression)?)),
+            Some(watermark) => Some((watermark.column.clone(), definition_expression(&watermark.expression)?)),
             None => None,
         };
         let (mut fields, mut columns) = (Vec::new(), Vec::new());
@@ -82,7 +82,7 @@ impl BoundTable {
                     reader_columns.push(key.reader_column().to_string());
                 }
                 ColumnKind::Computed { expression } => {
-                    computed.insert(column.name.clone(), parse_expression(expression)?);
+                    computed.insert(column.name.clone(), definition_expression(expression)?);
                 }
             }
         }
