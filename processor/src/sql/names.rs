@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use aquifer_model::{Error, Result};
 use sqlparser::ast::{
     CaseWhen, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, Select,
-    SelectItem, SetExpr, UnaryOperator, Value, VisitMut, VisitorMut,
+    SelectItem, SetExpr, TableFactor, TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
 /// Unnamed columns are `EXPR$n`; of columns of one name the later ones are numbered: `id`, `id0`.
@@ -125,13 +125,36 @@ impl VisitorMut for LiteralTyper {
 
 fn in_rows(body: &mut SetExpr) {
     match body {
-        SetExpr::Values(values) => values.rows.iter_mut().flat_map(|row| row.iter_mut()).for_each(int),
+        SetExpr::Values(values) => {
+            values.rows.iter_mut().flat_map(|row| row.iter_mut()).for_each(int);
+            // As a table of its own, where our relation planner meets it.
+            let rows = std::mem::replace(body, SetExpr::Select(Box::new(super::windows::select_all())));
+            if let SetExpr::Select(select) = body {
+                select.from = vec![TableWithJoins { relation: values_table(rows), joins: Vec::new() }];
+            }
+        }
         SetExpr::SetOperation { left, right, .. } => {
             in_rows(left);
             in_rows(right);
         }
         _ => {}
     }
+}
+
+fn values_table(rows: SetExpr) -> TableFactor {
+    let query = Query {
+        with: None,
+        body: Box::new(rows),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    };
+    TableFactor::Derived { lateral: false, subquery: Box::new(query), alias: None, sample: None }
 }
 
 fn cast(expression: Expr, data_type: DataType) -> Expr {
@@ -181,6 +204,6 @@ mod tests {
             "SELECT CAST(1 AS INT) AS `a`, CAST(-2 AS INT) AS `b`, 3000000000 AS `c`, CASE WHEN x = 1 THEN CAST(1 AS INT) ELSE CAST(0 AS INT) END AS `d`, \
              SUM(CAST(1 AS INT)) AS `e`, CAST(1e3 AS DOUBLE) AS `f` FROM t LIMIT 3"
         );
-        assert_eq!(rewritten("VALUES (1, 'a')"), "VALUES (CAST(1 AS INT), 'a')");
+        assert_eq!(rewritten("VALUES (1, 'a')"), "SELECT * FROM (VALUES (CAST(1 AS INT), 'a'))");
     }
 }

@@ -15,11 +15,13 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{InList, InSubquery};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RelationPlannerContext};
 use datafusion::logical_expr::{
-    BinaryExpr, Case, ColumnarValue, Expr, Like, LogicalPlan, Operator, Projection,
-    ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Union, Volatility,
+    BinaryExpr, Case, Cast, ColumnarValue, Expr, ExprSchemable, Like, LogicalPlan, Operator, Projection,
+    ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Union, Values, Volatility,
 };
+
+use sqlparser::ast::{Expr as SqlExpr, Parens};
 
 use super::sugar::{CAST, NEGATE, TRY_CAST};
 use crate::batch::{external, from_datafusion};
@@ -125,25 +127,6 @@ fn one_node(plan: LogicalPlan) -> DfResult<LogicalPlan> {
             LogicalPlan::Join(join).recompute_schema()
         }
         LogicalPlan::Union(union) => union_of(union).map_err(external),
-        LogicalPlan::Values(mut values) => {
-            let nothing = DFSchema::empty();
-            let columns = values.values.first().map_or(0, Vec::len);
-            let mut types = Vec::with_capacity(columns);
-            for column in 0..columns {
-                let all: Result<Vec<_>> = values.values.iter().map(|row| type_of(&row[column], &nothing)).collect();
-                let all = all.map_err(external)?;
-                let one = common_type(&all).ok_or_else(|| external(no_common("the rows of VALUES", &all)))?;
-                for row in &mut values.values {
-                    row[column] = cast(row[column].clone(), &one, false, &nothing).map_err(external)?;
-                }
-                types.push(one);
-            }
-            let fields = values.schema.iter().zip(types).map(|((qualifier, field), one)| {
-                (qualifier.cloned(), Arc::new(one.nullable().to_field(field.name())))
-            });
-            values.schema = Arc::new(DFSchema::new_with_metadata(fields.collect(), Default::default())?);
-            Ok(LogicalPlan::Values(values))
-        }
         LogicalPlan::Extension(extension) => Ok(LogicalPlan::Extension(extension)),
         other => other.recompute_schema(),
     }
@@ -152,6 +135,41 @@ fn one_node(plan: LogicalPlan) -> DfResult<LogicalPlan> {
 fn no_common(what: &str, types: &[SqlType]) -> Error {
     let types: Vec<String> = types.iter().map(ToString::to_string).collect();
     Error::invalid(format!("{what} have no common type ({}): CAST them to one", types.join(", ")))
+}
+
+/// `VALUES`: rows of the types that their values have in common.
+pub(super) fn values(rows: &[Parens<Vec<SqlExpr>>], context: &mut dyn RelationPlannerContext) -> DfResult<LogicalPlan> {
+    let nothing = DFSchema::empty();
+    let mut values = Vec::with_capacity(rows.len());
+    for row in rows {
+        let row = row.iter().map(|expression| {
+            let bound = context.sql_to_expr(expression.clone(), &nothing)?;
+            typed(bound, &nothing).map_err(external)
+        });
+        values.push(row.collect::<DfResult<Vec<Expr>>>()?);
+    }
+    let columns = values.first().map_or(0, Vec::len);
+    if let Some(row) = values.iter().find(|row| row.len() != columns) {
+        return Err(external(Error::invalid(format!("the rows of VALUES have {columns} and {} columns", row.len()))));
+    }
+    let mut fields = Vec::with_capacity(columns);
+    for column in 0..columns {
+        let all: Result<Vec<_>> = values.iter().map(|row| type_of(&row[column], &nothing)).collect();
+        let all = all.map_err(external)?;
+        let one = common_type(&all).ok_or_else(|| external(no_common("the rows of VALUES", &all)))?;
+        let field = Arc::new(one.clone().nullable().to_field(&format!("EXPR${column}")));
+        for row in &mut values {
+            let value = cast(row[column].clone(), &one, false, &nothing).map_err(external)?;
+            let is_right = value.get_type(&nothing)? == *field.data_type();
+            row[column] = match is_right {
+                true => value,
+                false => Expr::Cast(Cast::new_from_field(Box::new(value), Arc::clone(&field))),
+            };
+        }
+        fields.push((None, field));
+    }
+    let schema = Arc::new(DFSchema::new_with_metadata(fields, Default::default())?);
+    Ok(LogicalPlan::Values(Values { schema, values }))
 }
 
 /// A condition must be BOOLEAN; NULL is one.
@@ -219,10 +237,10 @@ fn one_expression(expression: Expr, schema: &DFSchema) -> Result<Expr> {
             let Some(input) = call.args.into_iter().next() else { return Err(Error::internal("a cast of nothing")) };
             let done = cast(input, &to.sql_type, try_cast, schema)?;
             // The type is the target's even where the value needs no change.
-            let (_, field) = datafusion::logical_expr::ExprSchemable::to_field(&done, schema).map_err(from_datafusion)?;
+            let (_, field) = done.to_field(schema).map_err(from_datafusion)?;
             if ColumnType::of_field(&field)?.sql_type != to.sql_type {
                 let wanted = ColumnType { sql_type: to.sql_type, nullable: field.is_nullable() }.to_field("");
-                let cast = datafusion::logical_expr::Cast::new_from_field(Box::new(done), Arc::new(wanted));
+                let cast = Cast::new_from_field(Box::new(done), Arc::new(wanted));
                 return Ok(Expr::Cast(cast));
             }
             Ok(done)

@@ -4,7 +4,9 @@
 use std::ops::ControlFlow;
 
 use aquifer_model::{Error, Result};
+use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
+    SelectFlavor, SelectItem, WildcardAdditionalOptions,
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgOperator, FunctionArguments, GroupByExpr, Ident,
     ObjectName, ObjectNamePart, Query, Select, SetExpr, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
 };
@@ -194,6 +196,36 @@ fn in_select(select: &mut Select, windows: &mut Vec<WindowCall>) -> Result<()> {
     select.from = vec![TableWithJoins { relation: named(window_name(windows.len())), joins: Vec::new() }];
     windows.push(WindowCall { input, time_column, kind, partition_by });
     Ok(())
+}
+
+/// `SELECT *`, from nothing yet.
+pub(super) fn select_all() -> Select {
+    Select {
+        select_token: AttachedToken::empty(),
+        optimizer_hints: Vec::new(),
+        distinct: None,
+        select_modifiers: None,
+        top: None,
+        top_before_distinct: false,
+        projection: vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())],
+        exclude: None,
+        into: None,
+        from: Vec::new(),
+        lateral_views: Vec::new(),
+        prewhere: None,
+        selection: None,
+        connect_by: Vec::new(),
+        group_by: GroupByExpr::Expressions(Vec::new(), Vec::new()),
+        cluster_by: Vec::new(),
+        distribute_by: Vec::new(),
+        sort_by: Vec::new(),
+        having: None,
+        named_window: Vec::new(),
+        qualify: None,
+        window_before_qualify: false,
+        value_table_mode: None,
+        flavor: SelectFlavor::Standard,
+    }
 }
 
 /// A table factor of this name.

@@ -9,9 +9,10 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{DFSchema, DFSchemaRef, TableReference};
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
 use datafusion::logical_expr::{Extension, LogicalPlan};
-use sqlparser::ast::{Ident, Query, TableAlias, TableAliasColumnDef, TableFactor};
+use sqlparser::ast::{Ident, Query, SetExpr, TableAlias, TableAliasColumnDef, TableFactor};
 
 use super::super::resolve::{parts, use_number};
+use super::super::typing;
 use super::super::windows::{WindowCall, window_number};
 use super::tables::BoundTable;
 use super::unnest::UnnestNode;
@@ -57,6 +58,11 @@ impl RelationPlanner for Relations {
             let argument = context.sql_expr_to_logical_expr(argument.clone(), &DFSchema::empty())?;
             let node = Arc::new(UnnestNode::new(argument, *with_ordinality)?);
             return planned(LogicalPlan::Extension(Extension { node }), alias.clone());
+        }
+        if let TableFactor::Derived { lateral: false, subquery, alias, sample: None } = &relation
+            && let SetExpr::Values(values) = subquery.body.as_ref()
+        {
+            return planned(typing::values(&values.rows, context)?, alias.clone());
         }
         let TableFactor::Table { name, alias, .. } = &relation else { return original(relation) };
         let name = parts(name);
