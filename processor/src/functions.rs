@@ -6,6 +6,7 @@
 //!  functions  NAME(…)      ─► ours by name; a name that Flink does not have is unknown
 //! ```
 
+pub mod aggregates;
 mod arithmetic;
 mod casts;
 mod operators;

@@ -16,7 +16,7 @@ use aquifer_catalog::{Catalog, Catalogs, Table, ViewDefinition};
 use aquifer_model::{ChangeBatch, Error, Result, SqlType};
 use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
 use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::prelude::SessionConfig;
 use tokio::sync::mpsc;
@@ -132,14 +132,11 @@ impl Session {
         config.options_mut().sql_parser.enable_ident_normalization = false;
         config.options_mut().execution.time_zone = Some(self.settings.zone()?);
         let builder = SessionStateBuilder::new().with_config(config).with_default_features();
-        let mut state = match self.settings.is_streaming() {
+        let state = match self.settings.is_streaming() {
             // No folding of now() when planning, nothing based on statistics, no other order of joins.
             true => builder.with_optimizer_rules(vec![Arc::new(OptimizeProjections::new())]).build(),
             false => builder.build(),
         };
-        for function in functions::aggregates() {
-            state.register_udaf(function).map_err(crate::batch::from_datafusion)?;
-        }
         Ok(state)
     }
 
@@ -358,9 +355,9 @@ mod check;
 mod define;
 mod describe;
 mod explain;
-mod functions;
 mod insert;
 mod like;
+mod intervals;
 mod names;
 mod resolve;
 mod run;
@@ -371,6 +368,7 @@ mod sugar;
 mod temporary;
 mod text;
 mod typing;
+mod using;
 mod validate;
 mod windows;
 

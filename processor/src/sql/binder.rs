@@ -32,8 +32,9 @@ use self::tables::BoundTable;
 use super::resolve::{self, Use};
 use super::statement::{SelectQuery, parse_expression, parse_query};
 use super::windows::WindowCall;
-use super::{names, sugar, typing, windows};
+use super::{names, sugar, typing, using, windows};
 use crate::batch::{ConnectorTable, TieredTable, from_datafusion};
+use crate::functions;
 use crate::connector::ConnectorRegistry;
 
 /// A query that is bound.
@@ -230,6 +231,7 @@ impl Tree {
             self.uses.push(Placed { name, depth });
         }
         names::name_columns(&mut query);
+        using::merge(&mut query)?;
         let first = self.windows.len();
         windows::take_table_functions(&mut query, &mut self.windows)?;
         windows::rewrite(&mut query, &mut self.windows)?;
@@ -296,7 +298,7 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        self.state.aggregate_functions().get(&name.to_ascii_lowercase()).cloned()
+        functions::aggregates::aggregate(name)
     }
 
     fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
@@ -320,7 +322,7 @@ impl ContextProvider for Context<'_> {
     }
 
     fn udaf_names(&self) -> Vec<String> {
-        self.state.aggregate_functions().keys().cloned().collect()
+        functions::aggregates::NAMES.iter().map(ToString::to_string).collect()
     }
 
     fn udwf_names(&self) -> Vec<String> {

@@ -179,7 +179,7 @@ fn check_select(select: &Select) -> Result<()> {
 fn check_factor(factor: &TableFactor) -> Result<()> {
     match factor {
         TableFactor::Table {
-            name: _,
+            name,
             alias: _,
             args: _,
             with_hints,
@@ -192,7 +192,8 @@ fn check_factor(factor: &TableFactor) -> Result<()> {
         } => {
             refuse_if(!with_hints.is_empty() || !index_hints.is_empty(), "this hint at a table")?;
             refuse_if(version.is_some(), "FOR SYSTEM_TIME AS OF")?;
-            refuse_if(*with_ordinality, "WITH ORDINALITY")?;
+            let is_unnest = name.to_string().eq_ignore_ascii_case("UNNEST");
+            refuse_if(*with_ordinality && !is_unnest, "WITH ORDINALITY")?;
             refuse_if(!partitions.is_empty(), "PARTITION at a table")?;
             refuse_if(json_path.is_some(), "a JSON path at a table")?;
             refuse_if(sample.is_some(), "TABLESAMPLE")

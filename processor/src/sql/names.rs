@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use aquifer_model::{Error, Result};
 use sqlparser::ast::{
-    CaseWhen, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, Select,
+    CaseWhen, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, Query, Select,
     SelectItem, SetExpr, TableFactor, TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
@@ -17,6 +17,14 @@ pub(super) fn name_columns(query: &mut Query) {
         type Break = ();
         fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
             name_items(&mut select.projection);
+            // `GROUP BY ()` is the one grouping set of nothing.
+            if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
+                for key in keys {
+                    if matches!(key, Expr::Tuple(parts) if parts.is_empty()) {
+                        *key = Expr::GroupingSets(vec![Vec::new()]);
+                    }
+                }
+            }
             ControlFlow::Continue(())
         }
     }

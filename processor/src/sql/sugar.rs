@@ -179,6 +179,7 @@ fn rewritten(expression: &mut Expr) -> Result<Option<Expr>> {
             }
             return Ok(None);
         }
+        Expr::Interval(interval) => Expr::Interval(super::intervals::plain(interval)?),
         Expr::Collate { .. } => return Err(Error::unsupported("COLLATE is not built: texts compare by their bytes")),
         Expr::AtTimeZone { .. } => {
             return Err(Error::unsupported("AT TIME ZONE is not Flink's: CAST to TIMESTAMP_LTZ or use CONVERT_TZ"));

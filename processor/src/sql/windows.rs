@@ -8,9 +8,10 @@ use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
     SelectFlavor, SelectItem, WildcardAdditionalOptions,
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgOperator, FunctionArguments, GroupByExpr, Ident,
-    ObjectName, ObjectNamePart, Query, Select, SetExpr, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+    ObjectName, ObjectNamePart, Query, Select, SetExpr, TableFactor, TableWithJoins, VisitMut, VisitorMut,
 };
 
+use super::intervals::{Length, length};
 use crate::plan::WindowKind;
 
 /// A window over a table factor, found in the tree.
@@ -51,6 +52,24 @@ pub(super) fn take_table_functions(query: &mut Query, windows: &mut Vec<WindowCa
                 _ => None,
             };
             let Some((name, arguments, alias)) = found else { return ControlFlow::Continue(()) };
+            if name.to_string().eq_ignore_ascii_case("UNNEST") {
+                let with_ordinality = matches!(factor, TableFactor::Table { with_ordinality: true, .. });
+                let expression = |argument: &FunctionArg| match argument {
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(expression)) => Some(expression.clone()),
+                    _ => None,
+                };
+                let Some(array_exprs) = arguments.iter().map(expression).collect() else {
+                    return ControlFlow::Break(Error::invalid("UNNEST takes one array or map"));
+                };
+                *factor = TableFactor::UNNEST {
+                    alias,
+                    array_exprs,
+                    with_offset: false,
+                    with_offset_alias: None,
+                    with_ordinality,
+                };
+                return ControlFlow::Continue(());
+            }
             let call = table_function(&name.to_string(), &arguments).and_then(|call| {
                 call.ok_or_else(|| Error::unsupported(format!("the table function `{name}` is not built yet")))
             });
@@ -312,39 +331,16 @@ fn window_kind(name: &str, intervals: &[Option<&Expr>]) -> Result<WindowKind> {
 
 /// An interval literal in milliseconds.
 fn milliseconds(expression: &Expr) -> Result<i64> {
-    if let Expr::UnaryOp { op: sqlparser::ast::UnaryOperator::Minus, expr } = expression {
-        return milliseconds(expr).map(|ms| -ms);
-    }
-    let wrong = || Error::invalid(format!("`{expression}` is no interval: write INTERVAL '10' MINUTE"));
-    let Expr::Interval(interval) = expression else { return Err(wrong()) };
-    let Expr::Value(value) = interval.value.as_ref() else { return Err(wrong()) };
-    let text = match &value.value {
-        Value::SingleQuotedString(text) => text.trim().to_string(),
-        _ => return Err(wrong()),
-    };
-    if interval.last_field.is_some() {
-        return Err(Error::unsupported(format!(
-            "`{expression}`: intervals over several units are not built yet; use one unit"
-        )));
-    }
-    let unit = interval.leading_field.as_ref().map(|f| f.to_string().to_ascii_uppercase());
-    let factor: i64 = match unit.as_deref() {
-        Some("SECOND" | "SECONDS") => {
-            let seconds: f64 = text.parse().map_err(|_| wrong())?;
-            return Ok((seconds * 1000.0).round() as i64);
-        }
-        Some("MINUTE" | "MINUTES") => 60_000,
-        Some("HOUR" | "HOURS") => 3_600_000,
-        Some("DAY" | "DAYS") => 86_400_000,
-        Some("WEEK" | "WEEKS") => 7 * 86_400_000,
-        Some("MONTH" | "MONTHS" | "YEAR" | "YEARS") => {
-            return Err(Error::invalid(
+    match expression {
+        Expr::UnaryOp { op: sqlparser::ast::UnaryOperator::Minus, expr } => milliseconds(expr).map(|ms| -ms),
+        Expr::Interval(interval) => match length(interval)? {
+            Length::Millis(millis) => Ok(millis),
+            Length::Months(_) => Err(Error::invalid(
                 "months and years have no fixed length: a window's size is in days or smaller units",
-            ));
-        }
-        _ => return Err(wrong()),
-    };
-    text.parse::<i64>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(wrong)
+            )),
+        },
+        other => Err(Error::invalid(format!("`{other}` is no interval: write INTERVAL '10' MINUTE"))),
+    }
 }
 
 /// Reads a window table function: `TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL …[, offset])`, its arguments by place or by name. `None` if it

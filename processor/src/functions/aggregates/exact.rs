@@ -7,12 +7,15 @@
 //! | DECIMAL(p, s) | DECIMAL(38, s) | DECIMAL(38, max(6, s)) |
 //! | FLOAT, DOUBLE | DOUBLE | DOUBLE |
 
+use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Int64Array, PrimitiveArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Int64Array, PrimitiveArray, new_empty_array,
+};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Int8Type, Int16Type, Int32Type, Int64Type};
+use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type};
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::functions_aggregate::{average::avg_udaf, sum::sum_udaf};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -48,12 +51,18 @@ impl Hash for Exact {
     }
 }
 
-/// Our SUM and AVG, under the names of DataFusion's.
-pub(super) fn aggregates() -> Vec<Arc<AggregateUDF>> {
-    let of = |what, float| {
-        Arc::new(AggregateUDF::from(Exact { what, signature: Signature::user_defined(Volatility::Immutable), float }))
-    };
-    vec![of(What::Sum, sum_udaf()), of(What::Avg, avg_udaf())]
+fn of(what: What, float: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
+    Arc::new(AggregateUDF::from(Exact { what, signature: Signature::user_defined(Volatility::Immutable), float }))
+}
+
+/// SUM.
+pub(super) fn sum() -> Arc<AggregateUDF> {
+    of(What::Sum, sum_udaf())
+}
+
+/// AVG.
+pub(super) fn avg() -> Arc<AggregateUDF> {
+    of(What::Avg, avg_udaf())
 }
 
 fn is_float(data_type: &DataType) -> bool {
@@ -107,7 +116,12 @@ impl AggregateUDFImpl for Exact {
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         let input = args.expr_fields[0].data_type().clone();
         if args.is_distinct {
-            return plan_err!("{}(DISTINCT …) is not built yet", self.name().to_uppercase());
+            return Ok(Box::new(Distinct {
+                what: self.what,
+                input,
+                output: args.return_field.data_type().clone(),
+                seen: HashSet::new(),
+            }));
         }
         if is_float(&input) {
             return self.float.accumulator(args);
@@ -116,6 +130,10 @@ impl AggregateUDFImpl for Exact {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        if args.is_distinct {
+            let values = DataType::new_list(args.input_fields[0].data_type().clone(), true);
+            return Ok(vec![Arc::new(Field::new(format!("{}[values]", args.name), values, true))]);
+        }
         if is_float(args.input_fields[0].data_type()) {
             return self.float.state_fields(args);
         }
@@ -331,5 +349,69 @@ impl Accumulator for One {
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         GroupsAccumulator::merge_batch(&mut self.0, states, &vec![0; states[0].len()], 1)
+    }
+}
+
+/// The different values of a single group.
+#[derive(Debug)]
+struct Distinct {
+    what: What,
+    input: DataType,
+    output: DataType,
+    seen: HashSet<ScalarValue>,
+}
+
+impl Distinct {
+    fn values(&self) -> Result<ArrayRef> {
+        if self.seen.is_empty() {
+            return Ok(new_empty_array(&self.input));
+        }
+        ScalarValue::iter_to_array(self.seen.iter().cloned())
+    }
+}
+
+impl Accumulator for Distinct {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        for row in (0..values[0].len()).filter(|row| values[0].is_valid(*row)) {
+            self.seen.insert(ScalarValue::try_from_array(&values[0], row)?);
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let values = self.values()?;
+        if is_float(&self.input) {
+            let doubles = cast(&values, &DataType::Float64)?;
+            let mut doubles: Vec<f64> = doubles.as_primitive::<Float64Type>().values().to_vec();
+            // One order, so that one answer.
+            doubles.sort_by(f64::total_cmp);
+            let sum = doubles.iter().sum::<f64>();
+            let result = match self.what {
+                _ if doubles.is_empty() => None,
+                What::Sum => Some(sum),
+                What::Avg => Some(sum / doubles.len() as f64),
+            };
+            return Ok(ScalarValue::Float64(result));
+        }
+        let mut one = One(Groups::new(self.what, self.input.clone(), self.output.clone()));
+        one.update_batch(&[values])?;
+        one.evaluate()
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.seen.len() * size_of::<ScalarValue>() * 2
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let values: Vec<ScalarValue> = self.seen.iter().cloned().collect();
+        Ok(vec![ScalarValue::List(ScalarValue::new_list(&values, &self.input, true))])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        let lists = states[0].as_list::<i32>();
+        for n in (0..lists.len()).filter(|n| lists.is_valid(*n)) {
+            self.update_batch(&[lists.value(n)])?;
+        }
+        Ok(())
     }
 }

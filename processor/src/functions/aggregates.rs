@@ -1,0 +1,56 @@
+//! Aggregate functions by Flink's names. Those that mean the same in DataFusion are DataFusion's; the rest are ours.
+//!
+//! | name | whose |
+//! |---|---|
+//! | SUM, AVG | [`exact`]: integer types kept, overflow an error, DISTINCT too |
+//! | LISTAGG, COLLECT, ARRAY_AGG, PERCENTILE | [`collected`]: values kept in order of arrival |
+//! | COUNT, MIN, MAX, FIRST_VALUE, LAST_VALUE, GROUPING, APPROX_COUNT_DISTINCT, STDDEV_…, VAR_… | DataFusion |
+
+mod collected;
+mod exact;
+
+use std::sync::Arc;
+
+use datafusion::functions_aggregate::{
+    approx_distinct::approx_distinct_udaf,
+    count::count_udaf,
+    first_last::{first_value_udaf, last_value_udaf},
+    grouping::grouping_udaf,
+    min_max::{max_udaf, min_udaf},
+    stddev::{stddev_pop_udaf, stddev_udaf},
+    variance::{var_pop_udaf, var_samp_udaf},
+};
+use datafusion::logical_expr::AggregateUDF;
+
+use collected::What;
+
+/// The names that [`aggregate`] knows.
+pub const NAMES: [&str; 20] = [
+    "SUM", "AVG", "COUNT", "MIN", "MAX", "FIRST_VALUE", "LAST_VALUE", "LISTAGG", "COLLECT", "ARRAY_AGG", "PERCENTILE",
+    "STDDEV", "STDDEV_SAMP", "STDDEV_POP", "VARIANCE", "VAR_SAMP", "VAR_POP", "GROUPING", "GROUPING_ID",
+    "APPROX_COUNT_DISTINCT",
+];
+
+/// An aggregate function by its name in any case; `None` if Flink has none of that name, or it is not built.
+pub fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
+    Some(match name.to_ascii_uppercase().as_str() {
+        "SUM" => exact::sum(),
+        "AVG" => exact::avg(),
+        "COUNT" => count_udaf(),
+        "MIN" => min_udaf(),
+        "MAX" => max_udaf(),
+        "FIRST_VALUE" => first_value_udaf(),
+        "LAST_VALUE" => last_value_udaf(),
+        "LISTAGG" => collected::function(What::ListAgg),
+        "COLLECT" => collected::function(What::Collect),
+        "ARRAY_AGG" => collected::function(What::ArrayAgg),
+        "PERCENTILE" => collected::function(What::Percentile),
+        "STDDEV" | "STDDEV_SAMP" => stddev_udaf(),
+        "STDDEV_POP" => stddev_pop_udaf(),
+        "VARIANCE" | "VAR_SAMP" => var_samp_udaf(),
+        "VAR_POP" => var_pop_udaf(),
+        "GROUPING" | "GROUPING_ID" => grouping_udaf(),
+        "APPROX_COUNT_DISTINCT" => approx_distinct_udaf(),
+        _ => return None,
+    })
+}
