@@ -10,6 +10,7 @@ pub mod aggregates;
 mod arithmetic;
 mod casts;
 mod operators;
+mod scalar;
 mod types;
 
 use aquifer_model::SqlType;
@@ -18,6 +19,7 @@ use arrow::datatypes::Field;
 pub use arithmetic::negate;
 pub use casts::{cast, cast_column};
 pub use operators::binary;
+pub use scalar::{scalar, scalar_names};
 pub use types::{common_type, is_boolean, type_of};
 
 /// A type in Flink's words.

@@ -191,6 +191,12 @@ fn rescale(value: i256, from: i32, to: i32) -> Option<i256> {
     }
 }
 
+/// The remainder of decimals, of this precision and scale.
+pub(super) fn remainder(left: &ArrayRef, right: &ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef> {
+    let (left, right) = (left.as_primitive::<Decimal128Type>(), right.as_primitive::<Decimal128Type>());
+    Ok(Arc::new(decimals(Operation::Modulo, left, right, precision, scale)?))
+}
+
 fn decimals(
     operation: Operation,
     left: &Decimal128Array,

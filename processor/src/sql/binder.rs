@@ -290,7 +290,8 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        typing::own_function(name).or_else(|| self.state.scalar_functions().get(&name.to_ascii_lowercase()).cloned())
+        let theirs = |own: &str| self.state.scalar_functions().get(own).cloned();
+        typing::own_function(name).or_else(|| functions::scalar(name, theirs))
     }
 
     fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {
@@ -314,7 +315,7 @@ impl ContextProvider for Context<'_> {
     }
 
     fn udf_names(&self) -> Vec<String> {
-        self.state.scalar_functions().keys().cloned().collect()
+        functions::scalar_names().iter().map(ToString::to_string).collect()
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {

@@ -170,7 +170,7 @@ fn cast(expression: Expr, data_type: DataType) -> Expr {
 }
 
 /// An integer literal that fits is INT, with a sign before it or not.
-fn int(expression: &mut Expr) {
+pub(super) fn int(expression: &mut Expr) {
     let number = match &*expression {
         Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => expr.as_ref(),
         other => other,

@@ -10,8 +10,9 @@
 use std::ops::ControlFlow;
 
 use aquifer_model::{Error, Result};
+use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, CeilFloorKind, DataType, DateTimeField, Expr, Function, FunctionArg,
+    AccessExpr, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DataType, DateTimeField, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Subscript,
     TrimWhereField, TypedString, UnaryOperator, Value, VisitMut, VisitorMut,
 };
@@ -168,6 +169,9 @@ fn rewritten(expression: &mut Expr) -> Result<Option<Expr>> {
         }
         Expr::Function(function) => {
             let name = function.name.to_string().to_ascii_uppercase();
+            if let Some(conditional) = conditional(&name, function)? {
+                return Ok(Some(conditional));
+            }
             if !matches!(name.as_str(), "TIMESTAMPADD" | "TIMESTAMPDIFF") {
                 return Ok(None);
             }
@@ -194,6 +198,70 @@ fn rewritten(expression: &mut Expr) -> Result<Option<Expr>> {
         Expr::Convert { .. } => return Err(Error::invalid("CONVERT is not Flink's: use CAST(value AS type)")),
         _ => return Ok(None),
     }))
+}
+
+/// IF, IFNULL, NULLIF, COALESCE, GREATEST and LEAST as CASE, which gives their values one type.
+fn conditional(name: &str, function: &Function) -> Result<Option<Expr>> {
+    if !matches!(name, "IF" | "IFNULL" | "NULLIF" | "COALESCE" | "GREATEST" | "LEAST") {
+        return Ok(None);
+    }
+    let FunctionArguments::List(list) = &function.args else { return Ok(None) };
+    let arguments: Option<Vec<Expr>> = list
+        .args
+        .iter()
+        .map(|argument| match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expression)) => Some(expression.clone()),
+            _ => None,
+        })
+        .collect();
+    let wrong = |usage: &str| Err(Error::invalid(format!("write {usage}")));
+    let case = |conditions: Vec<(Expr, Expr)>, otherwise: Expr| {
+        let when = |(condition, result)| CaseWhen { condition, result: typed(result) };
+        Expr::Case {
+            case_token: AttachedToken::empty(),
+            end_token: AttachedToken::empty(),
+            operand: None,
+            conditions: conditions.into_iter().map(when).collect(),
+            else_result: Some(Box::new(typed(otherwise))),
+        }
+    };
+    let null = || Expr::Value(Value::Null.into());
+    let is_null = |value: &Expr| Expr::IsNull(Box::new(value.clone()));
+    let Some(mut arguments) = arguments.filter(|arguments| !arguments.is_empty()) else {
+        return wrong(&format!("{name}(value, …)"));
+    };
+    Ok(Some(match (name, arguments.as_mut_slice()) {
+        ("IF", [condition, yes, no]) => case(vec![(condition.clone(), yes.clone())], no.clone()),
+        ("IF", _) => return wrong("IF(condition, value, value)"),
+        ("IFNULL", [value, other]) => case(vec![(is_null(value), other.clone())], value.clone()),
+        ("IFNULL", _) => return wrong("IFNULL(value, other)"),
+        ("NULLIF", [value, other]) => {
+            let equal = Expr::BinaryOp {
+                left: Box::new(value.clone()),
+                op: BinaryOperator::Eq,
+                right: Box::new(other.clone()),
+            };
+            case(vec![(equal, null())], value.clone())
+        }
+        ("NULLIF", _) => return wrong("NULLIF(value, other)"),
+        ("COALESCE", all) => {
+            let Some((last, first)) = all.split_last() else { return wrong("COALESCE(value, …)") };
+            let known = |value: &Expr| (Expr::IsNotNull(Box::new(value.clone())), value.clone());
+            if first.is_empty() { last.clone() } else { case(first.iter().map(known).collect(), last.clone()) }
+        }
+        (_, all) => {
+            // NULL if any of them is.
+            let own = if name == "GREATEST" { "$GREATEST" } else { "$LEAST" };
+            let call = call(own, all.iter().cloned().map(typed).collect());
+            case(all.iter().map(|value| (is_null(value), null())).collect(), call)
+        }
+    }))
+}
+
+/// An integer literal that is a branch is INT, as in CASE.
+fn typed(mut value: Expr) -> Expr {
+    super::names::int(&mut value);
+    value
 }
 
 fn unit(field: &DateTimeField) -> Result<String> {
