@@ -132,11 +132,13 @@ impl Session {
         config.options_mut().sql_parser.enable_ident_normalization = false;
         config.options_mut().execution.time_zone = Some(self.settings.zone()?);
         let builder = SessionStateBuilder::new().with_config(config).with_default_features();
-        let state = match self.settings.is_streaming() {
+        let mut state = match self.settings.is_streaming() {
             // No folding of now() when planning, nothing based on statistics, no other order of joins.
             true => builder.with_optimizer_rules(vec![Arc::new(OptimizeProjections::new())]).build(),
             false => builder.build(),
         };
+        // Functions see the session's settings, its zone among them.
+        state.mark_start_execution();
         Ok(state)
     }
 
@@ -364,6 +366,7 @@ mod run;
 mod settings;
 mod show;
 mod statement;
+mod subqueries;
 mod sugar;
 mod temporary;
 mod text;

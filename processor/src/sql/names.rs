@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use aquifer_model::{Error, Result};
 use sqlparser::ast::{
-    CaseWhen, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, Query, Select,
+    CaseWhen, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, LimitClause, Query, Select,
     SelectItem, SetExpr, TableFactor, TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
@@ -76,6 +76,15 @@ impl VisitorMut for LiteralTyper {
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         in_rows(&mut query.body);
+        // FETCH FIRST n ROWS ONLY is LIMIT n.
+        if let Some(fetch) = query.fetch.take() {
+            let count = fetch.quantity.unwrap_or_else(|| Expr::Value(Value::Number("1".to_string(), false).into()));
+            match &mut query.limit_clause {
+                Some(LimitClause::LimitOffset { limit: limit @ None, .. }) => *limit = Some(count),
+                Some(_) => return ControlFlow::Break(Error::invalid("a query has LIMIT or FETCH, not both")),
+                none => *none = Some(LimitClause::LimitOffset { limit: Some(count), offset: None, limit_by: Vec::new() }),
+            }
+        }
         ControlFlow::Continue(())
     }
 

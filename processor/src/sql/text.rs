@@ -37,6 +37,10 @@ impl Dialect for FlinkDialect {
         true
     }
 
+    fn is_select_item_alias(&self, _explicit: bool, keyword: &Keyword, parser: &mut Parser) -> bool {
+        !RESERVED.contains(keyword) && self.is_column_alias(keyword, parser)
+    }
+
     /// `TABLE t [PARTITION BY a, b]`, as the window functions take it, is `(SELECT * FROM t)`, in a function of the name [`PARTITIONED`] if it is
     /// partitioned.
     fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<std::result::Result<Expr, ParserError>> {
@@ -48,6 +52,32 @@ impl Dialect for FlinkDialect {
         Some(parse_table_argument(parser))
     }
 }
+
+/// Words that name no column unless they stand in backticks, as in Flink.
+const RESERVED: [Keyword; 22] = [
+    Keyword::TIMESTAMP,
+    Keyword::DATE,
+    Keyword::TIME,
+    Keyword::VALUE,
+    Keyword::VALUES,
+    Keyword::INTERVAL,
+    Keyword::FLOOR,
+    Keyword::CEIL,
+    Keyword::EMPTY,
+    Keyword::NONE,
+    Keyword::BY,
+    Keyword::USER,
+    Keyword::ROW,
+    Keyword::ROWS,
+    Keyword::TABLE,
+    Keyword::ORDER,
+    Keyword::GROUP,
+    Keyword::WHERE,
+    Keyword::FROM,
+    Keyword::SELECT,
+    Keyword::ARRAY,
+    Keyword::CASE,
+];
 
 /// The function that stands for a table argument with PARTITION BY: its arguments are the table and the keys.
 pub(super) const PARTITIONED: &str = "$PARTITIONED";

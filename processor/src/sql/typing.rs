@@ -23,6 +23,7 @@ use datafusion::logical_expr::{
 
 use sqlparser::ast::{Expr as SqlExpr, Parens};
 
+use super::subqueries;
 use super::sugar::{CAST, NEGATE, TRY_CAST};
 use crate::batch::{external, from_datafusion};
 use crate::functions::{binary, cast, common_type, is_boolean, negate, type_of};
@@ -112,6 +113,7 @@ fn one_node(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     match plan.data {
         LogicalPlan::Filter(mut filter) => {
             filter.predicate = condition(filter.predicate, &schema, "WHERE").map_err(external)?;
+            filter.predicate = subqueries::as_condition(filter.predicate, &schema)?;
             Ok(LogicalPlan::Filter(filter))
         }
         LogicalPlan::Join(mut join) => {
@@ -127,6 +129,11 @@ fn one_node(plan: LogicalPlan) -> DfResult<LogicalPlan> {
             LogicalPlan::Join(join).recompute_schema()
         }
         LogicalPlan::Union(union) => union_of(union).map_err(external),
+        LogicalPlan::Projection(mut projection) => {
+            let expressions = std::mem::take(&mut projection.expr).into_iter().map(|e| subqueries::as_value(e, &schema));
+            projection.expr = expressions.collect::<DfResult<_>>()?;
+            LogicalPlan::Projection(projection).recompute_schema()
+        }
         LogicalPlan::Extension(extension) => Ok(LogicalPlan::Extension(extension)),
         other => other.recompute_schema(),
     }

@@ -350,6 +350,18 @@ impl Accumulator for One {
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         GroupsAccumulator::merge_batch(&mut self.0, states, &vec![0; states[0].len()], 1)
     }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let mut gone = Groups::new(self.0.what, self.0.input.clone(), self.0.output.clone());
+        gone.update_batch(values, &vec![0; values[0].len()], None, 1)?;
+        self.0.totals[0] -= gone.totals[0];
+        self.0.counts[0] -= gone.counts[0];
+        Ok(())
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
 }
 
 /// The different values of a single group.
