@@ -26,8 +26,25 @@ use collected::What;
 
 /// The names that [`aggregate`] knows.
 pub const NAMES: [&str; 20] = [
-    "SUM", "AVG", "COUNT", "MIN", "MAX", "FIRST_VALUE", "LAST_VALUE", "LISTAGG", "COLLECT", "ARRAY_AGG", "PERCENTILE",
-    "STDDEV", "STDDEV_SAMP", "STDDEV_POP", "VARIANCE", "VAR_SAMP", "VAR_POP", "GROUPING", "GROUPING_ID",
+    "SUM",
+    "AVG",
+    "COUNT",
+    "MIN",
+    "MAX",
+    "FIRST_VALUE",
+    "LAST_VALUE",
+    "LISTAGG",
+    "COLLECT",
+    "ARRAY_AGG",
+    "PERCENTILE",
+    "STDDEV",
+    "STDDEV_SAMP",
+    "STDDEV_POP",
+    "VARIANCE",
+    "VAR_SAMP",
+    "VAR_POP",
+    "GROUPING",
+    "GROUPING_ID",
     "APPROX_COUNT_DISTINCT",
 ];
 

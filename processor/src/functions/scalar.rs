@@ -161,7 +161,12 @@ impl std::hash::Hash for Function {
 impl Function {
     fn wrong(&self, types: &[SqlType]) -> Error {
         let given: Vec<String> = types.iter().map(ToString::to_string).collect();
-        Error::invalid(format!("{}({}) does not exist: write {}", self.kernel.name, given.join(", "), self.kernel.usage))
+        Error::invalid(format!(
+            "{}({}) does not exist: write {}",
+            self.kernel.name,
+            given.join(", "),
+            self.kernel.usage
+        ))
     }
 }
 
@@ -180,10 +185,14 @@ impl ScalarUDFImpl for Function {
         let none = vec![None; given.len()];
         let (wanted, _) = (self.kernel.typing)(&given, &none).ok_or_else(|| external(self.wrong(&given)))?;
         // A type that only differs in what Arrow cannot say stays as it is.
-        Ok(wanted.iter().zip(types).map(|(wanted, given)| {
-            let arrow = wanted.to_arrow();
-            if arrow.equals_datatype(given) { given.clone() } else { arrow }
-        }).collect())
+        Ok(wanted
+            .iter()
+            .zip(types)
+            .map(|(wanted, given)| {
+                let arrow = wanted.to_arrow();
+                if arrow.equals_datatype(given) { given.clone() } else { arrow }
+            })
+            .collect())
     }
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> datafusion::common::Result<FieldRef> {
         let given = args.arg_fields.iter().map(|field| ColumnType::of_field(field).map(|found| found.sql_type));
@@ -207,7 +216,11 @@ impl ScalarUDFImpl for Function {
         } else {
             arrow::compute::cast(&result, args.return_field.data_type())?
         };
-        Ok(if one { ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?) } else { ColumnarValue::Array(result) })
+        Ok(if one {
+            ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)
+        } else {
+            ColumnarValue::Array(result)
+        })
     }
     fn schema_name(&self, args: &[Expr]) -> datafusion::common::Result<String> {
         let args: Vec<String> = args.iter().map(|arg| arg.schema_name().to_string()).collect();
@@ -231,7 +244,10 @@ pub(super) mod want {
         matches!(one, SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt | SqlType::Null)
     }
     pub fn is_time(one: &SqlType) -> bool {
-        matches!(one, SqlType::Date | SqlType::Time(_) | SqlType::Timestamp(_) | SqlType::TimestampLtz(_) | SqlType::Null)
+        matches!(
+            one,
+            SqlType::Date | SqlType::Time(_) | SqlType::Timestamp(_) | SqlType::TimestampLtz(_) | SqlType::Null
+        )
     }
     pub fn is_moment(one: &SqlType) -> bool {
         matches!(one, SqlType::Date | SqlType::Timestamp(_) | SqlType::TimestampLtz(_) | SqlType::Null)

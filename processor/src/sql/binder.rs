@@ -34,8 +34,8 @@ use super::statement::{SelectQuery, parse_expression, parse_query};
 use super::windows::WindowCall;
 use super::{names, sugar, typing, using, windows};
 use crate::batch::{ConnectorTable, TieredTable, from_datafusion};
-use crate::functions;
 use crate::connector::ConnectorRegistry;
+use crate::functions;
 
 /// A query that is bound.
 #[derive(Debug)]

@@ -91,11 +91,8 @@ fn clock(text: &str, first: usize, last: usize) -> Option<i64> {
     for unit in first..=last {
         // WEEK stands outside the chain DAY … SECOND.
         let (name, factor) = UNITS[unit];
-        let (part, next) = if unit == last {
-            (rest, "")
-        } else {
-            rest.split_once(if name == "DAY" { ' ' } else { ':' })?
-        };
+        let (part, next) =
+            if unit == last { (rest, "") } else { rest.split_once(if name == "DAY" { ' ' } else { ':' })? };
         rest = next.trim_start();
         let part = part.trim();
         let value = if name == "SECOND" {
@@ -169,7 +166,9 @@ mod tests {
         ] {
             assert_eq!(read(text).expect(text), expected, "{text}");
         }
-        for wrong in ["INTERVAL 'x' HOUR", "INTERVAL '1'", "INTERVAL '1-13' YEAR TO MONTH", "INTERVAL '1 25:00' DAY TO MINUTE"] {
+        for wrong in
+            ["INTERVAL 'x' HOUR", "INTERVAL '1'", "INTERVAL '1-13' YEAR TO MONTH", "INTERVAL '1 25:00' DAY TO MINUTE"]
+        {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

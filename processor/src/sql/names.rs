@@ -6,8 +6,9 @@ use std::ops::ControlFlow;
 
 use aquifer_model::{Error, Result};
 use sqlparser::ast::{
-    CaseWhen, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, LimitClause, Query, Select,
-    SelectItem, SetExpr, TableFactor, TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
+    CaseWhen, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
+    LimitClause, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins, UnaryOperator, Value, VisitMut,
+    VisitorMut,
 };
 
 /// Unnamed columns are `EXPR$n`; of columns of one name the later ones are numbered: `id`, `id0`.
@@ -82,7 +83,9 @@ impl VisitorMut for LiteralTyper {
             match &mut query.limit_clause {
                 Some(LimitClause::LimitOffset { limit: limit @ None, .. }) => *limit = Some(count),
                 Some(_) => return ControlFlow::Break(Error::invalid("a query has LIMIT or FETCH, not both")),
-                none => *none = Some(LimitClause::LimitOffset { limit: Some(count), offset: None, limit_by: Vec::new() }),
+                none => {
+                    *none = Some(LimitClause::LimitOffset { limit: Some(count), offset: None, limit_by: Vec::new() })
+                }
             }
         }
         ControlFlow::Continue(())

@@ -92,7 +92,8 @@ impl ScalarUDFImpl for CastMarker {
 
 /// Completes a plan: casts resolved, conditions checked, branches and rows of one type. Nothing changes in a plan that is complete.
 pub(super) fn complete(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let done = plan.transform_up_with_subqueries(|plan| one_node(plan).map(Transformed::yes)).map_err(from_datafusion)?;
+    let done =
+        plan.transform_up_with_subqueries(|plan| one_node(plan).map(Transformed::yes)).map_err(from_datafusion)?;
     Ok(done.data)
 }
 
@@ -130,7 +131,8 @@ fn one_node(plan: LogicalPlan) -> DfResult<LogicalPlan> {
         }
         LogicalPlan::Union(union) => union_of(union).map_err(external),
         LogicalPlan::Projection(mut projection) => {
-            let expressions = std::mem::take(&mut projection.expr).into_iter().map(|e| subqueries::as_value(e, &schema));
+            let expressions =
+                std::mem::take(&mut projection.expr).into_iter().map(|e| subqueries::as_value(e, &schema));
             projection.expr = expressions.collect::<DfResult<_>>()?;
             LogicalPlan::Projection(projection).recompute_schema()
         }
@@ -195,7 +197,8 @@ fn union_of(union: Union) -> Result<LogicalPlan> {
         let of = |input: &Arc<LogicalPlan>| ColumnType::of_field(input.schema().field(n)).map(|found| found.sql_type);
         let all = union.inputs.iter().map(of).collect::<Result<Vec<_>>>()?;
         let name = union.schema.field(n).name();
-        let one = common_type(&all).ok_or_else(|| no_common(&format!("the columns of a set operation named `{name}`"), &all))?;
+        let one = common_type(&all)
+            .ok_or_else(|| no_common(&format!("the columns of a set operation named `{name}`"), &all))?;
         types.push(one);
     }
     let mut inputs = Vec::with_capacity(union.inputs.len());

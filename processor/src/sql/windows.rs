@@ -6,9 +6,9 @@ use std::ops::ControlFlow;
 use aquifer_model::{Error, Result};
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
-    SelectFlavor, SelectItem, WildcardAdditionalOptions,
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgOperator, FunctionArguments, GroupByExpr, Ident,
-    ObjectName, ObjectNamePart, Query, Select, SetExpr, TableFactor, TableWithJoins, VisitMut, VisitorMut,
+    ObjectName, ObjectNamePart, Query, Select, SelectFlavor, SelectItem, SetExpr, TableFactor, TableWithJoins,
+    VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 
 use super::intervals::{Length, length};

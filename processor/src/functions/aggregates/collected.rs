@@ -56,7 +56,8 @@ impl AggregateUDFImpl for Collected {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        let is_text = |one: &DataType| matches!(one, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null);
+        let is_text =
+            |one: &DataType| matches!(one, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null);
         match (self.what, types) {
             (What::ListAgg, [text] | [text, _]) if is_text(text) && types.iter().all(is_text) => {
                 Ok(vec![DataType::Utf8View; types.len()])
@@ -96,12 +97,15 @@ impl AggregateUDFImpl for Collected {
     fn return_field(&self, inputs: &[FieldRef]) -> Result<FieldRef> {
         let types: Vec<DataType> = inputs.iter().map(|field| field.data_type().clone()).collect();
         let field = Field::new(self.name(), self.return_type(&types)?, true);
-        Ok(Arc::new(match (self.what, inputs.first().map(|input| aquifer_model::sql_type::ColumnType::of_field(input))) {
-            (What::Collect, Some(Ok(value))) => {
-                SqlType::Multiset(Box::new(value)).nullable().to_field(self.name()).with_data_type(field.data_type().clone())
-            }
-            _ => field,
-        }))
+        Ok(Arc::new(
+            match (self.what, inputs.first().map(|input| aquifer_model::sql_type::ColumnType::of_field(input))) {
+                (What::Collect, Some(Ok(value))) => SqlType::Multiset(Box::new(value))
+                    .nullable()
+                    .to_field(self.name())
+                    .with_data_type(field.data_type().clone()),
+                _ => field,
+            },
+        ))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -121,10 +125,8 @@ impl AggregateUDFImpl for Collected {
 }
 
 fn multiset(value: &DataType) -> DataType {
-    let entries = Fields::from(vec![
-        Field::new("key", value.clone(), false),
-        Field::new("value", DataType::Int32, false),
-    ]);
+    let entries =
+        Fields::from(vec![Field::new("key", value.clone(), false), Field::new("value", DataType::Int32, false)]);
     DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries), false)), false)
 }
 
@@ -158,7 +160,8 @@ impl Accumulator for Rows {
         let rows = values.first().map_or(0, |column| column.len());
         let mut keep = Vec::with_capacity(rows);
         for row in 0..rows {
-            let key = values.iter().map(|column| ScalarValue::try_from_array(column, row)).collect::<Result<Vec<_>>>()?;
+            let key =
+                values.iter().map(|column| ScalarValue::try_from_array(column, row)).collect::<Result<Vec<_>>>()?;
             keep.push(seen.insert(key));
         }
         let keep = arrow::array::BooleanArray::from(keep);
@@ -211,7 +214,8 @@ impl Accumulator for Rows {
                 if values.is_empty() {
                     return ScalarValue::try_from(&self.output);
                 }
-                let list = ListArray::try_new(Arc::clone(item), OffsetBuffer::from_lengths([values.len()]), values, None)?;
+                let list =
+                    ListArray::try_new(Arc::clone(item), OffsetBuffer::from_lengths([values.len()]), values, None)?;
                 Ok(ScalarValue::List(Arc::new(list)))
             }
             What::Collect => collect(&values, &self.output),

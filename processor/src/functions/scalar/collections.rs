@@ -331,7 +331,8 @@ fn concat(columns: &[ArrayRef], call: &Call<'_>) -> Result<ArrayRef> {
 /// NULLs stand first in ascending order and last in descending order, unless the third argument says otherwise.
 fn sort(columns: &[ArrayRef]) -> Result<ArrayRef> {
     let list = columns[0].as_list::<i32>();
-    let flag = |n: usize, row: usize| columns.get(n).map(|c| c.as_boolean()).filter(|c| c.is_valid(row)).map(|c| c.value(row));
+    let flag =
+        |n: usize, row: usize| columns.get(n).map(|c| c.as_boolean()).filter(|c| c.is_valid(row)).map(|c| c.value(row));
     let compare = arrow::array::make_comparator(list.values().as_ref(), list.values().as_ref(), Default::default())?;
     let rows = (0..list.len())
         .map(|row| {

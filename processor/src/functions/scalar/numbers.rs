@@ -32,7 +32,9 @@ fn known(one: &SqlType) -> SqlType {
 
 fn whole(types: Types<'_>, _: Literals<'_>) -> Typed {
     match types {
-        [SqlType::Decimal(p, s)] => Some((types.to_vec(), SqlType::Decimal((p - s + u8::from(*s > 0)).clamp(1, 38), 0))),
+        [SqlType::Decimal(p, s)] => {
+            Some((types.to_vec(), SqlType::Decimal((p - s + u8::from(*s > 0)).clamp(1, 38), 0)))
+        }
         [one] if want::is_number(one) => Some((vec![known(one)], known(one))),
         // A time to a unit.
         [time, unit] if want::is_moment(time) && want::is_text(unit) => {
@@ -71,8 +73,7 @@ fn rounded(types: Types<'_>, literals: Literals<'_>) -> Typed {
 fn modulo(types: Types<'_>, _: Literals<'_>) -> Typed {
     let [left, right] = types else { return None };
     let (Some((p1, s1)), Some((p2, s2))) = (exact(&known(left)), exact(&known(right))) else {
-        return (want::is_number(left) && want::is_number(right))
-            .then(|| (vec![SqlType::Double; 2], SqlType::Double));
+        return (want::is_number(left) && want::is_number(right)).then(|| (vec![SqlType::Double; 2], SqlType::Double));
     };
     if s1 == 0 && s2 == 0 && !matches!((left, right), (SqlType::Decimal(..), _) | (_, SqlType::Decimal(..))) {
         // As Flink types it: the second argument's type.
@@ -253,7 +254,9 @@ fn round(columns: &[ArrayRef], call: &Call<'_>, nearest: bool) -> Result<ArrayRe
             let wide = cast(column, &DataType::Int64)?;
             let pairs = wide.as_primitive::<Int64Type>().iter().zip(places.iter());
             let values: Int64Array = pairs
-                .map(|(x, p)| x.zip(p).and_then(|(x, p)| shift(i128::from(x), 0, p).and_then(|x| i64::try_from(x).ok())))
+                .map(|(x, p)| {
+                    x.zip(p).and_then(|(x, p)| shift(i128::from(x), 0, p).and_then(|x| i64::try_from(x).ok()))
+                })
                 .collect();
             narrowed(&values, narrow)?
         }

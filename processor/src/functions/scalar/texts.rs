@@ -42,7 +42,8 @@ typing!(bin_t, SqlType::STRING, "i");
 typing!(url_t, SqlType::STRING, "ss", "sss");
 
 fn texts_t(types: Types<'_>, _: Literals<'_>) -> Typed {
-    (!types.is_empty() && types.iter().all(want::is_text)).then(|| (vec![SqlType::STRING; types.len()], SqlType::STRING))
+    (!types.is_empty() && types.iter().all(want::is_text))
+        .then(|| (vec![SqlType::STRING; types.len()], SqlType::STRING))
 }
 
 fn hex_t(types: Types<'_>, _: Literals<'_>) -> Typed {
@@ -80,21 +81,31 @@ pub(super) const KERNELS: &[Kernel] = &[
     pure("RTRIM", "RTRIM(text[, characters])", trim, |a, _| trimmed(a, false, true)),
     pure("SUBSTRING", "SUBSTRING(text, start[, length])", part, |a, _| substring(a)),
     pure("SUBSTR", "SUBSTR(text, start[, length])", part, |a, _| substring(a)),
-    pure("LEFT", "LEFT(text, length)", si_s, |a, _| with_number(a, |s, n, out| {
-        out.extend(s.chars().take(usize::try_from(n).unwrap_or(0)));
-        true
-    })),
-    pure("RIGHT", "RIGHT(text, length)", si_s, |a, _| with_number(a, |s, n, out| {
-        let skip = s.chars().count().saturating_sub(usize::try_from(n).unwrap_or(0));
-        out.extend(s.chars().skip(skip));
-        true
-    })),
+    pure("LEFT", "LEFT(text, length)", si_s, |a, _| {
+        with_number(a, |s, n, out| {
+            out.extend(s.chars().take(usize::try_from(n).unwrap_or(0)));
+            true
+        })
+    }),
+    pure("RIGHT", "RIGHT(text, length)", si_s, |a, _| {
+        with_number(a, |s, n, out| {
+            let skip = s.chars().count().saturating_sub(usize::try_from(n).unwrap_or(0));
+            out.extend(s.chars().skip(skip));
+            true
+        })
+    }),
     pure("CONCAT", "CONCAT(text, …)", texts_t, |a, call| concat(a, call.rows)),
     pure("CONCAT_WS", "CONCAT_WS(separator, text, …)", texts_t, |a, call| concat_ws(a, call.rows)),
-    pure("REPLACE", "REPLACE(text, search, replacement)", sss_s, |a, _| three(a, |s, from, to, out| {
-        if from.is_empty() { out.push_str(s) } else { out.push_str(&s.replace(from, to)) }
-        true
-    })),
+    pure("REPLACE", "REPLACE(text, search, replacement)", sss_s, |a, _| {
+        three(a, |s, from, to, out| {
+            if from.is_empty() {
+                out.push_str(s)
+            } else {
+                out.push_str(&s.replace(from, to))
+            }
+            true
+        })
+    }),
     pure("LPAD", "LPAD(text, length, padding)", pad, |a, _| padded(a, true)),
     pure("RPAD", "RPAD(text, length, padding)", pad, |a, _| padded(a, false)),
     pure("POSITION", "POSITION(search IN text)", ss_i, |a, _| places(&a[0], &a[1], a.get(2))),
@@ -115,15 +126,19 @@ pub(super) const KERNELS: &[Kernel] = &[
     pure("REGEXP", "REGEXP(text, pattern)", ss_b, |a, _| matches(a)),
     pure("REGEXP_EXTRACT", "REGEXP_EXTRACT(text, pattern[, group])", extract_t, |a, _| regexp_extract(a)),
     pure("REGEXP_REPLACE", "REGEXP_REPLACE(text, pattern, replacement)", sss_s, |a, _| regexp_replace(a)),
-    pure("TO_BASE64", "TO_BASE64(text)", s_s, |a, _| each(&a[0], |s, out| {
-        use base64::Engine;
-        base64::engine::general_purpose::STANDARD.encode_string(s, out);
-    })),
-    pure("FROM_BASE64", "FROM_BASE64(text)", s_s, |a, _| maybe(&a[0], |s| {
-        use base64::Engine;
-        let bytes = base64::engine::general_purpose::STANDARD.decode(s).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
-    })),
+    pure("TO_BASE64", "TO_BASE64(text)", s_s, |a, _| {
+        each(&a[0], |s, out| {
+            use base64::Engine;
+            base64::engine::general_purpose::STANDARD.encode_string(s, out);
+        })
+    }),
+    pure("FROM_BASE64", "FROM_BASE64(text)", s_s, |a, _| {
+        maybe(&a[0], |s| {
+            use base64::Engine;
+            let bytes = base64::engine::general_purpose::STANDARD.decode(s).ok()?;
+            Some(String::from_utf8_lossy(&bytes).into_owned())
+        })
+    }),
     pure("HEX", "HEX(number or text)", hex_t, |a, _| hex(&a[0])),
     pure("UNHEX", "UNHEX(text)", unhex_t, |a, _| {
         let bytes: arrow::array::BinaryViewArray = a[0].as_string_view().iter().map(|s| s.and_then(unhex)).collect();

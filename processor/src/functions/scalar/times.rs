@@ -169,7 +169,12 @@ pub(super) const KERNELS: &[Kernel] = &[
     pure("DATE_FORMAT", "DATE_FORMAT(timestamp, format)", format_t, date_format),
     pure("TO_DATE", "TO_DATE(text[, format])", to_date_t, |a, _| to_date(a)),
     pure("TO_TIMESTAMP", "TO_TIMESTAMP(text[, format])", to_timestamp_t, |a, _| to_timestamp(a, |nanos, _| Ok(nanos))),
-    pure("TO_TIMESTAMP_LTZ", "TO_TIMESTAMP_LTZ(number, digits) or TO_TIMESTAMP_LTZ(text[, format[, zone]])", to_ltz_t, to_ltz),
+    pure(
+        "TO_TIMESTAMP_LTZ",
+        "TO_TIMESTAMP_LTZ(number, digits) or TO_TIMESTAMP_LTZ(text[, format[, zone]])",
+        to_ltz_t,
+        to_ltz,
+    ),
     pure("FROM_UNIXTIME", "FROM_UNIXTIME(seconds[, format])", from_unix_t, from_unix),
     of_now("UNIX_TIMESTAMP", "UNIX_TIMESTAMP([text[, format]])", unix_t, unix_timestamp),
     pure("TIMESTAMPADD", "TIMESTAMPADD(unit, count, time)", add_t, timestamp_add),
@@ -184,8 +189,12 @@ pub(super) const KERNELS: &[Kernel] = &[
     }),
     of_now("LOCALTIMESTAMP", "LOCALTIMESTAMP", local_t, |_, call| local_now(call, |nanos| nanos)),
     of_now("CURRENT_DATE", "CURRENT_DATE", date_t, |_, call| local_now(call, |nanos| nanos)),
-    of_now("CURRENT_TIME", "CURRENT_TIME", time_t, |_, call| local_now(call, |nanos| nanos.rem_euclid(DAY) / SECOND * SECOND)),
-    of_now("LOCALTIME", "LOCALTIME", time_t, |_, call| local_now(call, |nanos| nanos.rem_euclid(DAY) / SECOND * SECOND)),
+    of_now("CURRENT_TIME", "CURRENT_TIME", time_t, |_, call| {
+        local_now(call, |nanos| nanos.rem_euclid(DAY) / SECOND * SECOND)
+    }),
+    of_now("LOCALTIME", "LOCALTIME", time_t, |_, call| {
+        local_now(call, |nanos| nanos.rem_euclid(DAY) / SECOND * SECOND)
+    }),
 ];
 
 fn now() -> i128 {

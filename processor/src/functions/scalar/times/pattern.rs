@@ -4,7 +4,17 @@ use aquifer_model::{Error, Result};
 use chrono::{Datelike, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
@@ -39,7 +49,9 @@ impl Pattern {
                 }
                 loop {
                     match letters.next() {
-                        None => return Err(Error::invalid(format!("the format '{text}' has a quote that is not closed"))),
+                        None => {
+                            return Err(Error::invalid(format!("the format '{text}' has a quote that is not closed")));
+                        }
                         Some('\'') if letters.next_if_eq(&'\'').is_some() => push_text(&mut parts, '\''),
                         Some('\'') => break,
                         Some(c) => push_text(&mut parts, c),
@@ -217,7 +229,9 @@ fn last_of_month(year: i32, month: u32, day: u32) -> Option<NaiveDate> {
     if !(1..=31).contains(&day) {
         return None;
     }
-    (0..4).find_map(|back| NaiveDate::from_ymd_opt(year, month, day.checked_sub(back).filter(|_| day - back >= 28 || back == 0)?))
+    (0..4).find_map(|back| {
+        NaiveDate::from_ymd_opt(year, month, day.checked_sub(back).filter(|_| day - back >= 28 || back == 0)?)
+    })
 }
 
 /// `2024-1-5 1:2:3.5`, or the day alone: what TO_TIMESTAMP takes without a format.
