@@ -125,18 +125,26 @@ impl Catalogs {
         Ok(())
     }
 
-    /// Puts another definition in the place of a catalog's, durably; its tables stay.
-    pub async fn alter(&self, mut definition: CatalogDefinition) -> Result<()> {
-        if definition.name == DEFAULT_CATALOG {
+    /// Makes another definition of a catalog's, durably; its tables stay. `change` is given what is stored then, which another process may have changed
+    /// since this one read it, and is asked again if another one is faster.
+    pub async fn alter(
+        &self,
+        name: &str,
+        mut change: impl FnMut(&CatalogDefinition) -> Result<CatalogDefinition>,
+    ) -> Result<()> {
+        let name = self.get(name)?.definition().name.clone();
+        if name == DEFAULT_CATALOG {
             return Err(Error::invalid(
                 "the catalog `default_catalog` is the data directory's own and cannot be changed",
             ));
         }
-        definition.options = options::check_catalog(definition.options)?.options;
-        let name = definition.name.clone();
-        options::catalog_settings(&definition.options)?;
         let decide = |found: Option<&Stored<StoredCatalog>>| match found {
-            Some(found) => Ok(Change::Put(StoredCatalog { id: found.body.id, definition: definition.clone() })),
+            Some(found) => {
+                let mut definition = change(&found.body.definition)?;
+                definition.options = options::check_catalog(definition.options)?.options;
+                options::catalog_settings(&definition.options)?;
+                Ok(Change::Put(StoredCatalog { id: found.body.id, definition }))
+            }
             None => Err(Error::invalid(format!("there is no catalog `{name}`: someone else dropped it"))),
         };
         if let Some(stored) = self.shared.definitions.change(&[CATALOGS, &name], decide).await? {

@@ -109,26 +109,31 @@ impl Session {
     }
 
     async fn alter_catalog(&self, name: &str, change: OptionChange, notices: &mut Vec<String>) -> Result<()> {
-        let mut definition = self.catalogs.get(name)?.definition().clone();
-        match change {
-            OptionChange::Comment(comment) => definition.comment = Some(comment),
-            OptionChange::Set(options) => {
-                let checked = check_catalog(with_type(&definition, options))?;
-                notices.extend(checked.notices);
-                definition.options = checked.options;
-            }
-            OptionChange::Reset(keys) => {
-                for key in keys {
-                    let canonical = aquifer_catalog::options::canonical_catalog_key(&key).to_string();
-                    if canonical == "type" {
-                        return Err(Error::invalid("the option `type` cannot be reset"));
-                    }
-                    definition.options.remove(&canonical);
+        let mut told = Vec::new();
+        let altered = |current: &CatalogDefinition| {
+            let mut definition = current.clone();
+            match &change {
+                OptionChange::Comment(comment) => definition.comment = Some(comment.clone()),
+                OptionChange::Set(options) => {
+                    let checked = check_catalog(with_type(&definition, options.clone()))?;
+                    told = checked.notices;
+                    definition.options = checked.options;
                 }
-                definition.options = check_catalog(definition.options)?.options;
+                OptionChange::Reset(keys) => {
+                    for key in keys {
+                        let canonical = aquifer_catalog::options::canonical_catalog_key(key).to_string();
+                        if canonical == "type" {
+                            return Err(Error::invalid("the option `type` cannot be reset"));
+                        }
+                        definition.options.remove(&canonical);
+                    }
+                }
             }
-        }
-        self.catalogs.alter(definition).await
+            Ok(definition)
+        };
+        self.catalogs.alter(name, altered).await?;
+        notices.extend(told);
+        Ok(())
     }
 
     async fn create_table(&mut self, mut create: CreateTable, notices: &mut Vec<String>) -> Result<Outcome> {
