@@ -9,6 +9,8 @@
 //!
 //! `SessionContext::sql` is never used, nothing is rewritten as text, and every parsed field that nobody consumes is refused.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::prelude::SessionConfig;
+use futures::FutureExt;
 use tokio::sync::mpsc;
 
 use self::binder::{Bound, Lookup};
@@ -122,7 +125,10 @@ impl Session {
         let source = Source::new(statement, first_line);
         let parsed = statement::parse(&source)?;
         let mut notices = Vec::new();
-        let outcome = Box::pin(self.run(parsed, &mut notices)).await.map_err(|error| located(&source, error))?;
+        // A session outlives a fault of ours, or of a library, in one statement.
+        let ran = AssertUnwindSafe(Box::pin(self.run(parsed, &mut notices))).catch_unwind().await;
+        let ran = ran.unwrap_or_else(|panic| Err(fault(panic.as_ref())));
+        let outcome = ran.map_err(|error| located(&source, error))?;
         Ok(Executed { outcome, notices })
     }
 
@@ -342,6 +348,12 @@ fn located(source: &Source, error: Error) -> Error {
         Some(place) => source.error(error.kind(), place, &error.to_string()),
         None => error,
     }
+}
+
+/// The error that a panic becomes.
+fn fault(panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Error::internal(format!("a fault of aquifer's own stopped the statement: {}", text.unwrap_or("it says nothing")))
 }
 
 /// A listing of one column.

@@ -1,6 +1,7 @@
 //! Runs a bound query, in batch or as a stream, and reports on it.
 
 use std::fmt::Write;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,7 +10,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlanProperties, execute_stream};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
 use super::binder::Bound;
@@ -82,13 +83,20 @@ pub(super) async fn start(bound: Bound, state: &SessionState, job: Option<JobSet
             let mut stream = execute_stream(physical, state.task_ctx()).map_err(from_datafusion)?;
             let (sender, changes) = mpsc::channel(4);
             let named = Arc::clone(&schema);
-            tokio::spawn(async move {
+            let stopped = sender.clone();
+            let rows = async move {
                 while let Some(next) = stream.next().await {
                     let batch = next.map_err(from_datafusion).and_then(|rows| renamed(&rows, &named));
                     let is_last = batch.is_err();
                     if sender.send(batch.map(ChangeBatch::inserts)).await.is_err() || is_last {
                         return;
                     }
+                }
+            };
+            // A panic must not look like the end of the rows.
+            tokio::spawn(async move {
+                if let Err(panic) = AssertUnwindSafe(rows).catch_unwind().await {
+                    let _ = stopped.send(Err(super::fault(panic.as_ref()))).await;
                 }
             });
             let report = QueryReport { tables: bound.tables, counters: None };

@@ -16,6 +16,9 @@ use sqlparser::ast::{
 };
 use sqlparser::parser::ParserError;
 
+/// Brackets of all kinds, one inside the other.
+const DEEPEST: usize = 40;
+
 /// Flink's dialect, as far as sqlparser asks.
 #[derive(Debug)]
 pub(super) struct FlinkDialect;
@@ -151,8 +154,27 @@ impl Source {
         let tokens = Tokenizer::new(&FlinkDialect, &self.text)
             .tokenize_with_location()
             .map_err(|error| self.error(Kind::Invalid, error.location, &error.message))?;
-        let tokens = tokens.into_iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
+        let tokens: Vec<_> = tokens.into_iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
+        self.check_depth(&tokens)?;
         self.commas_before_lateral(self.curly_quotes(tokens)?).map(|tokens| self.casts(tokens))
+    }
+
+    /// Beyond its own limit the parser of expressions tries each bracket in several ways: time that doubles with every level.
+    fn check_depth(&self, tokens: &[TokenWithSpan]) -> Result<()> {
+        let mut depth: usize = 0;
+        for token in tokens {
+            match token.token {
+                Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
+                Token::RParen | Token::RBracket | Token::RBrace => depth = depth.saturating_sub(1),
+                Token::SemiColon => depth = 0,
+                _ => {}
+            }
+            if depth > DEEPEST {
+                let what = format!("brackets are nested deeper than {DEEPEST}: cut the statement up with WITH or a view");
+                return Err(self.error(Kind::Unsupported, token.span.start, &what));
+            }
+        }
+        Ok(())
     }
 
     /// Rewrite 1.
