@@ -9,9 +9,7 @@ use aquifer_formats::payload::{encoder, topic_schema_of};
 use aquifer_model::Partition;
 use aquifer_server::engine::find_topics;
 use aquifer_storage::reader::TieredTopic;
-use arrow::array::{
-    ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray, TimestampMillisecondArray,
-};
+use arrow::array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow::datatypes::{Field, SchemaRef};
 
 use crate::{Pulsar, python, setting};
@@ -76,7 +74,8 @@ pub struct ProduceEmbedded<'a> {
 }
 
 /// The columns of the weather, as a table without a schema of the topic's own declares them.
-pub const COLUMNS: &str = "origin STRING, temp DOUBLE, humid DOUBLE, wind_dir INT, precip DOUBLE, pressure DOUBLE, time_hour TIMESTAMP(3)";
+pub const COLUMNS: &str =
+    "origin STRING, temp DOUBLE, humid DOUBLE, wind_dir INT, precip DOUBLE, pressure DOUBLE, time_hour TIMESTAMP(3)";
 const BATCH_MESSAGES: usize = 500;
 
 impl ProduceEmbedded<'_> {
@@ -113,12 +112,7 @@ impl ProduceEmbedded<'_> {
     }
 }
 
-async fn append(
-    topic: &TieredTopic,
-    partition: &Partition,
-    compression: Compression,
-    messages: &[&serde_json::Value],
-) {
+async fn append(topic: &TieredTopic, partition: &Partition, compression: Compression, messages: &[&serde_json::Value]) {
     let (version, schema) = match topic.log.schema(&topic.topic, None).await.expect("asked") {
         Some(found) => found,
         None => {

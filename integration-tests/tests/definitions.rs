@@ -85,7 +85,8 @@ fn two_writers_killed_at_random_lose_and_halve_no_definition() {
     let log = folder.path().join("log");
     runtime.block_on(async {
         let mut session = session(folder.path()).await.expect("opens");
-        let create = format!("CREATE CATALOG shared WITH ('type'='embedded', 'service-url'='embedded:{}')", log.display());
+        let create =
+            format!("CREATE CATALOG shared WITH ('type'='embedded', 'service-url'='embedded:{}')", log.display());
         session.execute(&create, 1).await.expect("created");
     });
     let mut random = rand::rngs::StdRng::seed_from_u64(11);
@@ -143,7 +144,8 @@ async fn stored(folder: &Path) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut stored = BTreeMap::new();
     for row in listing(&mut session, "SHOW CATALOGS").await {
         let described = listing(&mut session, &format!("DESC CATALOG EXTENDED `{}`", row[0])).await;
-        let options = described.into_iter().filter_map(|row| Some((row[0].strip_prefix("option:")?.to_string(), row[1].clone())));
+        let options =
+            described.into_iter().filter_map(|row| Some((row[0].strip_prefix("option:")?.to_string(), row[1].clone())));
         stored.insert(row[0].clone(), options.collect());
     }
     stored
@@ -174,7 +176,9 @@ fn the_child_changes_definitions() {
     runtime.block_on(async {
         let mut session = session(Path::new(&folder)).await.expect("opens");
         let other = Path::new(&folder).join("other");
-        let create = |name: &str| format!("CREATE CATALOG {name} WITH ('type'='embedded', 'service-url'='embedded:{}')", other.display());
+        let create = |name: &str| {
+            format!("CREATE CATALOG {name} WITH ('type'='embedded', 'service-url'='embedded:{}')", other.display())
+        };
         for n in from.. {
             say(format!("begin {n}"));
             session.execute(&format!("ALTER CATALOG shared SET ('{option}' = '{n}')"), 1).await.expect("altered");

@@ -170,7 +170,8 @@ impl Source {
                 _ => {}
             }
             if depth > DEEPEST {
-                let what = format!("brackets are nested deeper than {DEEPEST}: cut the statement up with WITH or a view");
+                let what =
+                    format!("brackets are nested deeper than {DEEPEST}: cut the statement up with WITH or a view");
                 return Err(self.error(Kind::Unsupported, token.span.start, &what));
             }
         }
