@@ -46,7 +46,7 @@ pub async fn topic(settings: &Settings) -> Result<TieredTopic, Failure> {
     let catalog = catalogs.get("default_catalog")?;
     match catalog.table(catalog.default_database(), TABLE).await?.target {
         Target::Topics(topics) => topics.into_iter().next().ok_or_else(|| "the table has no topic".into()),
-        Target::Connector => Err("the table of bids is no topic".into()),
+        Target::Connector | Target::Rows(_) => Err("the table of bids is no topic".into()),
     }
 }
 

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalogs::{DEFAULT_DATABASE, Shared};
 use crate::definition::{CatalogDefinition, ColumnKind, Origin, TableDefinition, ViewDefinition};
+use crate::evolve::evolved;
 use crate::names::{find, suggestion};
 use crate::options::{self, CatalogSettings, LogSettings, TableSettings};
 use crate::store::{Change, Stored};
@@ -259,7 +260,8 @@ impl Catalog {
 
     /// What an explicit table reads. An embedded log is opened by this; a cluster is not contacted.
     async fn explicit_target(&self, definition: &TableDefinition) -> Result<Target> {
-        if definition.options.get("connector").is_none_or(|connector| connector != "pulsar") {
+        let connector = definition.options.get("connector").map(String::as_str);
+        if !matches!(connector, Some("pulsar" | "upsert-pulsar")) {
             return Ok(Target::Connector);
         }
         let settings = options::table_settings(&definition.options)?;
@@ -412,6 +414,11 @@ impl Catalog {
         let topic = self.topic_name(database, name)?;
         definition.options = options::check_table(definition.options)?.options;
         value_columns(&definition)?;
+        if matches!(table.target, Target::Rows(_)) {
+            return Err(Error::invalid(format!("`{name}` is a table about tables: it can only be read")));
+        }
+        let changed =
+            || Error::fenced(format!("`{name}` was changed by someone else meanwhile: look at it and try again"));
         let connector = |definition: &TableDefinition| definition.options.get("connector").cloned();
         let body = match table.origin {
             Origin::Explicit if connector(&definition) != connector(&table.definition) => {
@@ -426,43 +433,51 @@ impl Catalog {
                         "`{name}` is a topic of the catalog and takes no `connector`: CREATE TABLE … WITH makes another table over it"
                     )));
                 }
-                self.check_own_columns(&topic, &definition).await?;
+                let stored = self.stored(&topic.database(), name).await?;
+                if stored.map(|stored| stored.version) != table.version {
+                    return Err(changed());
+                }
+                self.change_own_columns(&topic, &definition).await?;
                 let identity = self.log().await?.identity(&topic).await?;
                 StoredTable::Native { identity, definition: additions(&definition) }
             }
         };
         let decide = |found: Option<&Stored<StoredTable>>| match found.map(|found| found.version) {
             version if version == table.version => Ok(Change::Put(body.clone())),
-            _ => {
-                Err(Error::fenced(format!("`{name}` was changed by someone else meanwhile: look at it and try again")))
-            }
+            _ => Err(changed()),
         };
         self.shared.definitions.change(&self.key(&topic.database(), name), decide).await?;
         Ok(())
     }
 
-    /// That a new definition leaves a topic's own columns alone.
-    async fn check_own_columns(&self, topic: &TopicName, definition: &TableDefinition) -> Result<()> {
-        let (_, own) = own_columns(self.log().await?.as_ref(), topic).await?;
-        let expected = merged(physical_columns(&own)?, Some(additions(definition)));
-        let physical = |definition: &TableDefinition| -> BTreeMap<String, String> {
-            let of = |kind: &ColumnKind| match kind {
-                ColumnKind::Physical { type_text } => Some(type_text.clone()),
-                _ => None,
-            };
-            definition.columns.iter().filter_map(|c| Some((c.name.clone(), of(&c.kind)?))).collect()
+    /// Registers another schema version of a topic if a new definition has other physical columns than it.
+    async fn change_own_columns(&self, topic: &TopicName, definition: &TableDefinition) -> Result<()> {
+        let log = self.log().await?;
+        let (_, own) = own_columns(log.as_ref(), topic).await?;
+        let declared = value_columns(definition)?;
+        let is_hidden = |name: &String| {
+            definition.columns.iter().any(|c| c.name == *name && !matches!(c.kind, ColumnKind::Physical { .. }))
         };
-        let (wanted, there) = (physical(definition), physical(&expected));
-        let differs = |a: &BTreeMap<String, String>, b: &BTreeMap<String, String>| {
-            a.iter().find(|(name, type_text)| b.get(*name) != Some(*type_text)).map(|(name, _)| name.clone())
-        };
-        match differs(&wanted, &there).or_else(|| differs(&there, &wanted)) {
-            None => Ok(()),
-            Some(column) => Err(Error::unsupported(format!(
-                "the column `{column}` belongs to the schema of the topic `{topic}`: adding, changing and dropping such columns is not built \
-                 yet; computed and metadata columns, watermark and primary key can be changed"
-            ))),
+        // A column that a declared one hides is still a part of the messages.
+        let hidden = own.fields().iter().filter(|field| is_hidden(field.name()));
+        let wanted: Vec<_> = declared.fields().iter().chain(hidden).cloned().collect();
+        let names = |fields: &[arrow::datatypes::FieldRef]| fields.iter().map(|f| f.name().clone()).collect::<Vec<_>>();
+        if names(&wanted) == names(own.fields()) && wanted.iter().zip(own.fields()).all(|(a, b)| a == b) {
+            return Ok(());
         }
+        let Some((_, current)) = log.schema(topic, None).await? else {
+            return Err(Error::unsupported(format!(
+                "the topic `{topic}` has no schema: its one column cannot be changed"
+            )));
+        };
+        if let Some(schema) = evolved(topic, &current, &Arc::new(arrow::datatypes::Schema::new(wanted)))? {
+            log.put_schema(topic, &schema).await.map_err(|error| {
+                error.context(format!(
+                    "registering another schema version of `{topic}` under its compatibility strategy"
+                ))
+            })?;
+        }
+        Ok(())
     }
 
     /// `DROP TABLE`: an explicit table's definition; a topic only where `purge` is set.

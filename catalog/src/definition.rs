@@ -43,6 +43,9 @@ pub struct TableDefinition {
     /// The `DISTRIBUTED` clause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distribution: Option<Distribution>,
+    /// Comments of columns that stand in the topic's own schema: used where a definition is stored beside a topic, empty else.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub own_comments: BTreeMap<String, String>,
     /// The user's comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,

@@ -6,12 +6,14 @@
 //!  catalogs   ── all catalogs of a data directory; opens a log on first use
 //!  catalog    ── one of them: databases and tables, native (from the topic's schema) and explicit (from DDL)
 //!  table      ── a table found by name: columns, and the topics it reads
+//!  evolve     ── another schema version of a topic, for columns that ALTER TABLE changed
 //!  views      ── queries with a name, stored beside the tables
 //! ```
 
 pub mod catalog;
 pub mod catalogs;
 pub mod definition;
+mod evolve;
 mod names;
 pub mod options;
 pub mod store;

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aquifer_formats::entry::Compression;
 use aquifer_formats::payload::Format;
 use aquifer_model::{Error, Result, TopicName};
 use aquifer_storage::embedded::EmbeddedSettings;
@@ -88,6 +89,25 @@ pub struct TableSettings {
     pub archive: Option<String>,
     /// Partitions of a topic to be made.
     pub partitions: Option<u32>,
+    /// How rows become messages.
+    pub sink: SinkSettings,
+}
+
+/// How rows become messages.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SinkSettings {
+    /// Whether rows are changes by the primary key: the newest message of a key is what stands, one without a value deletes.
+    pub upsert: bool,
+    /// The columns that make the message's key; empty: none do (with `upsert` the primary key does).
+    pub key_fields: Vec<String>,
+    /// How the key is written, if that is said.
+    pub key_format: Option<Format>,
+    /// Whether rows go to partitions in turn, whatever their key.
+    pub round_robin: bool,
+    /// Whether a key's partition is chosen by Murmur3 instead of Java's hash of texts.
+    pub murmur3: bool,
+    /// How entries are compressed; `None`: LZ4.
+    pub compression: Option<Compression>,
 }
 
 /// Checks a catalog's options as the user wrote them.
@@ -99,7 +119,7 @@ pub fn check_catalog(given: impl IntoIterator<Item = (String, String)>) -> Resul
     };
     // StreamNative's names stand for a cluster on this machine where no address is given.
     let local = matches!(kind, "pulsar-catalog" | "local-pulsar");
-    let mut checked = check(given.clone(), &[known::CATALOG], "a catalog")?;
+    let mut checked = check(given.clone(), &[known::CATALOG, known::CLIENT], "a catalog")?;
     let has = |checked: &Checked, key: &str| checked.options.contains_key(key);
     if local && !has(&checked, "service-url") && !has(&checked, "admin-url") {
         for (key, value) in [("service-url", "pulsar://localhost:6650"), ("admin-url", "http://localhost:8080")] {
@@ -114,17 +134,15 @@ pub fn check_catalog(given: impl IntoIterator<Item = (String, String)>) -> Resul
 pub fn check_table(given: impl IntoIterator<Item = (String, String)>) -> Result<Checked> {
     let given: Vec<(String, String)> = given.into_iter().collect();
     match given.iter().find(|(key, _)| key == "connector").map(|(_, value)| value.as_str()) {
-        Some("pulsar") => {
-            let checked = check(given, &[known::CONNECTOR, known::TOPIC], "a pulsar table")?;
+        Some("pulsar" | "upsert-pulsar") => {
+            let checked = check(given, &[known::CONNECTOR, known::TOPIC, known::CLIENT], "a pulsar table")?;
             if !checked.options.contains_key("topics") {
                 return Err(Error::invalid("the option `topics` is missing: name the topic that the table reads"));
             }
+            check_key(&checked.options)?;
             table_settings(&checked.options)?;
             Ok(checked)
         }
-        Some("upsert-pulsar") => Err(Error::unsupported(
-            "the connector `upsert-pulsar` is not built yet: use 'connector' = 'pulsar', which reads every message as a row",
-        )),
         Some(_) => Ok(Checked { options: given.into_iter().collect(), notices: Vec::new() }),
         None => {
             if let Some((key, _)) = given.iter().find(|(key, _)| known::CONNECTOR.iter().any(|row| row.given == key)) {
@@ -133,16 +151,46 @@ pub fn check_table(given: impl IntoIterator<Item = (String, String)>) -> Result<
                 )));
             }
             let checked = check(given, &[known::TOPIC], "a topic's table")?;
+            check_key(&checked.options)?;
             table_settings(&checked.options)?;
             Ok(checked)
         }
     }
 }
 
+/// That the options about keys go together.
+fn check_key(options: &BTreeMap<String, String>) -> Result<()> {
+    let get = |key: &str| options.get(key).map(String::as_str);
+    let upsert = get("connector") == Some("upsert-pulsar");
+    match (upsert, get("key.fields"), get("key.format")) {
+        (true, Some(_), _) => Err(Error::invalid(
+            "`upsert-pulsar` takes its key from the table's PRIMARY KEY: leave the option `key.fields` out",
+        )),
+        (false, None, Some(_)) => Err(Error::invalid("'key.format' needs 'key.fields': the columns that make the key")),
+        (false, None, None) if get("value.fields-include") == Some("EXCEPT_KEY") => Err(Error::invalid(
+            "'value.fields-include' = 'EXCEPT_KEY' needs 'key.fields': the columns that make the key",
+        )),
+        _ if get("value.fields-include") == Some("EXCEPT_KEY") && get("connector").is_none() => Err(Error::invalid(
+            "'value.fields-include' = 'EXCEPT_KEY' needs 'connector' = 'pulsar': the columns of a topic of the catalog are those of its values",
+        )),
+        _ if get("value.fields-include") == Some("EXCEPT_KEY")
+            && (get("key.format").unwrap_or("raw") != "raw" || get("key.fields").is_some_and(|f| f.contains(';'))) =>
+        {
+            Err(Error::unsupported(
+                "'value.fields-include' = 'EXCEPT_KEY' is built for 'key.format' = 'raw' and one column: write ALL, which keeps the key in the value too",
+            ))
+        }
+        _ if upsert && get("sink.topic-routing-mode") == Some("round-robin") => Err(Error::invalid(
+            "'sink.topic-routing-mode' = 'round-robin' would lose the order of a key's changes: `upsert-pulsar` goes by the key",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The canonical spelling of a key of a table with these options; a key that is not known here stays as it is.
 pub fn canonical_key<'a>(options: &BTreeMap<String, String>, key: &'a str) -> &'a str {
     match options.get("connector").map(String::as_str) {
-        Some("pulsar" | "upsert-pulsar") => canonical(&[known::CONNECTOR, known::TOPIC], key),
+        Some("pulsar" | "upsert-pulsar") => canonical(&[known::CONNECTOR, known::TOPIC, known::CLIENT], key),
         Some(_) => key,
         None => canonical(&[known::TOPIC], key),
     }
@@ -150,7 +198,7 @@ pub fn canonical_key<'a>(options: &BTreeMap<String, String>, key: &'a str) -> &'
 
 /// The canonical spelling of a catalog's key; one that is not known stays as it is.
 pub fn canonical_catalog_key(key: &str) -> &str {
-    canonical(&[known::CATALOG], key)
+    canonical(&[known::CATALOG, known::CLIENT], key)
 }
 
 fn canonical<'a>(tables: &[&[Row]], key: &'a str) -> &'a str {
@@ -283,6 +331,20 @@ pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSetting
         },
         archive: get("archive").map(String::from),
         partitions: number(options, "partitions")?,
+        sink: SinkSettings {
+            upsert: get("connector") == Some("upsert-pulsar"),
+            key_fields: get("key.fields").map_or_else(Vec::new, |text| text.split(';').map(String::from).collect()),
+            key_format: get("key.format").map(str::parse).transpose()?,
+            round_robin: get("sink.topic-routing-mode") == Some("round-robin"),
+            murmur3: get("sink.key-hash") == Some("murmur3"),
+            compression: get("sink.compression").map(|text| match text {
+                "none" => Compression::None,
+                "zlib" => Compression::Zlib,
+                "zstd" => Compression::Zstd,
+                "snappy" => Compression::Snappy,
+                _ => Compression::Lz4,
+            }),
+        },
     })
 }
 

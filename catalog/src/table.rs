@@ -8,6 +8,7 @@ use aquifer_model::{Error, Result, SqlType, TopicName, sql_type::ColumnType};
 use aquifer_storage::Log;
 use aquifer_storage::archive::ArchiveLocation;
 use aquifer_storage::reader::{OnDecodeError, TieredTopic};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use crate::definition::{ColumnDefinition, ColumnKind, MetadataKey, Origin, TableDefinition};
@@ -37,6 +38,8 @@ pub enum Target {
     Topics(Vec<TieredTopic>),
     /// A connector that the processor looks up by `definition.options["connector"]`.
     Connector,
+    /// Rows that are there already: a table about tables. It is only read.
+    Rows(RecordBatch),
 }
 
 /// What all topics of a table share.
@@ -63,10 +66,33 @@ impl Reading {
     }
 }
 
-/// The physical columns of a definition, as the payload's decoders and encoders want them. Fails on types that cannot be read and on names that
-/// stand twice.
+impl Table {
+    /// The reader's column that holds a physical column: the message's key where the option `value.fields-include` leaves it out of the value.
+    pub fn reader_column(&self, column: &str) -> String {
+        match key_outside(&self.definition) {
+            Some(key) if key == column => MetadataKey::Key.reader_column().to_string(),
+            _ => column.to_string(),
+        }
+    }
+}
+
+/// The physical column that is the message's key and no part of its value, if there is one.
+fn key_outside(definition: &TableDefinition) -> Option<&str> {
+    let option = |key: &str| definition.options.get(key).map(String::as_str);
+    match option("value.fields-include") {
+        Some("EXCEPT_KEY") => option("key.fields").or_else(|| match definition.primary_key.as_slice() {
+            [one] => Some(one.as_str()),
+            _ => None,
+        }),
+        _ => None,
+    }
+}
+
+/// The physical columns of a definition that stand in the value, as the payload's decoders and encoders want them. Fails on types that cannot be
+/// read and on names that stand twice.
 pub(crate) fn value_columns(definition: &TableDefinition) -> Result<SchemaRef> {
     let mut fields: Vec<Field> = Vec::new();
+    let outside = key_outside(definition);
     for (n, column) in definition.columns.iter().enumerate() {
         if definition.columns[..n].iter().any(|before| before.name == column.name) {
             return Err(Error::invalid(format!("the column `{}` is declared twice", column.name)));
@@ -74,6 +100,15 @@ pub(crate) fn value_columns(definition: &TableDefinition) -> Result<SchemaRef> {
         if let ColumnKind::Physical { type_text } = &column.kind {
             let column_type =
                 SqlType::parse(type_text).map_err(|error| error.context(format!("the column `{}`", column.name)))?;
+            if outside == Some(column.name.as_str()) {
+                if !matches!(column_type.sql_type, SqlType::Varchar(_) | SqlType::Varbinary(_)) {
+                    return Err(Error::unsupported(format!(
+                        "'value.fields-include' = 'EXCEPT_KEY': the key `{}` is {}, and only STRING and BYTES are read from keys so far; leave the option out",
+                        column.name, column_type.sql_type
+                    )));
+                }
+                continue;
+            }
             fields.push(column_type.to_field(&column.name));
         }
     }
@@ -91,8 +126,10 @@ pub(crate) fn physical_columns(columns: &Schema) -> Result<Vec<ColumnDefinition>
 
 /// What stands beside a topic's own columns: all that is not physical.
 pub(crate) fn additions(definition: &TableDefinition) -> TableDefinition {
-    let beside = |column: &&ColumnDefinition| !matches!(column.kind, ColumnKind::Physical { .. });
-    TableDefinition { columns: definition.columns.iter().filter(beside).cloned().collect(), ..definition.clone() }
+    let (own, beside): (Vec<_>, Vec<_>) =
+        definition.columns.iter().cloned().partition(|column| matches!(column.kind, ColumnKind::Physical { .. }));
+    let own_comments = own.into_iter().filter_map(|column| Some((column.name, column.comment?))).collect();
+    TableDefinition { columns: beside, own_comments, ..definition.clone() }
 }
 
 /// A native table: the topic's own columns, then the declared ones. A declared column hides one of the payload with its name.
@@ -100,6 +137,10 @@ pub(crate) fn merged(own: Vec<ColumnDefinition>, beside: Option<TableDefinition>
     let mut definition = beside.unwrap_or_default();
     let hidden = |column: &ColumnDefinition| definition.columns.iter().any(|declared| declared.name == column.name);
     let mut columns: Vec<ColumnDefinition> = own.into_iter().filter(|column| !hidden(column)).collect();
+    for column in &mut columns {
+        column.comment = definition.own_comments.remove(&column.name);
+    }
+    definition.own_comments.clear();
     columns.append(&mut definition.columns);
     TableDefinition { columns, ..definition }
 }

@@ -66,6 +66,9 @@ pub async fn open_sink(
             }
         },
         Target::Connector => connectors.of_table(table)?.sink(table, rows)?,
+        Target::Rows(_) => {
+            return Err(Error::invalid(format!("`{}` is a table about tables: it can only be read", table.name[2])));
+        }
     };
     if updating && sink.accepts() == Accepts::Inserts {
         return Err(Error::unsupported(format!(

@@ -286,7 +286,11 @@ impl Session {
     /// A name in full: catalog, database and table as they are really written, the table as it was.
     fn full_name(&self, name: &[String]) -> Result<[String; 3]> {
         let (catalog, database, table) = self.place(name)?;
-        Ok([catalog.definition().name.clone(), catalog.database_name(&database)?, table])
+        let database = match database.as_str() {
+            system::INFORMATION_SCHEMA => database,
+            _ => catalog.database_name(&database)?,
+        };
+        Ok([catalog.definition().name.clone(), database, table])
     }
 
     /// The table that a name of one to three parts means.
@@ -299,7 +303,10 @@ impl Session {
             Some((name, Temporary::View(_))) => {
                 Err(Error::invalid(format!("`{}` is a view and no table: it can be read, nothing else", name[2])))
             }
-            None => catalog.table(&database, &table).await,
+            None => match Box::pin(self.system_table(name)).await? {
+                Some(table) => Ok(table),
+                None => catalog.table(&database, &table).await,
+            },
         }
     }
 
@@ -309,6 +316,7 @@ impl Session {
         match self.temporary.find(&self.full_name(name)?) {
             Some((_, Temporary::View(view))) => Ok(Some(view.clone())),
             Some((_, Temporary::Table(_))) => Ok(None),
+            None if database == system::INFORMATION_SCHEMA => Ok(None),
             None => Ok(catalog.view(&database, &view).await?.map(|(_, view)| view)),
         }
     }
@@ -317,7 +325,14 @@ impl Session {
 #[async_trait::async_trait]
 impl Lookup for Session {
     async fn table(&self, name: &[String]) -> Result<Table> {
-        self.lookup(name).await
+        let table = self.lookup(name).await?;
+        if table.definition.options.get("connector").is_some_and(|connector| connector == "upsert-pulsar") {
+            return Err(Error::unsupported(format!(
+                "`{}` can be written only so far: to read its topic, make a table over it WITH ('connector' = 'pulsar'), which has a row for each message",
+                table.name[2]
+            )));
+        }
+        Ok(table)
     }
 
     async fn view(&self, name: &[String]) -> Result<Option<ViewDefinition>> {
@@ -380,6 +395,7 @@ mod show;
 mod statement;
 mod subqueries;
 mod sugar;
+mod system;
 mod temporary;
 mod text;
 mod typing;

@@ -308,7 +308,7 @@ async fn topic_of(session: &Session, table: &str) -> Result<TieredTopic> {
         aquifer_catalog::catalogs::Target::Topics(topics) => {
             topics.into_iter().next().ok_or_else(|| Error::internal("a topic table has a topic"))
         }
-        aquifer_catalog::catalogs::Target::Connector => Err(Error::internal("the demo's tables are topics")),
+        _ => Err(Error::internal("the demo's tables are topics")),
     }
 }
 

@@ -48,8 +48,8 @@ pub async fn find_table(catalogs: &Catalogs, name: &str) -> Result<Table> {
 pub async fn find_topics(catalogs: &Catalogs, name: &str) -> Result<Vec<TieredTopic>> {
     match find_table(catalogs, name).await?.target {
         Target::Topics(topics) => Ok(topics),
-        Target::Connector => {
-            Err(Error::invalid(format!("`{name}` is a connector's table: only topics have an archive")))
+        Target::Connector | Target::Rows(_) => {
+            Err(Error::invalid(format!("`{name}` is no table over topics: only those have an archive")))
         }
     }
 }

@@ -35,7 +35,7 @@ fn topics(table: &Table) -> Vec<String> {
         Target::Topics(topics) => {
             topics.iter().map(|topic| format!("{} {}", topic.log.address(), topic.topic)).collect()
         }
-        Target::Connector => panic!("topics"),
+        Target::Connector | Target::Rows(_) => panic!("topics"),
     }
 }
 
@@ -170,8 +170,19 @@ async fn what_alter_table_adds_to_a_topic_is_kept_for_this_topic_only() {
 
     let mut wider = changed.clone();
     wider.columns.push(column("humidity", "DOUBLE"));
-    let error = catalog.alter_table(&found, wider).await.expect_err("the topic's own columns").to_string();
-    assert!(error.contains("the column `humidity` belongs to the schema"), "{error}");
+    wider.columns.push(column("floor", "INT NOT NULL"));
+    let error = catalog.alter_table(&found, wider.clone()).await.expect_err("old messages have none").to_string();
+    assert!(error.contains("`floor` is NOT NULL"), "{error}");
+    wider.columns.pop();
+    let log = catalog.log().await.expect("open");
+    let name = catalog.topic_name(DEFAULT_DATABASE, "sensors").expect("a name");
+    let version = log.schema(&name, None).await.expect("asked").expect("registered").0;
+    catalog.alter_table(&found, wider.clone()).await.expect("another schema version");
+    assert_ne!(log.schema(&name, None).await.expect("asked").expect("registered").0, version);
+    let wide = catalog.table(DEFAULT_DATABASE, "sensors").await.expect("found");
+    assert_eq!(names(&wide), ["room", "temperature", "rowtime", "humidity", "hot"]);
+    catalog.alter_table(&wide, found.definition.clone()).await.expect("dropped");
+    assert_eq!(catalog.table(DEFAULT_DATABASE, "sensors").await.expect("found").definition, changed);
 
     let log = catalog.log().await.expect("open");
     let topic = catalog.topic_name(DEFAULT_DATABASE, "sensors").expect("a name");

@@ -37,7 +37,9 @@ const fn refuse(given: &'static str, why: &'static str) -> Row {
 const NO_TLS: &str = "TLS to the broker is not built yet; the admin address may be https://";
 const NO_PROXY: &str = "proxies are not built yet";
 const NO_HIDING: &str = "hiding tenants is not built yet; system topics are always hidden";
-const NO_KEYS: &str = "keys in columns of the value are not built yet; declare a column `key` METADATA";
+const NO_PREFIX: &str = "key columns with a prefix are not built yet; name the columns as the key's fields";
+const NO_ACKS: &str = "nothing is acknowledged one by one here, so nothing is sent again; 'aquifer.on-decode-error' = 'skip' leaves bad messages out";
+const NO_CRYPTO: &str = "encrypted messages are not built yet";
 
 /// Options of a catalog.
 pub(super) const CATALOG: &[Row] = &[
@@ -83,6 +85,12 @@ pub(super) const CATALOG: &[Row] = &[
     notice("catalog-tenant"),
     notice("pulsar.catalog.managedTenant"),
     notice("property-version"),
+    refuse("pulsar.catalog.visibleTenantPattern", NO_HIDING),
+    refuse("pulsar.catalog.hiddenTenantPattern", NO_HIDING),
+];
+
+/// Options of Pulsar's own clients, of a catalog and of a table alike.
+pub(super) const CLIENT: &[Row] = &[
     notice("pulsar.client.lookupTimeoutMs"),
     notice("pulsar.client.statsIntervalSeconds"),
     notice("pulsar.client.numIoThreads"),
@@ -108,8 +116,6 @@ pub(super) const CATALOG: &[Row] = &[
     notice("pulsar.admin.requestRetries"),
     notice("pulsar.admin.requestRates"),
     notice("pulsar.admin.requestWaitMillis"),
-    refuse("pulsar.catalog.visibleTenantPattern", NO_HIDING),
-    refuse("pulsar.catalog.hiddenTenantPattern", NO_HIDING),
     refuse("pulsar.client.tlsCertificateFilePath", NO_TLS),
     refuse("pulsar.client.tlsKeyFilePath", NO_TLS),
     refuse("pulsar.client.tlsTrustCertsFilePath", NO_TLS),
@@ -123,6 +129,14 @@ pub(super) const CATALOG: &[Row] = &[
         "pulsar.client.listenerName",
         "listener names are not built yet: use the address that the broker advertises",
     ),
+    refuse("pulsar.client.tlsCiphers", NO_TLS),
+    refuse("pulsar.client.tlsProtocols", NO_TLS),
+    refuse("pulsar.client.tlsTrustStorePath", NO_TLS),
+    refuse("pulsar.client.tlsKeyStorePath", NO_TLS),
+    refuse("pulsar.client.socks5ProxyUsername", NO_PROXY),
+    refuse("pulsar.client.socks5ProxyPassword", NO_PROXY),
+    refuse("pulsar.admin.tlsTrustCertsFilePath", NO_TLS),
+    refuse("pulsar.admin.tlsAllowInsecureConnection", NO_TLS),
 ];
 
 /// Options that only `'connector' = 'pulsar'` has: which topic, and where.
@@ -164,14 +178,67 @@ pub(super) const CONNECTOR: &[Row] = &[
     notice("scan.parallelism"),
     refuse("topics-pattern", "topic patterns are not built yet: list the topics in `topics`, with ; between them"),
     refuse("topic-pattern", "topic patterns are not built yet: list the topics in `topics`, with ; between them"),
-    refuse("key.format", NO_KEYS),
-    refuse("key.fields", NO_KEYS),
-    refuse("key.fields-prefix", NO_KEYS),
-    refuse("value.fields-include", NO_KEYS),
-    refuse("sink.topic-routing-mode", "routing modes are not built yet: rows with a key go by their key"),
-    refuse("sink.custom-topic-router", "routing modes are not built yet: rows with a key go by their key"),
+    refuse(
+        "sink.custom-topic-router",
+        "routers in Java cannot run here: 'sink.topic-routing-mode' is message-key-hash or round-robin",
+    ),
     refuse("sink.message-delay-interval", "delayed messages are not built yet"),
     refuse("pulsar.read_compacted", "compacted reads are not built yet"),
+    refuse("pulsar.consumer.readCompacted", "compacted reads are not built yet"),
+    refuse(
+        "pulsar.consumer.regexSubscriptionMode",
+        "topic patterns are not built yet: list the topics in `topics`, with ; between them",
+    ),
+    refuse("pulsar.consumer.deadLetterPolicy.maxRedeliverCount", NO_ACKS),
+    refuse("pulsar.consumer.deadLetterPolicy.deadLetterTopic", NO_ACKS),
+    refuse("pulsar.consumer.deadLetterPolicy.retryLetterTopic", NO_ACKS),
+    refuse("pulsar.consumer.retryEnable", NO_ACKS),
+    refuse("pulsar.consumer.cryptoFailureAction", NO_CRYPTO),
+    refuse("pulsar.producer.cryptoFailureAction", NO_CRYPTO),
+    refuse(
+        "pulsar.producer.chunkingEnabled",
+        "chunks are not built yet: a row is one message, up to the topic's longest",
+    ),
+    notice("pulsar.consumer.subscriptionInitialPosition"),
+    notice("pulsar.consumer.subscriptionType"),
+    notice("pulsar.consumer.consumerName"),
+    notice("pulsar.consumer.priorityLevel"),
+    notice("pulsar.consumer.ackTimeoutMillis"),
+    notice("pulsar.consumer.ackReceiptEnabled"),
+    notice("pulsar.consumer.acknowledgementsGroupTimeMicros"),
+    notice("pulsar.consumer.negativeAckRedeliveryDelayMicros"),
+    notice("pulsar.consumer.maxTotalReceiverQueueSizeAcrossPartitions"),
+    notice("pulsar.consumer.replicateSubscriptionState"),
+    notice("pulsar.consumer.tickDurationMillis"),
+    notice("pulsar.consumer.maxPendingChunkedMessage"),
+    notice("pulsar.consumer.autoAckOldestChunkedMessageOnQueueFull"),
+    notice("pulsar.consumer.expireTimeOfIncompleteChunkedMessageMillis"),
+    notice("pulsar.source.verifyInitialOffsets"),
+    notice("pulsar.source.resetSubscriptionCursor"),
+    notice("pulsar.source.enableSchemaEvolution"),
+    notice("pulsar.source.enableMetrics"),
+    notice("pulsar.source.allowKeySharedOutOfOrderDelivery"),
+    notice("pulsar.sink.transactionTimeoutMillis"),
+    notice("pulsar.sink.maxRecommitTimes"),
+    notice("pulsar.sink.maxPendingMessages"),
+    notice("pulsar.sink.maxPendingMessagesAcrossPartitions"),
+    notice("pulsar.sink.enableSchemaEvolution"),
+    notice("pulsar.sink.enableMetrics"),
+    notice("pulsar.sink.topicMetadataRefreshInterval"),
+    notice("pulsar.sink.validateSinkMessageBytes"),
+    notice("pulsar.producer.producerName"),
+    notice("pulsar.producer.initialSequenceId"),
+    notice("pulsar.producer.sendTimeoutMs"),
+    notice("pulsar.producer.maxPendingMessages"),
+    notice("pulsar.producer.maxPendingMessagesAcrossPartitions"),
+    notice("pulsar.producer.blockIfQueueFull"),
+    notice("pulsar.producer.batchingEnabled"),
+    notice("pulsar.producer.batchingMaxPublishDelayMicros"),
+    notice("pulsar.producer.batchingMaxMessages"),
+    notice("pulsar.producer.batchingMaxBytes"),
+    notice("pulsar.producer.batchingPartitionSwitchFrequencyByPublishDelay"),
+    notice("sink.buffer-flush.interval"),
+    notice("sink.buffer-flush.max-rows"),
 ];
 
 /// Options of every table over topics: how to read it.
@@ -180,6 +247,17 @@ pub(super) const TOPIC: &[Row] = &[
     value("value.format", "format", v::format),
     value("partitions", "partitions", v::partitions),
     value("table-default-partitions", "partitions", v::partitions),
+    value("key.format", "key.format", v::format),
+    value("key.fields", "key.fields", v::fields),
+    value("value.fields-include", "value.fields-include", v::fields_include),
+    value("sink.topic-routing-mode", "sink.topic-routing-mode", v::routing),
+    value("sink.key-hash", "sink.key-hash", v::key_hash),
+    value("pulsar.sink.messageKeyHash", "sink.key-hash", v::key_hash),
+    value("sink.compression", "sink.compression", v::compression),
+    value("pulsar.producer.compressionType", "sink.compression", v::compression),
+    value("sink.delivery-guarantee", "sink.delivery-guarantee", v::guarantee),
+    value("pulsar.sink.deliveryGuarantee", "sink.delivery-guarantee", v::guarantee),
+    refuse("key.fields-prefix", NO_PREFIX),
     value("scan.startup.mode", "scan.startup.mode", v::startup),
     value("source.start.message-id", "scan.startup.mode", v::startup),
     value("scan.bounded.mode", "scan.bounded.mode", v::stop),
@@ -218,4 +296,4 @@ pub(super) const TOPIC: &[Row] = &[
 ];
 
 #[cfg(test)]
-pub(super) const ALL: [&[Row]; 3] = [CATALOG, CONNECTOR, TOPIC];
+pub(super) const ALL: [&[Row]; 4] = [CATALOG, CLIENT, CONNECTOR, TOPIC];

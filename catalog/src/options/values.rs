@@ -133,6 +133,44 @@ pub(super) fn boolean(text: &str) -> Value {
     one_of(text, &["true", "false"])
 }
 
+/// Names of columns with `;` between them.
+pub(super) fn fields(text: &str) -> Value {
+    let names: Vec<&str> = text.split(';').map(str::trim).collect();
+    if names.iter().any(|name| name.is_empty()) {
+        return Err("write names of columns with ; between them".to_string());
+    }
+    Ok(names.join(";"))
+}
+
+pub(super) fn fields_include(text: &str) -> Value {
+    one_of(text, &["ALL", "EXCEPT_KEY"])
+}
+
+pub(super) fn routing(text: &str) -> Value {
+    one_of(text, &["message-key-hash", "round-robin"])
+        .map_err(|why| format!("{why}; routers in Java (custom) cannot run here"))
+}
+
+pub(super) fn key_hash(text: &str) -> Value {
+    match text.to_lowercase().replace('_', "-").as_str() {
+        "java" | "java-hash" => Ok("java".to_string()),
+        "murmur3" | "murmur3-32" | "murmur-3-32-hash" | "murmur3-32-hash" => Ok("murmur3".to_string()),
+        _ => Err("write java or murmur3".to_string()),
+    }
+}
+
+pub(super) fn compression(text: &str) -> Value {
+    one_of(text, &["none", "lz4", "zlib", "zstd", "snappy"])
+}
+
+pub(super) fn guarantee(text: &str) -> Value {
+    match text {
+        "none" | "at-least-once" => Ok("at-least-once".to_string()),
+        "exactly-once" => Err("exactly-once writing is not built yet: write at-least-once".to_string()),
+        _ => Err("write at-least-once".to_string()),
+    }
+}
+
 pub(super) fn on_decode_error(text: &str) -> Value {
     one_of(text, &["fail", "skip"])
 }

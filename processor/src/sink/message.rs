@@ -8,13 +8,13 @@
 use std::sync::Arc;
 
 use aquifer_catalog::{ColumnKind, MetadataKey, TableDefinition};
-use aquifer_model::{Error, Result};
+use aquifer_model::{Error, Result, SqlType};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryViewArray, MapArray, RecordBatch, StringViewArray, TimestampMillisecondArray,
     new_null_array,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMillisecondType};
+use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit, TimestampMillisecondType};
 
 /// Where each part of a message stands among the rows' columns.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub(super) struct Layout {
     key: Option<usize>,
     event_time: Option<usize>,
     properties: Option<usize>,
+    /// The places of the columns that make the key, in the key's order, with the schema that it is encoded by.
+    key_columns: Option<(Vec<usize>, SchemaRef)>,
 }
 
 /// The parts of some rows, by column.
@@ -43,14 +45,20 @@ struct Properties {
 }
 
 impl Layout {
-    /// Finds the columns by name. A column that the table cannot write is `Invalid`.
-    pub fn new(definition: &TableDefinition, value_columns: &SchemaRef, rows: &SchemaRef) -> Result<Self> {
+    /// Finds the columns by name; `key_fields` make the key. A column that the table cannot write is `Invalid`.
+    pub fn new(
+        definition: &TableDefinition,
+        value_columns: &SchemaRef,
+        rows: &SchemaRef,
+        key_fields: &[String],
+    ) -> Result<Self> {
         let mut layout = Self {
             values: vec![None; value_columns.fields().len()],
             value_columns: Arc::clone(value_columns),
             key: None,
             event_time: None,
             properties: None,
+            key_columns: None,
         };
         for (at, field) in rows.fields().iter().enumerate() {
             let name = field.name();
@@ -61,6 +69,8 @@ impl Layout {
                 Some(ColumnKind::Metadata { key: MetadataKey::Properties, .. }) => &mut layout.properties,
                 Some(ColumnKind::Physical { .. }) | None => match value_columns.index_of(name) {
                     Ok(value) => &mut layout.values[value],
+                    // A part of the key that is left out of the value.
+                    Err(_) if key_fields.contains(name) => continue,
                     Err(_) => {
                         return Err(Error::invalid(format!("the column `{name}` is not one that can be written")));
                     }
@@ -71,7 +81,26 @@ impl Layout {
                 return Err(Error::invalid(format!("the column `{name}` is written twice")));
             }
         }
+        if !key_fields.is_empty() {
+            if layout.key.is_some() {
+                return Err(Error::invalid("the key is made of columns and is a metadata column too: leave one out"));
+            }
+            layout.key_columns = Some(key_columns(definition, rows, key_fields)?);
+        }
         Ok(layout)
+    }
+
+    /// The schema of the columns that make the key, if columns do.
+    pub fn key_schema(&self) -> Option<&SchemaRef> {
+        self.key_columns.as_ref().map(|(_, schema)| schema)
+    }
+
+    /// The columns that make the key.
+    pub fn key_rows(&self, rows: &RecordBatch) -> Result<Option<RecordBatch>> {
+        let Some((places, schema)) = &self.key_columns else { return Ok(None) };
+        let columns =
+            places.iter().zip(schema.fields()).map(|(at, field)| cast_to(rows.column(*at), field.data_type()));
+        Ok(Some(RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_>>()?)?))
     }
 
     /// Takes rows apart. NULL where a value column is NOT NULL is `Invalid`.
@@ -103,6 +132,27 @@ impl Layout {
             properties,
         })
     }
+}
+
+/// Where the columns of the key are among the rows', and the schema that they are encoded by.
+fn key_columns(
+    definition: &TableDefinition,
+    rows: &SchemaRef,
+    key_fields: &[String],
+) -> Result<(Vec<usize>, SchemaRef)> {
+    let (mut places, mut fields) = (Vec::new(), Vec::new());
+    for name in key_fields {
+        let column = definition.columns.iter().find(|column| column.name == *name);
+        let Some(ColumnKind::Physical { type_text }) = column.map(|column| &column.kind) else {
+            return Err(Error::invalid(format!("the key's column `{name}` is no physical column of the table")));
+        };
+        let place = rows.index_of(name).map_err(|_| {
+            Error::invalid(format!("the column `{name}` makes the message's key: the insert must give it a value"))
+        })?;
+        places.push(place);
+        fields.push(SqlType::parse(type_text)?.to_field(name).with_nullable(true));
+    }
+    Ok((places, Arc::new(Schema::new(fields))))
 }
 
 impl Parts {

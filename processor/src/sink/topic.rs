@@ -13,15 +13,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aquifer_catalog::TableDefinition;
+use aquifer_catalog::options::{SinkSettings, table_settings};
 use aquifer_formats::entry::{Compression, EntrySpec, NewMessage, build_entry};
 use aquifer_formats::payload::{Format, PayloadEncoder, encoder, topic_schema_of};
 use aquifer_model::{
-    ChangeBatch, Epoch, Error, ErrorKind, Partition, PayloadKind, Result, SchemaVersion, TopicName, TopicSchema,
+    ChangeBatch, Epoch, Error, ErrorKind, Partition, PayloadKind, Result, RowKind, SchemaVersion, TopicName,
+    TopicSchema,
 };
 use aquifer_storage::log::{Appender, Log};
 use aquifer_storage::reader::TieredTopic;
 use arrow::array::Array;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::join_all;
@@ -50,12 +52,22 @@ pub struct TopicSink {
     partitions: Vec<Partition>,
     schema: Option<(SchemaVersion, TopicSchema)>,
     max_entry_bytes: usize,
+    settings: SinkSettings,
+    key_format: Format,
 }
 
 impl TopicSink {
     /// For rows with this schema, columns found by name. An Avro topic without a schema gets the table's.
     pub async fn open(topic: TieredTopic, definition: &TableDefinition, rows: &SchemaRef) -> Result<Self> {
-        let layout = Layout::new(definition, &topic.value_columns, rows)?;
+        let settings = table_settings(&definition.options)?.sink;
+        let key_fields = if settings.upsert { &definition.primary_key } else { &settings.key_fields };
+        if settings.upsert && key_fields.is_empty() {
+            return Err(Error::invalid(
+                "a table of `upsert-pulsar` needs a PRIMARY KEY (…) NOT ENFORCED: it makes the messages' key",
+            ));
+        }
+        let layout = Layout::new(definition, &topic.value_columns, rows, key_fields)?;
+        let key_format = key_format(&settings, layout.key_schema())?;
         let schema = find_schema(&topic).await?;
         let partitions = topic.log.partitions(&topic.topic).await?;
         // Without admin rights the policies are not known, which does not matter here but for the limit.
@@ -63,7 +75,23 @@ impl TopicSink {
             Ok(policies) => policies.max_message_bytes,
             Err(_) => MAX_ENTRY_BYTES,
         };
-        Ok(Self { topic, layout, partitions, schema, max_entry_bytes })
+        Ok(Self { topic, layout, partitions, schema, max_entry_bytes, settings, key_format })
+    }
+}
+
+/// How the key is written: as it is said, else one text or one sequence of bytes as it is and anything else as JSON.
+fn key_format(settings: &SinkSettings, key: Option<&SchemaRef>) -> Result<Format> {
+    let Some(key) = key else { return Ok(Format::Raw) };
+    let is_plain =
+        matches!(key.fields().as_ref(), [one] if matches!(one.data_type(), DataType::Utf8View | DataType::BinaryView));
+    match settings.key_format {
+        Some(Format::Raw) if key.fields().len() > 1 => Err(Error::invalid(format!(
+            "the key has {} columns, and the format `raw` takes one: write 'key.format' = 'json'",
+            key.fields().len()
+        ))),
+        Some(format) => Ok(format),
+        None if is_plain => Ok(Format::Raw),
+        None => Ok(Format::Json),
     }
 }
 
@@ -97,29 +125,38 @@ impl Sink for TopicSink {
     }
 
     fn accepts(&self) -> Accepts {
-        Accepts::Inserts
+        if self.settings.upsert { Accepts::Changes } else { Accepts::Inserts }
     }
 
     async fn open(&self, writer: WriterId) -> Result<Box<dyn Writer>> {
         let producer = format!("{}-{}", writer.job, writer.index);
         let schema = self.schema.as_ref();
-        let encoder =
+        let values =
             encoder(self.topic.format, Arc::clone(&self.topic.value_columns), schema.map(|(_, schema)| schema))?;
         let lanes = self.partitions.iter().map(|partition| {
             let spec = EntrySpec {
                 producer_name: producer.clone(),
                 publish_time_ms: 0,
                 schema_version: schema.map(|(version, _)| version.0.clone()),
-                compression: Compression::Lz4,
+                compression: self.settings.compression.unwrap_or(Compression::Lz4),
                 batched: true,
             };
             Lane::open(Arc::clone(&self.topic.log), partition.clone(), spec, self.max_entry_bytes)
         });
+        let key_encoder = match self.layout.key_schema() {
+            Some(columns) => {
+                let schema = topic_schema_of(self.key_format, "key", columns)?;
+                Some(encoder(self.key_format, Arc::clone(columns), Some(&schema))?)
+            }
+            None => None,
+        };
         let lanes = join_all(lanes).await.into_iter().collect::<Result<Vec<_>>>()?;
         Ok(Box::new(TopicWriter {
             topic: self.topic.topic.clone(),
             layout: self.layout.clone(),
-            encoder,
+            encoder: values,
+            key_encoder,
+            settings: self.settings.clone(),
             lanes,
             current: 0,
         }))
@@ -134,6 +171,9 @@ struct TopicWriter {
     topic: TopicName,
     layout: Layout,
     encoder: Box<dyn PayloadEncoder>,
+    /// Of the columns that make the key, if columns do.
+    key_encoder: Option<Box<dyn PayloadEncoder>>,
+    settings: SinkSettings,
     lanes: Vec<Lane>,
     /// The partition that takes the next row without a key.
     current: usize,
@@ -142,7 +182,7 @@ struct TopicWriter {
 #[async_trait]
 impl Writer for TopicWriter {
     async fn write(&mut self, changes: &ChangeBatch) -> Result<()> {
-        if !changes.is_insert_only() {
+        if !self.settings.upsert && !changes.is_insert_only() {
             return Err(Error::invalid(format!(
                 "the topic `{}` takes new rows only, and an update or delete came",
                 self.topic
@@ -150,16 +190,29 @@ impl Writer for TopicWriter {
         }
         let parts = self.layout.split(changes.rows())?;
         let payloads = self.encoder.encode(&parts.values)?;
+        let keys = match (&mut self.key_encoder, self.layout.key_rows(changes.rows())?) {
+            (Some(encoder), Some(rows)) => Some(encoder.encode(&rows)?),
+            _ => None,
+        };
         for row in 0..payloads.len() {
+            let kind = changes.kind(row);
+            if kind == RowKind::UpdateBefore {
+                // The update's new row comes under the same key.
+                continue;
+            }
+            let key = match &keys {
+                Some(keys) => keys.is_valid(row).then(|| keys.value(row)),
+                None => parts.key(row),
+            };
             let message = HeldMessage {
-                key: parts.key(row),
-                payload: payloads.is_valid(row).then(|| payloads.value(row)),
+                key,
+                payload: (payloads.is_valid(row) && kind != RowKind::Delete).then(|| payloads.value(row)),
                 event_time_ms: parts.event_time_ms(row),
                 properties: parts.properties(row),
             };
             let lane = match message.key {
-                Some(key) => partition_of(key, self.lanes.len()),
-                None => self.current,
+                Some(key) if !self.settings.round_robin => partition_of(key, self.lanes.len(), self.settings.murmur3),
+                _ => self.current,
             };
             if self.lanes[lane].hold(message)? && lane == self.current {
                 self.current = (self.current + 1) % self.lanes.len();
@@ -187,8 +240,11 @@ impl TopicWriter {
     }
 }
 
-/// The partition of a key, as Pulsar's Java client chooses it by default.
-fn partition_of(key: &[u8], partitions: usize) -> usize {
+/// The partition of a key, as Pulsar's Java client chooses it by default, or by Murmur3 as its other hash.
+fn partition_of(key: &[u8], partitions: usize, murmur3: bool) -> usize {
+    if murmur3 {
+        return (murmur3_32(key) & 0x7fff_ffff) as usize % partitions;
+    }
     let java = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
     let hash = match std::str::from_utf8(key) {
         Ok(text) => text.encode_utf16().fold(0, java),
@@ -196,6 +252,23 @@ fn partition_of(key: &[u8], partitions: usize) -> usize {
         Err(_) => key.iter().fold(0, |hash, byte| java(hash, u16::from(*byte))),
     };
     (hash & i32::MAX) as usize % partitions
+}
+
+/// Murmur3 of 32 bits, seed 0.
+fn murmur3_32(bytes: &[u8]) -> u32 {
+    let mix = |k: u32| k.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
+    let (words, tail) = bytes.as_chunks::<4>();
+    let mut hash = 0u32;
+    for word in words {
+        hash = (hash ^ mix(u32::from_le_bytes(*word))).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
+    }
+    if !tail.is_empty() {
+        hash ^= mix(tail.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte)));
+    }
+    hash ^= bytes.len() as u32;
+    hash = (hash ^ hash >> 16).wrapping_mul(0x85eb_ca6b);
+    hash = (hash ^ hash >> 13).wrapping_mul(0xc2b2_ae35);
+    hash ^ hash >> 16
 }
 
 struct HeldMessage<'a> {

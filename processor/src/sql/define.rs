@@ -1,7 +1,7 @@
 //! Statements that define: catalogs, databases, tables, views.
 
 use aquifer_catalog::options::{canonical_key, check_catalog, check_table};
-use aquifer_catalog::{CatalogDefinition, ColumnDefinition, ColumnKind, TableDefinition, ViewDefinition};
+use aquifer_catalog::{CatalogDefinition, ColumnDefinition, ColumnKind, Origin, TableDefinition, ViewDefinition};
 use aquifer_model::sql_type::ColumnType;
 use aquifer_model::{Error, Result, SqlType};
 use datafusion::execution::SessionState;
@@ -149,6 +149,10 @@ impl Session {
         {
             definition.options.entry("partitions".to_string()).or_insert_with(|| buckets.to_string());
         }
+        let is_topic = matches!(definition.options.get("connector").map(String::as_str), None | Some("pulsar"));
+        if let Some(distribution) = definition.distribution.as_ref().filter(|d| is_topic && !d.columns.is_empty()) {
+            definition.options.entry("key.fields".to_string()).or_insert_with(|| distribution.columns.join(";"));
+        }
         let checked = check_table(std::mem::take(&mut definition.options))?;
         notices.extend(checked.notices);
         definition.options = checked.options;
@@ -233,6 +237,7 @@ impl Session {
             distribution: create.distribution.take(),
             comment: create.comment.take(),
             options: given,
+            ..TableDefinition::default()
         };
         match (&create.like, source) {
             (Some(like), Some(source)) => like::merge(&source, own, &like.rules),
@@ -245,6 +250,22 @@ impl Session {
         let connector = definition.options.get("connector").map(String::as_str);
         if let Some(name) = connector.filter(|name| !matches!(*name, "pulsar" | "upsert-pulsar")) {
             self.connectors.find(name)?;
+        }
+        if connector == Some("upsert-pulsar") && definition.primary_key.is_empty() {
+            return Err(Error::invalid(
+                "a table of `upsert-pulsar` needs a PRIMARY KEY (…) NOT ENFORCED: it makes the messages' key",
+            ));
+        }
+        if matches!(connector, None | Some("pulsar" | "upsert-pulsar"))
+            && let Some(fields) = definition.options.get("key.fields")
+        {
+            let is_physical = |name: &str| {
+                definition.columns.iter().any(|c| c.name == name && matches!(c.kind, ColumnKind::Physical { .. }))
+            };
+            if let Some(unknown) = fields.split(';').find(|name| !is_physical(name)) {
+                let near = nearest_known(unknown, definition.columns.iter().map(|c| c.name.as_str()));
+                return Err(Error::invalid(format!("'key.fields' names no physical column `{unknown}`: {near}")));
+            }
         }
         if !definition.partitioned_by.is_empty() && matches!(connector, None | Some("pulsar" | "upsert-pulsar")) {
             return Err(Error::unsupported(
@@ -280,6 +301,19 @@ impl Session {
                     catalog.rename_table(&table, &to[2]).await?;
                 }
                 continue;
+            }
+            if let TableChange::RenameColumn { from, .. } = &change
+                && table.origin == Origin::Native
+                && table
+                    .definition
+                    .columns
+                    .iter()
+                    .any(|c| c.name == *from && matches!(c.kind, ColumnKind::Physical { .. }))
+            {
+                return Err(Error::unsupported(format!(
+                    "`{from}` is a column of the topic's own schema, and messages that are written already hold it under its old name: ADD a \
+                     computed column with the new name AS `{from}`"
+                )));
             }
             let mut definition = alter::apply(table.definition.clone(), change)?;
             let checked = check_table(std::mem::take(&mut definition.options))?;

@@ -136,7 +136,7 @@ impl Session {
         Ok(Outcome::Listing(describe::batch(&columns)?))
     }
 
-    async fn described(&self, name: &Name) -> Result<Vec<describe::Described>> {
+    pub(super) async fn described(&self, name: &[String]) -> Result<Vec<describe::Described>> {
         match self.view(name).await? {
             Some(view) => self.view_columns(&view).await,
             None => describe::table(&self.lookup(name).await?, &self.state()?, self.settings.is_streaming()),

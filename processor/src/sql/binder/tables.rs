@@ -14,6 +14,7 @@ use datafusion::logical_expr::planner::RelationPlannerContext;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder};
 use sqlparser::ast::Expr as SqlExpr;
 
+use super::super::system::RowsSource;
 use super::definition_expression;
 use super::range::{EventTimes, ReadRange};
 use super::relations::remarked;
@@ -69,7 +70,7 @@ impl BoundTable {
             match &column.kind {
                 ColumnKind::Physical { type_text } => {
                     fields.push(SqlType::parse(type_text)?.to_field(&column.name));
-                    reader_columns.push(column.name.clone());
+                    reader_columns.push(table.reader_column(&column.name));
                 }
                 ColumnKind::Metadata { type_text, key, .. } => {
                     if matches!(table.target, Target::Connector) {
@@ -104,6 +105,11 @@ impl BoundTable {
                 }
                 Rows::Tiered(Arc::new(range.table(&table, fields, reader_columns)?))
             }
+            Target::Rows(rows) => Rows::Connector(Arc::new(ConnectorTable {
+                name: table.name.join("."),
+                source: Arc::new(RowsSource(rows.clone())),
+                schema: Arc::new(Schema::new(fields)),
+            })),
         };
         Ok(Self { table, rows, computed, watermark, columns, system, times })
     }

@@ -301,3 +301,94 @@ async fn settings_are_set_with_and_without_quotes() {
     assert!(world.refused("SET 'execution.runtime-mode' = 'nonsense'").await.contains("nonsense"));
     assert!(world.refused("SET 'table.local-time-zone' = 'Mars'").await.contains("Mars"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topics_own_columns_change_by_another_schema_version() {
+    let mut world = World::new().await;
+    world.run("CREATE TABLE t (id INT COMMENT 'x', s STRING); INSERT INTO t VALUES (1, 'a')").await;
+    assert_eq!(world.run("DESCRIBE t").await[0], "id,INT,true,,,,x");
+    world.run("ALTER TABLE t ADD (n BIGINT COMMENT 'y' AFTER id)").await;
+    world.run("ALTER TABLE t MODIFY id BIGINT; INSERT INTO t VALUES (2, 3, 'b')").await;
+    world.archive("t").await;
+    world.run("ALTER TABLE t DROP s; INSERT INTO t VALUES (4, 5)").await;
+    assert_eq!(world.run("SHOW COLUMNS FROM t").await, ["id,BIGINT,true,,,,x", "n,BIGINT,true,,,,y"]);
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    assert_eq!(world.run("SELECT * FROM t").await, ["1,", "2,3", "4,5"]);
+    assert!(world.refused("ALTER TABLE t MODIFY id STRING").await.contains("cannot be read as STRING"));
+    assert!(world.refused("ALTER TABLE t ADD x INT NOT NULL").await.contains("leave NOT NULL out"));
+    assert!(world.refused("ALTER TABLE t RENAME n TO m").await.contains("old name"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_make_the_messages_key() {
+    let mut world = World::new().await;
+    world.run("CREATE TABLE t (id INT, s STRING) DISTRIBUTED BY HASH (id) INTO 2 BUCKETS").await;
+    world.run("INSERT INTO t VALUES (1, 'a'), (2, 'b')").await;
+    world.run("CREATE TABLE o (id INT, s STRING, k STRING METADATA FROM 'key' VIRTUAL) WITH ('connector' = 'pulsar', 'topic' = 't')").await;
+    world
+        .run(
+            "CREATE TABLE raw (s STRING, n INT) WITH ('connector' = 'pulsar', 'topic' = 'r', 'key.format' = 'raw', 'key.fields' = 's', \
+             'value.fields-include' = 'EXCEPT_KEY', 'sink.key-hash' = 'murmur3', 'pulsar.producer.compressionType' = 'ZSTD')",
+        )
+        .await;
+    world.run("CREATE TABLE r (n INT) WITH ('partitions' = '3'); INSERT INTO raw VALUES ('x', 1), ('y', 2)").await;
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    assert_eq!(world.run("SELECT * FROM o").await, [r#"1,a,{"id":1}"#, r#"2,b,{"id":2}"#]);
+    assert_eq!(world.run("SELECT s, n FROM raw").await, ["x,1", "y,2"]);
+    assert_eq!(world.run("SELECT n FROM r").await, ["1", "2"]);
+    let error =
+        world.refused("CREATE TABLE z (a INT) WITH ('connector' = 'pulsar', 'topic' = 't', 'key.fields' = 'b')").await;
+    assert!(error.contains("no physical column `b`"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upsert_table_takes_changes_by_its_primary_key() {
+    let mut world = World::new().await;
+    world.run(SENSORS).await;
+    world.run("CREATE TABLE counts (room STRING, n BIGINT)").await;
+    let with = "WITH ('connector' = 'upsert-pulsar', 'topic' = 'counts')";
+    assert!(world.refused(&format!("CREATE TABLE u (room STRING, n BIGINT) {with}")).await.contains("PRIMARY KEY"));
+    world.run(&format!("CREATE TABLE u (room STRING, n BIGINT, PRIMARY KEY (room) NOT ENFORCED) {with}")).await;
+    world.run("CREATE TABLE c (room STRING, n BIGINT, k STRING METADATA FROM 'key' VIRTUAL) WITH ('connector' = 'pulsar', 'topic' = 'counts')").await;
+    let hint = "/*+ OPTIONS('scan.bounded.mode'='latest-offset') */";
+    assert!(
+        world
+            .refused(&format!("INSERT INTO counts SELECT room, COUNT(*) FROM sensors {hint} GROUP BY room"))
+            .await
+            .contains("new rows only")
+    );
+    world.run(&format!("INSERT INTO u SELECT room, COUNT(*) FROM sensors {hint} GROUP BY room")).await;
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    assert_eq!(world.run("SELECT k, MAX(n) FROM c GROUP BY k").await, ["a,3", "b,2"]);
+    assert!(world.refused("SELECT * FROM u").await.contains("'connector' = 'pulsar'"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_about_tables_can_be_asked_and_not_changed() {
+    let mut world = World::new().await;
+    world.run("CREATE TABLE t (id INT NOT NULL COMMENT 'x', c AS 'y'); CREATE VIEW v AS SELECT id FROM t").await;
+    world.run("INSERT INTO t VALUES (1), (2)").await;
+    world.archive("t").await;
+    world.run("INSERT INTO t VALUES (3)").await;
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    assert_eq!(
+        world.run("SELECT table_name, table_type FROM information_schema.`tables`").await,
+        ["t,BASE TABLE", "v,VIEW"]
+    );
+    let columns = world.run("SELECT table_name, column_name, ordinal_position, is_nullable, column_comment FROM default_catalog.information_schema.`columns`").await;
+    assert!(columns.contains(&"t,id,1,NO,x".to_string()) && columns.contains(&"v,id,1,NO,".to_string()), "{columns:?}");
+    assert_eq!(world.run("SELECT view_definition FROM information_schema.views").await, ["SELECT id FROM t"]);
+    assert_eq!(world.run("SELECT schema_name FROM information_schema.schemata").await, ["default_database"]);
+    assert_eq!(world.run("SELECT archive_rows, archive_files, lag_entries FROM `t$offsets`").await, ["2,1,1"]);
+    assert_eq!(world.run("SELECT SUM(`rows`) FROM t$files").await, ["2"]);
+    assert!(world.run("SELECT * FROM t$manifests WHERE kind = 'data'").await.len() == 1);
+    for (statement, part) in [
+        ("SELECT * FROM information_schema.tablez", "did you mean `tables`"),
+        ("SELECT * FROM `v$offsets`", "is a view"),
+        ("INSERT INTO t$files SELECT * FROM t$files", "only be read"),
+        ("ALTER TABLE t$files ADD x INT", "only be read"),
+    ] {
+        let error = world.refused(statement).await;
+        assert!(error.contains(part), "{statement}: {error}");
+    }
+}
