@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalogs::{DEFAULT_DATABASE, Shared};
 use crate::definition::{CatalogDefinition, ColumnKind, Origin, TableDefinition, ViewDefinition};
-use crate::evolve::evolved;
+use crate::evolve::{evolved, marked, same_columns};
 use crate::names::{find, suggestion};
 use crate::options::{self, CatalogSettings, LogSettings, TableSettings};
 use crate::store::{Change, Stored};
@@ -471,11 +471,14 @@ impl Catalog {
             )));
         };
         if let Some(schema) = evolved(topic, &current, &Arc::new(arrow::datatypes::Schema::new(wanted)))? {
-            log.put_schema(topic, &schema).await.map_err(|error| {
-                error.context(format!(
-                    "registering another schema version of `{topic}` under its compatibility strategy"
-                ))
-            })?;
+            let doing = || format!("registering another schema version of `{topic}` under its compatibility strategy");
+            log.put_schema(topic, &schema).await.map_err(|error| error.context(doing()))?;
+            // A schema that was there before is answered with its old version: the newest must be this one.
+            let newest = log.schema(topic, None).await?;
+            if !newest.is_some_and(|(_, newest)| same_columns(&newest, &schema).unwrap_or(false)) {
+                let again = marked(&schema, &uuid::Uuid::new_v4().to_string())?;
+                log.put_schema(topic, &again).await.map_err(|error| error.context(doing()))?;
+            }
         }
         Ok(())
     }

@@ -52,6 +52,24 @@ pub(crate) fn evolved(topic: &TopicName, current: &TopicSchema, wanted: &SchemaR
     Ok(Some(schema))
 }
 
+/// The same schema with a mark that no earlier version has: a registry answers a schema that it had before with that old version, and its newest
+/// stays another one.
+pub(crate) fn marked(schema: &TopicSchema, mark: &str) -> Result<TopicSchema> {
+    let unreadable = |e| Error::corrupt("a schema is no JSON").with_source(e);
+    let mut record: Value = serde_json::from_slice(&schema.definition).map_err(unreadable)?;
+    if let Some(record) = record.as_object_mut() {
+        record.insert("aquiferRevision".to_string(), Value::String(mark.to_string()));
+    }
+    Ok(TopicSchema { definition: record.to_string().into_bytes(), ..schema.clone() })
+}
+
+/// Whether two schemas give the same columns.
+pub(crate) fn same_columns(a: &TopicSchema, b: &TopicSchema) -> Result<bool> {
+    let ((_, a), (_, b)) = (columns_of(a)?, columns_of(b)?);
+    Ok(a.fields().len() == b.fields().len()
+        && a.fields().iter().zip(b.fields()).all(|(a, b)| a.name() == b.name() && is_same(a, b)))
+}
+
 /// A record's field.
 fn node<'a>(record: &'a Value, name: &str) -> Option<&'a Value> {
     record.get("fields")?.as_array()?.iter().find(|field| field.get("name").and_then(Value::as_str) == Some(name))
