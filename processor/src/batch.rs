@@ -5,7 +5,7 @@
 //! ```
 
 mod connector_table;
-mod filter;
+pub(crate) mod filter;
 
 pub(crate) use connector_table::ConnectorInput;
 pub use connector_table::ConnectorTable;
@@ -96,7 +96,7 @@ impl TieredTable {
     }
 
     /// Whether the reader's column has the table column's type, so that a filter means the same on both.
-    fn is_read_as_it_is(&self, column: &str) -> bool {
+    pub(crate) fn is_read_as_it_is(&self, column: &str) -> bool {
         let Ok(index) = self.schema.index_of(column) else { return false };
         let name = &self.reader_columns[index];
         let of_payload = self.topics.iter().all(|topic| {

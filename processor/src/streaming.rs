@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod planner;
+mod pushdown;
 mod tiered;
 
 use std::sync::Arc;

@@ -17,6 +17,7 @@ mod gather;
 mod handover;
 mod layout;
 mod log_tier;
+mod pages;
 mod places;
 mod row_groups;
 
@@ -39,6 +40,7 @@ use self::layout::Layout;
 use self::log_tier::{FromLog, LogScope, LogTier};
 use crate::archive::ArchiveLocation;
 use crate::archive::chain::Chain;
+use crate::archive::manifest::DataFile;
 use crate::log::{LedgerInfo, Log};
 
 /// Utf8View: the topic's full name.
@@ -158,7 +160,7 @@ pub struct ReadStatistics {
     pub archive_rows: u64,
     /// Rows read from the log before filtering.
     pub log_rows: u64,
-    /// Rows in row groups that were left out.
+    /// Rows in row groups and pages that were left out.
     pub pruned_rows: u64,
     /// Messages that did not decode and were left out.
     pub skipped_messages: u64,
@@ -170,7 +172,52 @@ pub struct ReadStatistics {
     pub log_bytes: u64,
 }
 
+impl ReadStatistics {
+    /// Adds what a reader did since it was last asked; `last` is what it said then.
+    pub fn add_since(&mut self, last: &ReadStatistics, now: &ReadStatistics) {
+        let add = |sum: &mut u64, of: fn(&ReadStatistics) -> u64| *sum += of(now).saturating_sub(of(last));
+        add(&mut self.archive_rows, |s| s.archive_rows);
+        add(&mut self.log_rows, |s| s.log_rows);
+        add(&mut self.pruned_rows, |s| s.pruned_rows);
+        add(&mut self.skipped_messages, |s| s.skipped_messages);
+        add(&mut self.null_messages, |s| s.null_messages);
+        add(&mut self.archive_bytes, |s| s.archive_bytes);
+        add(&mut self.log_bytes, |s| s.log_bytes);
+    }
+}
+
 impl TieredTopic {
+    /// Cuts `(from, to]` where archived files end into at most `most` stretches of about as many rows, none of much less than `least_rows`. Whoever needs
+    /// no order reads them side by side; together they give each record once.
+    pub async fn stretches(
+        &self,
+        partition: &Partition,
+        (from, to): (Cut, Cut),
+        most: usize,
+        least_rows: u64,
+    ) -> Result<Vec<Interval>> {
+        let mut stretches = Vec::new();
+        let mut at = from;
+        if most > 1
+            && let Some((location, identity)) = self.chains().await?
+            && let Some(state) = Chain::new(&location, &identity, partition).load().await?
+        {
+            let inside = |file: &&DataFile| file.covers.to > from && file.covers.to < to;
+            let files: Vec<&DataFile> = state.files.iter().filter(inside).collect();
+            let share = (files.iter().map(|file| file.rows).sum::<u64>() / most as u64).max(least_rows);
+            let mut rows = 0;
+            for file in files {
+                rows += file.rows;
+                if rows >= share && stretches.len() + 1 < most {
+                    stretches.push(Interval::new(at, file.covers.to));
+                    (at, rows) = (file.covers.to, 0);
+                }
+            }
+        }
+        stretches.push(Interval::new(at, to));
+        Ok(stretches)
+    }
+
     /// The end of everything that is there now, one cut a partition, taken at once.
     pub async fn end_cuts(&self) -> Result<BTreeMap<Partition, Cut>> {
         let partitions = self.log.partitions(&self.topic).await?;

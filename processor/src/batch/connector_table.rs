@@ -253,7 +253,7 @@ impl JobSource for ConnectorSource {
             Polled::End => Ok(None),
             Polled::Changes(changes) => {
                 let rows = as_table(changes.rows(), &self.schema)?;
-                Ok(Some(SourceBatch { changes: changes.with_rows(rows)?, cut: Cut::Start }))
+                Ok(Some(SourceBatch { changes: changes.with_rows(rows)?, cut: Cut::Start, time: None }))
             }
         }
     }

@@ -29,7 +29,7 @@ struct Pushed {
 }
 
 /// The filter that `filters` make; `None` if there are none.
-pub(super) fn pushed(
+pub(crate) fn pushed(
     table: &TieredTable,
     state: &dyn Session,
     filters: &[Expr],

@@ -12,21 +12,21 @@ use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aquifer_model::{ChangeBatch, Cut, Epoch, Error, Result, Watermark};
-use arrow::array::{Array, Int64Array, RecordBatch};
-use arrow::compute::max;
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, new_null_array};
+use arrow::compute::{is_null, max};
 use arrow::datatypes::{DataType, Field, Schema};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use super::ROW_WATERMARK;
-use super::job::{InputSpec, JobSnapshot, PartitionMark, SourceMarks};
+use super::job::{InputSpec, JobSnapshot, PartitionMark, SourceMarks, WatermarkSpec};
 use super::operator::{EpochEnd, PortEnd};
 use super::runtime::Shared;
 use super::source::{JobSource, SourceBatch};
 use super::watermarks::Watermarks;
 use super::worker::ToWorker;
-use crate::operators::stateless::evaluate;
+use crate::operators::stateless::{Stateless, evaluate};
 use crate::operators::window_assign::milliseconds;
 use crate::streaming::JobSettings;
 
@@ -237,12 +237,16 @@ impl Feeder {
     /// Puts a partition's batch into the epoch; gives its number of rows.
     fn take(&mut self, partition: usize) -> Result<usize> {
         let feed = &mut self.partitions[partition];
-        let Some((source, SourceBatch { changes, cut })) = feed.ready.take() else { return Ok(0) };
+        let Some((source, SourceBatch { changes, cut, time })) = feed.ready.take() else { return Ok(0) };
         feed.cut = Some(cut);
         let input = feed.input;
         let rows = changes.num_rows();
+        let before = self.watermarks.partitions[partition].watermark;
         if rows > 0 {
             self.take_rows(partition, input, changes)?;
+        }
+        if let Some(time) = time {
+            self.take_time(partition, input, time)?;
         }
         let reached = self.watermarks.partitions[partition].watermark;
         if self.inputs[input].input.stop_watermark().is_some_and(|stop| reached >= stop) {
@@ -251,7 +255,29 @@ impl Feeder {
         } else {
             self.pending.push(poll_source(partition, source));
         }
+        // Rows that were left out may have moved the watermark: that is worth telling too.
+        self.changed |= rows == 0 && reached > before;
         Ok(rows)
+    }
+
+    /// Takes in the largest time of rows that a source has passed.
+    fn take_time(&mut self, partition: usize, input: usize, time: ArrayRef) -> Result<()> {
+        self.watermarks.row(partition, self.started.elapsed());
+        let Some(WatermarkSpec { time_column: (_, column), expression }) = &self.inputs[input].watermark else {
+            return Ok(());
+        };
+        // The watermark speaks of no other column.
+        let schema = self.inputs[input].input.schema();
+        let fields: Vec<Field> =
+            schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+        let row = fields.iter().enumerate().map(|(index, field)| {
+            if index == *column { Arc::clone(&time) } else { new_null_array(field.data_type(), 1) }
+        });
+        let row = RecordBatch::try_new(Arc::new(Schema::new(fields.clone())), row.collect())?;
+        if let Some(highest) = max(&milliseconds(&evaluate(expression, &row)?)?) {
+            self.watermarks.advance(partition, Watermark(highest));
+        }
+        Ok(())
     }
 
     /// Computes what a batch says of time, and hands it to its worker.
@@ -259,16 +285,19 @@ impl Feeder {
         let spec = &self.inputs[input];
         self.watermarks.row(partition, self.started.elapsed());
         let mut changes = spec.before_watermark.run(changes)?;
-        let says = spec.watermark.as_ref().map(|watermark| {
-            let (name, column) = &watermark.time_column;
-            if changes.rows().column(*column).null_count() > 0 {
-                let topic = &self.partitions[partition].name;
-                return Err(Error::invalid(format!(
-                    "the event time `{name}` is NULL in a row of `{topic}`: leave such rows out, or compute the column so that it never is"
-                )));
+        let says = match &spec.watermark {
+            Some(watermark) => {
+                let (name, column) = &watermark.time_column;
+                if has_timeless_row(&changes, *column, &spec.run.leading_filters())? {
+                    let topic = &self.partitions[partition].name;
+                    return Err(Error::invalid(format!(
+                        "the event time `{name}` is NULL in a row of `{topic}`: leave such rows out, or compute the column so that it never is"
+                    )));
+                }
+                (!spec.input.tells_time()).then(|| milliseconds(&evaluate(&watermark.expression, changes.rows())?))
             }
-            milliseconds(&evaluate(&watermark.expression, changes.rows())?)
-        });
+            None => None,
+        };
         let says = says.transpose()?;
         if spec.row_watermark {
             let silent = Int64Array::new_null(if says.is_some() { 0 } else { changes.num_rows() });
@@ -317,6 +346,16 @@ fn poll_source(partition: usize, mut source: Box<dyn JobSource>) -> Pin<Box<dyn 
         let next = source.next().await;
         (partition, source, next)
     })
+}
+
+/// Whether a row without a time is there that the filters right behind the watermark would keep.
+fn has_timeless_row(changes: &ChangeBatch, column: usize, filters: &Stateless) -> Result<bool> {
+    let times = changes.rows().column(column);
+    if times.null_count() == 0 {
+        return Ok(false);
+    }
+    let timeless = changes.filter(&is_null(times)?)?;
+    Ok(filters.run(timeless)?.num_rows() > 0)
 }
 
 fn with_row_watermark(changes: &ChangeBatch, before: Vec<i64>) -> Result<ChangeBatch> {

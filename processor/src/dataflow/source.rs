@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
 use aquifer_model::{ChangeBatch, Cut, Position, Result, Watermark};
+use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use tokio::sync::Notify;
@@ -18,6 +19,10 @@ pub trait JobInput: Send + Sync + Debug {
     async fn partitions(&self) -> Result<Vec<String>>;
     /// Opens a partition; `from` is a cut that a [`SourceBatch`] of it told, else it starts where the statement says.
     async fn open(&self, partition: &str, from: Option<Cut>) -> Result<Box<dyn JobSource>>;
+    /// Whether its batches say the largest time of what was passed, rows among them that it left out: then the rows themselves are not asked.
+    fn tells_time(&self) -> bool {
+        false
+    }
     /// A partition ends when its own watermark reaches this.
     fn stop_watermark(&self) -> Option<Watermark> {
         None
@@ -41,6 +46,8 @@ pub struct SourceBatch {
     pub changes: ChangeBatch,
     /// Where to resume after them.
     pub cut: Cut,
+    /// From an input that [tells time](JobInput::tells_time): the largest time of all rows up to the cut, as an array of one; `None` if there is none.
+    pub time: Option<ArrayRef>,
 }
 
 /// Batches in memory: `VALUES`, and the input of tests. Partition `n` is called `n`.
@@ -137,7 +144,7 @@ impl JobSource for ScriptReader {
             if let Some(changes) = batch {
                 let cut = Cut::After(Position::new(0, self.next as u64));
                 self.next += 1;
-                return Ok(Some(SourceBatch { changes, cut }));
+                return Ok(Some(SourceBatch { changes, cut, time: None }));
             }
             if !open {
                 return Ok(None);

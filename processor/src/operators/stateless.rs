@@ -60,6 +60,11 @@ impl Stateless {
         self.steps.is_empty()
     }
 
+    /// The filters that it begins with.
+    pub fn leading_filters(&self) -> Self {
+        Self { steps: self.steps.iter().take_while(|step| matches!(step, Step::Filter(_))).cloned().collect() }
+    }
+
     /// Runs a batch through all steps.
     pub fn run(&self, mut batch: ChangeBatch) -> Result<ChangeBatch> {
         for step in &self.steps {

@@ -284,4 +284,27 @@ async fn a_read_starts_and_stops_at_positions_and_times_in_either_tier() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_time_that_is_null_fails_a_stream_only_where_its_row_is_wanted() {
+    let mut world = World::new().await;
+    world.run(SENSORS).await;
+    world.run("INSERT INTO sensors VALUES ('x', 1.0, 32, CAST(NULL AS TIMESTAMP(3)))").await;
+    world.run("ALTER TABLE sensors ADD (WATERMARK FOR rowtime AS rowtime - INTERVAL '1' HOUR)").await;
+    let query = |condition: &str| {
+        format!(
+            "SELECT room, COUNT(*) FROM TABLE(TUMBLE(TABLE s, DESCRIPTOR(rowtime), INTERVAL '1' DAY)) WHERE {condition} GROUP BY room, window_start, window_end"
+        )
+        .replace("TABLE s", "TABLE sensors")
+    };
+    let hint = "sensors /*+ OPTIONS('scan.bounded.mode'='latest-offset') */";
+    for condition in ["room <> 'x'", "rowtime IS NOT NULL", "UPPER(room) <> 'X' AND n < 32"] {
+        let plain = format!("SELECT room, n FROM {hint} WHERE {condition}");
+        assert_eq!(world.run(&plain).await.len(), 5, "{condition}");
+    }
+    let all = world.refused(&format!("SELECT room, n FROM {hint}")).await;
+    assert!(all.contains("`rowtime` is NULL"), "{all}");
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    assert_eq!(world.run(&query("n < 100")).await, ["a,3", "b,2"], "batch leaves it out of the window");
+}
+
 mod definitions;

@@ -21,8 +21,10 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, Values};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
+use super::pushdown::{self, Split};
 use super::tiered::{ScannedTable, TieredInput, find_table};
 use crate::batch::ConnectorInput;
+use crate::batch::from_datafusion;
 use crate::dataflow::{InputSpec, JobInput, JobSpec, ROW_WATERMARK, ScriptedInput, StageSpec, WatermarkSpec};
 use crate::operators::stateless::{Stateless, Step, evaluate, expression_error};
 use crate::plan::{WatermarkNode, WindowKind, WindowNode};
@@ -67,11 +69,13 @@ pub(super) struct Planner<'a> {
     state: &'a SessionState,
     watermark_per_row: bool,
     windows: usize,
+    /// Filters above the watermark that is planned next, for its scan.
+    pushed: Vec<Expr>,
 }
 
 /// Plans a job.
 pub(super) fn plan_job(plan: &LogicalPlan, state: &SessionState, watermark_per_row: bool) -> Result<JobSpec> {
-    let mut planner = Planner { state, watermark_per_row, windows: 0 };
+    let mut planner = Planner { state, watermark_per_row, windows: 0, pushed: vec![] };
     let mut planned = planner.plan(plan, watermark_per_row)?;
     let schema = Arc::clone(plan.schema().inner());
     if planned.carries {
@@ -94,15 +98,25 @@ impl Planner<'_> {
     /// Plans a node; `carries`: its rows are to have the hidden column.
     pub(super) fn plan(&mut self, plan: &LogicalPlan, carries: bool) -> Result<Planned> {
         match plan {
-            LogicalPlan::TableScan(scan) => self.scan(scan, carries),
+            LogicalPlan::TableScan(scan) => self.scan(scan, carries, None),
             LogicalPlan::Projection(node) => {
                 let mut planned = self.plan(&node.input, carries)?;
                 self.project(&mut planned, &node.expr, node.input.schema(), node.schema.inner())?;
                 Ok(planned)
             }
             LogicalPlan::Filter(node) => {
+                let split = if self.watermark_per_row { None } else { pushdown::split(&node.predicate, &node.input) };
+                let rest = match split {
+                    Some(Split { pushed, rest }) => {
+                        self.pushed = pushed;
+                        rest
+                    }
+                    None => Some(node.predicate.clone()),
+                };
                 let mut planned = self.plan(&node.input, carries)?;
-                planned.push(Step::Filter(self.physical(&node.predicate, node.input.schema())?));
+                if let Some(rest) = rest {
+                    planned.push(Step::Filter(self.physical(&rest, node.input.schema())?));
+                }
                 Ok(planned)
             }
             LogicalPlan::SubqueryAlias(node) => self.plan(&node.input, carries),
@@ -202,7 +216,7 @@ impl Planner<'_> {
         Planned { inputs: vec![input], stages: vec![], marks, append_only: true, carries }
     }
 
-    fn scan(&self, scan: &TableScan, carries: bool) -> Result<Planned> {
+    fn scan(&mut self, scan: &TableScan, carries: bool, time: Option<&str>) -> Result<Planned> {
         let refused = || Error::unsupported(format!("table `{}` cannot be read as a stream", scan.table_name));
         let table = find_table(scan.source.as_ref()).ok_or_else(refused)?;
         let schema = scan.source.schema();
@@ -210,9 +224,16 @@ impl Planner<'_> {
             Some(projection) => projection.clone(),
             None => (0..schema.fields().len()).collect(),
         };
-        // Columns that only a filter needs are read behind the wanted ones; a batch has at least one column, to carry its number of rows.
+        // A table over topics filters by itself. Columns that only a filter needs are read behind the wanted ones; a batch has at least one column, to
+        // carry its number of rows.
+        let (reader_filters, filters) = match &table {
+            ScannedTable::Tiered(_) => {
+                (std::mem::take(&mut self.pushed).into_iter().chain(scan.filters.iter().cloned()).collect(), vec![])
+            }
+            _ => (vec![], scan.filters.clone()),
+        };
         let mut read = wanted.clone();
-        for column in scan.filters.iter().flat_map(Expr::column_refs) {
+        for column in filters.iter().flat_map(Expr::column_refs) {
             let index = schema.index_of(column.name())?;
             if !read.contains(&index) {
                 read.push(index);
@@ -224,7 +245,12 @@ impl Planner<'_> {
         let all: Vec<usize> = (0..schema.fields().len()).collect();
         let insert_only = !matches!(&table, ScannedTable::Connector(table) if !table.source.is_insert_only());
         let (input, given): (Arc<dyn JobInput>, _) = match table {
-            ScannedTable::Tiered(table) => (Arc::new(TieredInput::new(table, &read)?), read),
+            ScannedTable::Tiered(table) => {
+                let filter =
+                    crate::batch::filter::pushed(table, self.state, &reader_filters).map_err(from_datafusion)?;
+                let time = time.filter(|_| filter.is_some());
+                (Arc::new(TieredInput::new(table, &read, filter, time)?), read)
+            }
             ScannedTable::Connector(table) => (Arc::new(ConnectorInput::new(table)), all),
             ScannedTable::Stream(input) => (Arc::clone(input), all),
         };
@@ -233,7 +259,7 @@ impl Planner<'_> {
         planned.append_only = insert_only;
         let qualified =
             DFSchema::try_from_qualified_schema(scan.table_name.clone(), &given_schema).map_err(expression_error)?;
-        for filter in &scan.filters {
+        for filter in &filters {
             planned.push(Step::Filter(self.physical(filter, &qualified)?));
         }
         if given != wanted && !wanted.is_empty() {
@@ -268,7 +294,12 @@ impl Planner<'_> {
     }
 
     fn watermark(&mut self, node: &WatermarkNode, carries: bool) -> Result<Planned> {
-        let mut planned = self.plan(&node.input, false)?;
+        let mut planned = match node.input.as_ref() {
+            LogicalPlan::TableScan(scan) => {
+                self.scan(scan, false, Some(&node.column).filter(|_| !self.pushed.is_empty()).map(String::as_str))?
+            }
+            input => self.plan(input, false)?,
+        };
         if !planned.stages.is_empty() || planned.inputs.iter().any(|input| input.watermark.is_some()) {
             return Err(Error::unsupported(format!(
                 "a watermark for `{}` above an aggregate or another watermark",

@@ -279,7 +279,7 @@ impl JobSource for GeneratorSource {
             Arc::new(Int32Array::from_iter_values((0..rows).map(|row| row as i32))),
         ];
         let changes = ChangeBatch::inserts(RecordBatch::try_new(readings(), columns)?);
-        Ok(Some(SourceBatch { changes, cut: Cut::After(Position::new(0, self.1 as u64)) }))
+        Ok(Some(SourceBatch { changes, cut: Cut::After(Position::new(0, self.1 as u64)), time: None }))
     }
 }
 

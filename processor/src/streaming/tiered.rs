@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aquifer_model::{ChangeBatch, Cut, Error, Partition, Result, Watermark};
-use aquifer_storage::reader::{PartitionReader, ReadBatch, ReadRequest, ReadStatistics, TieredTopic, Tiers};
-use arrow::array::RecordBatch;
+use aquifer_storage::reader::{
+    PartitionReader, ReadBatch, ReadFilter, ReadRequest, ReadStatistics, TieredTopic, Tiers,
+};
+use arrow::array::{Int64Array, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::{TableSource, TableType};
@@ -31,6 +33,9 @@ pub(super) struct TieredInput {
     start: StartMode,
     end: Option<BTreeMap<Partition, Cut>>,
     until: Option<Until>,
+    filter: Option<Arc<dyn ReadFilter>>,
+    /// The reader's time column and its type.
+    time: Option<(String, DataType)>,
     tiers: Tiers,
     statistics: Arc<Mutex<BTreeMap<Partition, ReadStatistics>>>,
     found: Mutex<BTreeMap<String, Found>>,
@@ -44,8 +49,20 @@ struct Found {
 }
 
 impl TieredInput {
-    /// Reads these columns of a table.
-    pub(super) fn new(table: &TieredTable, columns: &[usize]) -> Result<Self> {
+    /// Reads these columns of a table. A `filter` is applied by the readers; `time_column`: they tell the largest time of all rows, left out or not.
+    pub(super) fn new(
+        table: &TieredTable,
+        columns: &[usize],
+        filter: Option<Arc<dyn ReadFilter>>,
+        time_column: Option<&str>,
+    ) -> Result<Self> {
+        let time = match time_column {
+            Some(name) => {
+                let index = table.schema.index_of(name)?;
+                Some((table.reader_columns[index].clone(), table.schema.field(index).data_type().clone()))
+            }
+            None => None,
+        };
         let names = columns.iter().map(|column| table.reader_columns.get(*column).cloned());
         let reader_columns: Option<Vec<String>> = names.collect();
         let reader_columns = reader_columns
@@ -57,6 +74,8 @@ impl TieredInput {
             start: table.start.clone(),
             end: table.end.clone(),
             until: table.until,
+            filter,
+            time,
             tiers: table.tiers,
             statistics: Arc::clone(&table.statistics),
             found: Mutex::default(),
@@ -102,8 +121,8 @@ impl JobInput for TieredInput {
         let found = found.ok_or_else(|| Error::internal(format!("partition `{partition}` was not listed")))?;
         let request = ReadRequest {
             columns: self.reader_columns.clone(),
-            filter: None,
-            time_column: None,
+            filter: self.filter.clone(),
+            time_column: self.time.as_ref().map(|(name, _)| name.clone()),
             tiers: self.tiers,
             batch_rows: BATCH_ROWS,
         };
@@ -119,7 +138,12 @@ impl JobInput for TieredInput {
             Some(Until::Watermark(_)) | None => None,
         };
         let topic = self.topics[found.topic].clone();
-        Ok(Box::new(TieredSource { topic, partition: found.partition, reader, schema, statistics, until_ms }))
+        let time = self.time.as_ref().map(|(_, data_type)| data_type.clone());
+        Ok(Box::new(TieredSource { topic, partition: found.partition, reader, schema, statistics, until_ms, time }))
+    }
+
+    fn tells_time(&self) -> bool {
+        self.time.is_some()
     }
 
     fn stop_watermark(&self) -> Option<Watermark> {
@@ -138,6 +162,7 @@ struct TieredSource {
     statistics: Arc<Mutex<BTreeMap<Partition, ReadStatistics>>>,
     /// When this time has come, the read gets its stop.
     until_ms: Option<i64>,
+    time: Option<DataType>,
 }
 
 impl TieredSource {
@@ -180,7 +205,11 @@ impl JobSource for TieredSource {
             }
         });
         let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_, _>>()?)?;
-        Ok(Some(SourceBatch { changes: ChangeBatch::inserts(rows), cut: batch.cut }))
+        let time = match (&self.time, batch.time_max) {
+            (Some(data_type), Some(time)) => Some(cast(&Int64Array::from(vec![time]), data_type)?),
+            _ => None,
+        };
+        Ok(Some(SourceBatch { changes: ChangeBatch::inserts(rows), cut: batch.cut, time }))
     }
 }
 

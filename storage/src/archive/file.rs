@@ -25,6 +25,9 @@ use super::thrift;
 /// Rows in a row group. Tests have small ones, so that few rows make files of several.
 pub const ROW_GROUP_ROWS: usize = if cfg!(test) { 16 } else { 131_072 };
 
+/// The most rows in a page. Tests have small ones here too.
+const PAGE_ROWS: usize = if cfg!(test) { 4 } else { 20_000 };
+
 /// The name of a value column in a file.
 pub fn stored_name(name: &str) -> String {
     if name.starts_with("__") { format!("__value.{name}") } else { name.to_string() }
@@ -90,6 +93,8 @@ fn properties(first: &RecordBatch) -> Result<WriterProperties> {
         .set_writer_version(WriterVersion::PARQUET_2_0)
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_write_batch_size(PAGE_ROWS.min(1024))
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_bloom_filter_enabled(false)
         .set_column_bloom_filter_enabled(path(column::KEY), true)

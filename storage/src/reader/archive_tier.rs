@@ -87,8 +87,9 @@ impl ArchiveTier {
                 continue;
             }
             match self.fetch.items.recv().await {
-                Some(Ok(Fetched::RowGroup { reader, file, clip, ledger, bytes, permit })) => {
+                Some(Ok(Fetched::RowGroup { reader, file, clip, ledger, bytes, skipped, permit })) => {
                     statistics.archive_bytes += bytes;
+                    statistics.pruned_rows += skipped;
                     self.current = Some(Current { reader, file, clip, ledger, _permit: permit });
                 }
                 Some(Ok(Fetched::Pruned { rows, time_max })) => {

@@ -4,6 +4,7 @@
 //!  files ─► footer (checked) ─► row groups: behind? pruned? ─► bytes of the needed columns ─► queue, bounded in bytes
 //! ```
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use aquifer_formats::messages::{column, message_schema};
@@ -14,16 +15,17 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use parquet::DecodeResult;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection};
 use parquet::arrow::push_decoder::ParquetPushDecoderBuilder;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataPushDecoder};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::ReadFilter;
+use super::pages::Pages;
 use super::row_groups::{Placement, RowGroups, touches, wanted_of};
 use crate::archive::chain::Chain;
-use crate::archive::file::{check_end, check_footer, footer_bytes, stored_name};
+use crate::archive::file::{MAX_FOOTER_BYTES, check_end, check_footer, check_metadata, footer_bytes, stored_name};
 use crate::archive::manifest::DataFile;
 
 /// Bytes of row groups that may lie fetched and not yet decoded. One row group may be larger.
@@ -62,6 +64,8 @@ pub(super) enum Fetched {
         /// The ledger of all its rows, where they have one: that column is not read then.
         ledger: Option<u64>,
         bytes: u64,
+        /// Rows in pages that hold no row to keep: they are not decoded.
+        skipped: u64,
         permit: OwnedSemaphorePermit,
     },
     /// A row group that holds no row to keep.
@@ -111,6 +115,18 @@ impl Fetch {
         });
         Self { items, task }
     }
+}
+
+/// What to read of a row group.
+struct RowGroup {
+    group: usize,
+    mask: ProjectionMask,
+    /// The rows to decode; `None`: all.
+    selection: Option<RowSelection>,
+    clip: Option<Interval>,
+    ledger: Option<u64>,
+    /// Bytes read so far that no row group was charged with.
+    overhead: u64,
 }
 
 struct Fetcher {
@@ -188,17 +204,80 @@ impl Fetcher {
         Ok((metadata, read))
     }
 
+    /// Reads a file's page index too, if it has one.
+    async fn page_index(
+        &self,
+        file: &DataFile,
+        path: &Path,
+        metadata: &ArrowReaderMetadata,
+    ) -> Result<(ArrowReaderMetadata, u64)> {
+        let broken = |error: parquet::errors::ParquetError| self.damaged(path, error);
+        let known = metadata.metadata().as_ref().clone();
+        let places: Vec<Range<u64>> = known
+            .row_groups()
+            .iter()
+            .flat_map(|group| group.columns())
+            .flat_map(|column| {
+                let columns = column.column_index_offset().zip(column.column_index_length());
+                let offsets = column.offset_index_offset().zip(column.offset_index_length());
+                [columns, offsets].into_iter().flatten()
+            })
+            .filter_map(|(offset, length)| {
+                let offset = u64::try_from(offset).ok()?;
+                Some(offset..offset.checked_add(u64::try_from(length).ok()?)?)
+            })
+            .collect();
+        let mut decoder = ParquetMetaDataPushDecoder::try_new_with_metadata(file.bytes, known)
+            .map_err(broken)?
+            .with_page_index_policy(PageIndexPolicy::Optional);
+        let mut read = 0;
+        let found = loop {
+            match decoder.try_decode().map_err(broken)? {
+                DecodeResult::Data(found) => break found,
+                DecodeResult::NeedsData(ranges) => {
+                    if ranges.iter().any(|range| range.end > file.bytes || range.end - range.start > MAX_FOOTER_BYTES) {
+                        return Err(self.damaged(path, "its page index is of an impossible length"));
+                    }
+                    let parts = self.store.get_ranges(path, &ranges).await.map_err(|error| self.lost(path, error))?;
+                    for (range, part) in ranges.iter().zip(&parts) {
+                        read += part.len() as u64;
+                        for place in places.iter().filter(|p| p.start >= range.start && p.end <= range.end) {
+                            let (from, to) = ((place.start - range.start) as usize, (place.end - range.start) as usize);
+                            let bytes = part.get(from..to).unwrap_or_default();
+                            check_metadata(bytes, path.as_ref())?;
+                        }
+                    }
+                    decoder.push_ranges(ranges, parts).map_err(broken)?;
+                }
+                DecodeResult::Finished => return Err(self.damaged(path, "its page index ends too early")),
+            }
+        };
+        let found = ArrowReaderMetadata::try_new(Arc::new(found), ArrowReaderOptions::new()).map_err(broken)?;
+        Ok((found, read))
+    }
+
     async fn file(&self, file: &DataFile, path: &Path) -> Result<()> {
-        let (metadata, mut overhead) = self.footer(file, path).await?;
+        let (mut metadata, mut overhead) = self.footer(file, path).await?;
         let interval = wanted_of(file.covers, self.wanted.interval);
-        let groups = RowGroups { metadata: &metadata, columns: &self.wanted.table };
         let may_match = match &self.wanted.filter {
-            Some(filter) => filter.may_match(&groups)?,
+            Some(filter) => filter.may_match(&RowGroups { metadata: &metadata, columns: &self.wanted.table })?,
             None => Vec::new(),
         };
+        // Pages are left out only where nobody asks for the times of their rows.
+        let by_page = self.wanted.filter.as_ref().filter(|_| self.wanted.time_column.is_none());
+        if by_page.is_some() && may_match.contains(&true) {
+            let read;
+            (metadata, read) = self.page_index(file, path, &metadata).await?;
+            overhead += read;
+        }
+        let groups = RowGroups { metadata: &metadata, columns: &self.wanted.table };
         let name: Arc<str> = path.as_ref().into();
         for group in 0..metadata.metadata().num_row_groups() {
-            let placement = groups.place(group, interval);
+            let placement = match groups.place(group, interval) {
+                // Wanted as far as its file goes: a row group of several ledgers does not show its bounds.
+                Placement::Partly if interval == file.covers => Placement::Inside,
+                placement => placement,
+            };
             match placement {
                 Placement::Before => continue,
                 Placement::After => break,
@@ -215,11 +294,24 @@ impl Fetcher {
             let item = match time_max {
                 Some(time_max) if prunable => Fetched::Pruned { rows, time_max },
                 _ => {
+                    let selection = match by_page.filter(|_| decoded) {
+                        Some(filter) => match Pages::new(&groups, group, &filter.columns()) {
+                            Some(pages) => pages.select(filter.as_ref())?,
+                            None => None,
+                        },
+                        None => None,
+                    };
                     let mask = self.projection(&groups, group, decoded);
                     let clip = (placement == Placement::Partly).then_some(interval);
                     let bytes = std::mem::take(&mut overhead);
                     let ledger = groups.only_ledger(group);
-                    self.row_group(&metadata, group, mask, path, (&name, clip, ledger), bytes).await?
+                    if selection.as_ref().is_some_and(|selection| !selection.selects_any()) {
+                        overhead = bytes;
+                        Fetched::Pruned { rows, time_max: None }
+                    } else {
+                        let plan = RowGroup { group, mask, selection, clip, ledger, overhead: bytes };
+                        self.row_group(&metadata, plan, path, &name).await?
+                    }
                 }
             };
             self.sender.send(Ok(item)).await.map_err(unwanted)?;
@@ -250,12 +342,11 @@ impl Fetcher {
     async fn row_group(
         &self,
         metadata: &ArrowReaderMetadata,
-        group: usize,
-        mask: ProjectionMask,
+        plan: RowGroup,
         path: &Path,
-        (file, clip, ledger): (&Arc<str>, Option<Interval>, Option<u64>),
-        overhead: u64,
+        file: &Arc<str>,
     ) -> Result<Fetched> {
+        let RowGroup { group, mask, selection, clip, ledger, overhead } = plan;
         let broken = |error: parquet::errors::ParquetError| self.damaged(path, error);
         let columns = metadata.metadata().row_group(group).columns().iter().enumerate();
         let size: u64 = columns
@@ -264,18 +355,30 @@ impl Fetcher {
             .sum();
         let permits = u32::try_from(size.min(AHEAD_BYTES as u64)).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.ahead).acquire_many_owned(permits).await.map_err(unwanted)?;
-        let mut decoder = ParquetPushDecoderBuilder::new_with_metadata(metadata.clone())
+        let mut builder = ParquetPushDecoderBuilder::new_with_metadata(metadata.clone())
             .with_row_groups(vec![group])
             .with_projection(mask)
-            .with_batch_size(self.wanted.batch_rows)
-            .build()
-            .map_err(broken)?;
+            .with_batch_size(self.wanted.batch_rows);
+        let mut skipped = 0;
+        if let Some(selection) = selection {
+            skipped = selection.skipped_row_count() as u64;
+            builder = builder.with_row_selection(selection);
+        }
+        let mut decoder = builder.build().map_err(broken)?;
         let mut bytes = overhead;
         loop {
             match decoder.try_next_reader().map_err(broken)? {
                 DecodeResult::Data(reader) => {
                     let file = Arc::clone(file);
-                    return Ok(Fetched::RowGroup { reader: Box::new(reader), file, clip, ledger, bytes, permit });
+                    return Ok(Fetched::RowGroup {
+                        reader: Box::new(reader),
+                        file,
+                        clip,
+                        ledger,
+                        bytes,
+                        skipped,
+                        permit,
+                    });
                 }
                 DecodeResult::NeedsData(ranges) => {
                     let parts: Vec<Bytes> =

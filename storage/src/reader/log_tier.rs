@@ -25,6 +25,13 @@ const BATCH_BYTES: usize = 8 << 20;
 /// How long a bounded read waits before it asks whether its stop can still come; doubled up to the second.
 const STALL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
+/// How long an unbounded read waits before it asks whether it fell behind trimming; doubled up to the second.
+const IDLE: (Duration, Duration) = if cfg!(test) {
+    (Duration::from_millis(50), Duration::from_millis(200))
+} else {
+    (Duration::from_secs(1), Duration::from_secs(60))
+};
+
 /// What the log gave.
 pub(super) enum FromLog {
     /// Rows.
@@ -164,8 +171,13 @@ impl LogTier {
     /// Waits for entries. With a stop, it also notices that none will come.
     async fn fill(&mut self, scope: &LogScope<'_>) -> Result<Option<FromLog>> {
         let Some(stop) = self.stop else {
-            self.queue.extend(self.reader.next(READ_BYTES).await?);
-            return Ok(None);
+            if let Ok(entries) = tokio::time::timeout(self.patience.max(IDLE.0), self.reader.next(READ_BYTES)).await {
+                self.queue.extend(entries?);
+                self.patience = IDLE.0;
+                return Ok(None);
+            }
+            self.patience = (self.patience.max(IDLE.0) * 2).min(IDLE.1);
+            return self.look_behind(scope).await;
         };
         if let Ok(entries) = tokio::time::timeout(self.patience, self.reader.next(READ_BYTES)).await {
             self.queue.extend(entries?);
@@ -184,6 +196,32 @@ impl LogTier {
                 Ok(Some(FromLog::End))
             }
             Stall::Gone => Err(scope.gone(Interval::new(self.at, stop))),
+        }
+    }
+
+    /// Nothing came for a while: was what comes next trimmed before it was read?
+    async fn look_behind(&mut self, scope: &LogScope<'_>) -> Result<Option<FromLog>> {
+        let now = scope.ledgers().await?;
+        let (archive_end, archived) = scope.archive_end().await?;
+        merge(&mut self.known, &archived);
+        merge(&mut self.known, now.as_deref().unwrap_or_default());
+        let first = Position::new(u64::MAX, 0);
+        let facts = SeamFacts {
+            cut: self.at,
+            first,
+            now: now.as_deref(),
+            known: &self.known,
+            archive_end,
+            resumed: self.resumed,
+        };
+        match decide_seam(facts) {
+            Seam::Joined => Ok(None),
+            Seam::Archive => Ok(Some(FromLog::Archive)),
+            Seam::Gone => {
+                let kept = now.iter().flatten().map(|ledger| ledger.id).min();
+                let last = Position::new(kept.unwrap_or(u64::MAX).saturating_sub(1), u64::MAX);
+                Err(scope.gone(Interval::new(self.at, Cut::After(last))))
+            }
         }
     }
 

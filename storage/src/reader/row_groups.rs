@@ -58,7 +58,7 @@ impl RowGroups<'_> {
         self.metadata.metadata().row_groups()
     }
 
-    fn converter<'a>(&'a self, stored: &'a str) -> Option<StatisticsConverter<'a>> {
+    pub(super) fn converter<'a>(&'a self, stored: &'a str) -> Option<StatisticsConverter<'a>> {
         let converter =
             StatisticsConverter::try_new(stored, self.metadata.schema(), self.metadata.parquet_schema()).ok()?;
         converter.parquet_column_index().is_some().then(|| converter.with_missing_null_counts_as_zero(false))
@@ -108,7 +108,7 @@ impl RowGroups<'_> {
         Ok(Some(max_time(&maxes.slice(group, 1))?))
     }
 
-    fn stored(&self, name: &str) -> String {
+    pub(super) fn stored(&self, name: &str) -> String {
         match self.columns.fields().find(name) {
             Some(_) if !is_message_column(name) => stored_name(name),
             _ => name.to_string(),
@@ -121,7 +121,11 @@ impl RowGroups<'_> {
         take: impl Fn(&StatisticsConverter<'_>, &[RowGroupMetaData]) -> Option<ArrayRef>,
     ) -> Option<ArrayRef> {
         let stored = self.stored(name);
-        let found = take(&self.converter(&stored)?, self.groups())?;
+        self.as_in_table(name, take(&self.converter(&stored)?, self.groups())?)
+    }
+
+    /// Minima or maxima of a column in the table's type; `None` where they do not bound its values.
+    pub(super) fn as_in_table(&self, name: &str, found: ArrayRef) -> Option<ArrayRef> {
         let wanted = match self.columns.fields().find(name) {
             Some((_, field)) if !is_message_column(name) => field.data_type().clone(),
             _ => found.data_type().clone(),

@@ -664,3 +664,69 @@ async fn a_publish_time_and_a_position_become_cuts_in_either_tier() {
     }
     assert!(archived > 20 && in_log > 20, "both tiers were searched: {archived}, {in_log}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unbounded_read_that_fell_behind_trimming_goes_on_without_a_new_message() {
+    let mut world = World::new(11, OnDecodeError::Fail).await;
+    world.append(30, 3, false).await;
+    // A cut whose ledger goes: everything after it is archived and trimmed while the reader is not looking.
+    let from = Cut::After(world.entries[2]);
+    let mut topic = world.topic.clone();
+    topic.archive = None;
+    let mut stale = topic.open(&world.partition, from, None, request(&["n"], 1000)).await.expect("opens");
+    world.archive().await;
+    let kept = world.topic.log.ledgers(&world.partition).await.expect("listed");
+    assert!(kept.iter().all(|ledger| ledger.id > world.entries[2].ledger));
+    let mut reader = world.open(from, None, request(&["n"], 1000)).await;
+    let end = Cut::After(world.entries[29]);
+    let mut found = Vec::new();
+    loop {
+        let batch = next(&mut reader).await.expect("reads").expect("no end");
+        found.extend(rows_as_text(&batch.rows));
+        if batch.cut >= end {
+            break;
+        }
+    }
+    let columns = ["n".to_string()];
+    let after = world.records.iter().filter(|record| !from.covers(record.position));
+    let rows = after.filter(|record| matches!(record.kind, Written::Row { .. }));
+    assert_eq!(found, rows.map(|record| as_text(record, &columns)).collect::<Vec<_>>());
+
+    // Without the archive there is nowhere to go on: it says so, although nothing is sent any more.
+    let error = loop {
+        match next(&mut stale).await {
+            Ok(batch) => assert!(batch.is_some(), "it has no end"),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.kind() == ErrorKind::Gone && error.to_string().contains("are gone from the log"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stretches_that_are_read_side_by_side_give_each_record_once() {
+    let mut world = World::new(12, OnDecodeError::Skip).await;
+    for _ in 0..5 {
+        world.append(25, 4, true).await;
+        world.archive().await;
+    }
+    world.append(10, 4, true).await;
+    let to = Cut::After(*world.entries.last().expect("some"));
+    let columns = ["n".to_string()];
+    for most in [1, 2, 3, 100] {
+        for _ in 0..4 {
+            let from = world.any_cut();
+            let found = world.topic.stretches(&world.partition, (from, to), most, 10).await.expect("known");
+            assert!(found.len() <= most && (most < 3 || from > Cut::Start || found.len() > 1), "{found:?}");
+            assert_eq!((found[0].from, found[found.len() - 1].to), (from, to));
+            assert!(found.windows(2).all(|two| two[0].to == two[1].from));
+            let mut rows = Vec::new();
+            for Interval { from, to } in found {
+                let batches = all(&mut world.open(from, Some(to), request(&["n"], 50)).await).await.expect("reads");
+                rows.extend(batches.iter().flat_map(|batch| rows_as_text(&batch.rows)));
+            }
+            let wanted = world.records.iter().filter(|record| !from.covers(record.position));
+            let wanted = wanted.filter(|record| matches!(record.kind, Written::Row { .. }));
+            assert_eq!(rows, wanted.map(|record| as_text(record, &columns)).collect::<Vec<_>>(), "{most} from {from}");
+        }
+    }
+}
