@@ -42,6 +42,10 @@ pub enum Benchmark {
     #[value(hide = true)]
     RunScan,
     #[value(hide = true)]
+    RunUnordered,
+    #[value(hide = true)]
+    RunScanTwo,
+    #[value(hide = true)]
     RunTumble,
 }
 

@@ -49,7 +49,9 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         // What measured processes do.
         Benchmark::Make => inside(data::make(settings)),
         Benchmark::RunReplay => inside(replay::once(settings)),
-        Benchmark::RunScan => inside(yardstick::scan(settings)),
+        Benchmark::RunUnordered => inside(replay::unordered(settings)),
+        Benchmark::RunScan => inside(yardstick::scan(settings, 1)),
+        Benchmark::RunScanTwo => inside(yardstick::scan(settings, 2)),
         Benchmark::RunTumble => inside(yardstick::tumble(settings)),
     }
 }

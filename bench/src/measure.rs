@@ -66,6 +66,8 @@ pub fn run_self(work: Benchmark, settings: &Settings) -> Result<(Outcome, Cost),
         Benchmark::Make => "make",
         Benchmark::RunReplay => "run-replay",
         Benchmark::RunScan => "run-scan",
+        Benchmark::RunUnordered => "run-unordered",
+        Benchmark::RunScanTwo => "run-scan-two",
         Benchmark::RunTumble => "run-tumble",
         other => return Err(format!("{other:?} is no work of a measured process").into()),
     };

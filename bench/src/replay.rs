@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use aquifer_model::Cut;
-use aquifer_storage::reader::{ReadRequest, Tiers};
+use aquifer_model::{Cut, Interval, Partition};
+use aquifer_storage::reader::{ReadRequest, TieredTopic, Tiers};
 
 use crate::cli::{Benchmark, Settings};
 use crate::figures::{Figure, Target, median, report};
@@ -23,9 +23,12 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
         yardstick::SETTINGS_TEXT
     );
     let (mut ours, mut scans) = (Vec::new(), Vec::new());
+    let (mut unordered, mut scans_two) = (Vec::new(), Vec::new());
     for _ in 0..settings.runs {
         ours.push(checked(Benchmark::RunReplay, settings)?);
         scans.push(checked(Benchmark::RunScan, settings)?);
+        unordered.push(checked(Benchmark::RunUnordered, settings)?);
+        scans_two.push(checked(Benchmark::RunScanTwo, settings)?);
     }
     let of = |runs: &[(Outcome, f64)], figure: fn(&(Outcome, f64)) -> f64| median(runs.iter().map(figure).collect());
     let rate = |(outcome, _): &(Outcome, f64)| outcome.rows as f64 / outcome.seconds;
@@ -40,6 +43,20 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
             target: Some(Target::AtLeast(0.5)),
         },
         Figure { what: "CPU".into(), ours: of(&ours, cpu), yardstick: Some(of(&scans, cpu)), unit: "s", target: None },
+        Figure {
+            what: "unordered rate, two threads each".into(),
+            ours: of(&unordered, rate),
+            yardstick: Some(of(&scans_two, rate)),
+            unit: "rows/s",
+            target: Some(Target::AtLeast(0.95)),
+        },
+        Figure {
+            what: "unordered CPU, two threads each".into(),
+            ours: of(&unordered, cpu),
+            yardstick: Some(of(&scans_two, cpu)),
+            unit: "s",
+            target: None,
+        },
         Figure {
             what: "peak memory, of 300 MB".into(),
             ours: of(&ours, peak),
@@ -69,26 +86,47 @@ fn checked(work: Benchmark, settings: &Settings) -> Result<(Outcome, f64), Failu
 
 /// One replay, in this process.
 pub async fn once(settings: &Settings) -> Result<Outcome, Failure> {
+    read(settings, 1).await
+}
+
+/// One read of all rows in any order, by two readers side by side.
+pub async fn unordered(settings: &Settings) -> Result<Outcome, Failure> {
+    read(settings, 2).await
+}
+
+async fn read(settings: &Settings, readers: usize) -> Result<Outcome, Failure> {
     let start = Instant::now();
     let topic = data::topic(settings).await?;
     let ends = topic.end_cuts().await?;
-    let mut rows = 0u64;
+    let mut tasks = Vec::new();
     for (partition, end) in ends {
-        let request = ReadRequest {
-            columns: data::COLUMNS.iter().map(|(name, _)| (*name).to_string()).collect(),
-            filter: None,
-            time_column: None,
-            tiers: Tiers::Both,
-            batch_rows: 8192,
-        };
-        let mut reader = topic.open(&partition, Cut::Start, Some(end), request).await?;
-        while let Some(batch) = reader.next().await? {
-            rows += batch.rows.num_rows() as u64;
-        }
-        let statistics = reader.statistics();
-        if statistics.log_rows > 0 {
-            return Err(format!("{} rows came from the log: this measures Parquet", statistics.log_rows).into());
+        for stretch in topic.stretches(&partition, (Cut::Start, end), readers, 1).await? {
+            tasks.push(tokio::spawn(read_stretch(topic.clone(), partition.clone(), stretch)));
         }
     }
+    let mut rows = 0;
+    for task in tasks {
+        rows += task.await??;
+    }
     Ok(Outcome::new(rows, start.elapsed()))
+}
+
+async fn read_stretch(topic: TieredTopic, partition: Partition, stretch: Interval) -> Result<u64, Failure> {
+    let mut rows = 0u64;
+    let request = ReadRequest {
+        columns: data::COLUMNS.iter().map(|(name, _)| (*name).to_string()).collect(),
+        filter: None,
+        time_column: None,
+        tiers: Tiers::Both,
+        batch_rows: 8192,
+    };
+    let mut reader = topic.open(&partition, stretch.from, Some(stretch.to), request).await?;
+    while let Some(batch) = reader.next().await? {
+        rows += batch.rows.num_rows() as u64;
+    }
+    let statistics = reader.statistics();
+    if statistics.log_rows > 0 {
+        return Err(format!("{} rows came from the log: this measures Parquet", statistics.log_rows).into());
+    }
+    Ok(rows)
 }

@@ -13,7 +13,7 @@ pub use connector_table::ConnectorTable;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aquifer_model::{Cut, Error, Partition, Result, Watermark};
+use aquifer_model::{Cut, Error, Interval, Partition, Result, Watermark};
 use aquifer_storage::reader::{PartitionReader, ReadFilter, ReadRequest, ReadStatistics, TieredTopic, Tiers};
 use arrow::array::RecordBatch;
 use arrow::compute::cast;
@@ -51,7 +51,7 @@ pub struct TieredTable {
     pub until: Option<Until>,
     /// Which tiers.
     pub tiers: Tiers,
-    /// What its readers did, per partition; readers replace their own figure as they go.
+    /// What its readers did, per partition; readers add to it as they go.
     pub statistics: Arc<Mutex<BTreeMap<Partition, ReadStatistics>>>,
 }
 
@@ -76,6 +76,8 @@ pub enum Until {
     Watermark(Watermark),
 }
 
+/// Fewer archived rows than about this are not worth a reader of their own.
+const STRETCH_ROWS: u64 = 500_000;
 /// Rows in a batch from the reader.
 const BATCH_ROWS: usize = 8192;
 
@@ -154,6 +156,11 @@ impl TableProvider for TieredTable {
         let Some(end) = &self.end else {
             return Err(external(Error::internal(format!("`{}` is read in batch without an end", self.name))));
         };
+        // Batch needs no order: a large archive is read in several stretches side by side.
+        let most = match limit {
+            Some(_) => 1,
+            None => state.config().target_partitions().div_ceil(end.len().max(1)),
+        };
         let mut streams: Vec<Arc<dyn PartitionStream>> = Vec::new();
         for (partition, to) in end {
             let Some(topic) = self.topics.iter().find(|topic| topic.topic == partition.topic) else { continue };
@@ -162,16 +169,20 @@ impl TableProvider for TieredTable {
                 StartMode::Latest => *to,
                 StartMode::Cuts(cuts) => cuts.get(partition).copied().unwrap_or_default(),
             };
-            streams.push(Arc::new(PartitionScan {
-                topic: topic.clone(),
-                partition: partition.clone(),
-                from,
-                to: *to,
-                columns: columns.clone(),
-                filter: filter.clone(),
-                tiers: self.tiers,
-                schema: Arc::clone(&schema),
-                statistics: Arc::clone(&self.statistics),
+            let most = if self.tiers == Tiers::Log { 1 } else { most };
+            let stretches = topic.stretches(partition, (from, *to), most, STRETCH_ROWS).await.map_err(external)?;
+            streams.extend(stretches.into_iter().map(|Interval { from, to }| {
+                Arc::new(PartitionScan {
+                    topic: topic.clone(),
+                    partition: partition.clone(),
+                    from,
+                    to,
+                    columns: columns.clone(),
+                    filter: filter.clone(),
+                    tiers: self.tiers,
+                    schema: Arc::clone(&schema),
+                    statistics: Arc::clone(&self.statistics),
+                }) as Arc<dyn PartitionStream>
             }));
         }
         if streams.is_empty() {
@@ -212,8 +223,8 @@ impl PartitionStream for PartitionScan {
         let (schema, statistics) = (Arc::clone(&self.schema), Arc::clone(&self.statistics));
         let start = Scan::Closed(Box::new((topic, request, from, to)));
         let batches = stream::try_unfold(
-            (start, partition, schema, statistics),
-            |(scan, partition, schema, statistics)| async move {
+            (start, partition, schema, statistics, ReadStatistics::default()),
+            |(scan, partition, schema, statistics, said)| async move {
                 let mut reader = match scan {
                     Scan::Open(reader) => reader,
                     Scan::Closed(parts) => {
@@ -222,13 +233,13 @@ impl PartitionStream for PartitionScan {
                     }
                 };
                 let next = reader.next().await.map_err(external)?;
-                statistics
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .insert(partition.clone(), reader.statistics());
+                let now = reader.statistics();
+                let mut sums = statistics.lock().unwrap_or_else(PoisonError::into_inner);
+                sums.entry(partition.clone()).or_default().add_since(&said, &now);
+                drop(sums);
                 let Some(batch) = next else { return Ok(None) };
                 let rows = as_table(&batch.rows, &schema).map_err(external)?;
-                Ok::<_, DataFusionError>(Some((rows, (Scan::Open(reader), partition, schema, statistics))))
+                Ok::<_, DataFusionError>(Some((rows, (Scan::Open(reader), partition, schema, statistics, now))))
             },
         );
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))

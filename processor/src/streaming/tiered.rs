@@ -139,7 +139,8 @@ impl JobInput for TieredInput {
         };
         let topic = self.topics[found.topic].clone();
         let time = self.time.as_ref().map(|(_, data_type)| data_type.clone());
-        Ok(Box::new(TieredSource { topic, partition: found.partition, reader, schema, statistics, until_ms, time }))
+        let (partition, said) = (found.partition, ReadStatistics::default());
+        Ok(Box::new(TieredSource { topic, partition, reader, schema, statistics, until_ms, time, said }))
     }
 
     fn tells_time(&self) -> bool {
@@ -163,6 +164,8 @@ struct TieredSource {
     /// When this time has come, the read gets its stop.
     until_ms: Option<i64>,
     time: Option<DataType>,
+    /// What the sums have of this reader.
+    said: ReadStatistics,
 }
 
 impl TieredSource {
@@ -194,8 +197,11 @@ async fn reached(time_ms: i64) {
 impl JobSource for TieredSource {
     async fn next(&mut self) -> Result<Option<SourceBatch>> {
         let next = self.advance().await;
-        let statistics = self.reader.statistics();
-        self.statistics.lock().unwrap_or_else(PoisonError::into_inner).insert(self.partition.clone(), statistics);
+        let now = self.reader.statistics();
+        let mut sums = self.statistics.lock().unwrap_or_else(PoisonError::into_inner);
+        sums.entry(self.partition.clone()).or_default().add_since(&self.said, &now);
+        drop(sums);
+        self.said = now;
         let Some(batch) = next? else { return Ok(None) };
         let columns = batch.rows.columns().iter().zip(self.schema.fields()).map(|(column, field)| {
             if column.data_type() == field.data_type() {

@@ -730,3 +730,29 @@ async fn stretches_that_are_read_side_by_side_give_each_record_once() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_without_a_possible_row_are_not_decoded() {
+    let mut world = World::new(13, OnDecodeError::Fail).await;
+    world.append(12, 1, false).await;
+    world.archive().await;
+    let end = Cut::After(world.entries[11]);
+    let range = 9..=10;
+    let wanted = |record: &&Record| matches!(&record.kind, Written::Row { n: Some(n), .. } if range.contains(n));
+    let columns = ["n".to_string()];
+    let expected: Vec<String> = world.records.iter().filter(wanted).map(|r| as_text(r, &columns)).collect();
+    assert!(!expected.is_empty());
+    let mut decoded = Vec::new();
+    for time_column in [None, Some("ts".to_string())] {
+        let mut request = request(&["n"], 50);
+        request.filter = Some(Arc::new(Between(9..=10)));
+        request.time_column = time_column;
+        let mut reader = world.open(Cut::Start, Some(end), request).await;
+        let batches = all(&mut reader).await.expect("reads");
+        let found: Vec<String> = batches.iter().flat_map(|batch| rows_as_text(&batch.rows)).collect();
+        assert_eq!(found, expected);
+        decoded.push((reader.statistics().archive_rows, reader.statistics().pruned_rows));
+    }
+    // One row group of up to twelve rows in pages of four: where nobody asks for times, one or two pages are enough.
+    assert!(decoded[0].0 < decoded[1].0 && decoded[0].1 >= 4 && decoded[1].1 == 0, "{decoded:?}");
+}
