@@ -60,9 +60,11 @@ impl Stateless {
         self.steps.is_empty()
     }
 
-    /// The filters that it begins with.
+    /// Its steps up to the last filter before rows are put into windows.
     pub fn leading_filters(&self) -> Self {
-        Self { steps: self.steps.iter().take_while(|step| matches!(step, Step::Filter(_))).cloned().collect() }
+        let plain = self.steps.iter().take_while(|step| !matches!(step, Step::Window { .. })).count();
+        let last = self.steps[..plain].iter().rposition(|step| matches!(step, Step::Filter(_)));
+        Self { steps: self.steps[..last.map_or(0, |last| last + 1)].to_vec() }
     }
 
     /// Runs a batch through all steps.

@@ -39,6 +39,10 @@ pub(super) fn split(predicate: &Expr, input: &LogicalPlan) -> Option<Split> {
 fn find(plan: &LogicalPlan) -> Option<(&WatermarkNode, &TieredTable)> {
     match plan {
         LogicalPlan::SubqueryAlias(alias) => find(&alias.input),
+        // Columns that are only left out keep their names.
+        LogicalPlan::Projection(node) if node.expr.iter().all(|expr| matches!(expr, Expr::Column(_))) => {
+            find(&node.input)
+        }
         LogicalPlan::Extension(extension) => {
             let watermark = extension.node.as_any().downcast_ref::<WatermarkNode>()?;
             Some((watermark, scanned(&watermark.input)?))
