@@ -153,8 +153,8 @@ async fn a_window_comes_while_the_source_still_waits_and_its_state_is_freed() {
 async fn a_quiet_partition_holds_the_watermark_back_until_it_is_idle() {
     let (input, scripts) = held_open(2);
     let idle_timeout = Duration::from_millis(50);
-    let mut job = start(counting(input, false), JobSettings { idle_timeout, ..settings(1) });
     let started = Instant::now();
+    let mut job = start(counting(input, false), JobSettings { idle_timeout, ..settings(1) });
     scripts[0].push(batch(&[(1, 1, 7), (30, 30, 7)]));
     let changes = within(job.changes.recv()).await.expect("a window").expect("no error");
     assert_eq!(changelog(&[changes]), ["+I 7 10 1"]);
