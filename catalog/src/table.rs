@@ -80,7 +80,7 @@ impl Table {
 fn key_outside(definition: &TableDefinition) -> Option<&str> {
     let option = |key: &str| definition.options.get(key).map(String::as_str);
     match option("value.fields-include") {
-        Some("EXCEPT_KEY") => option("key.fields").or_else(|| match definition.primary_key.as_slice() {
+        Some("EXCEPT_KEY") => option("key.fields").or(match definition.primary_key.as_slice() {
             [one] => Some(one.as_str()),
             _ => None,
         }),

@@ -224,7 +224,7 @@ impl Session {
                 "hints with OPTIONS are off: SET 'table.dynamic-table-options.enabled' = 'true'",
             ));
         }
-        binder::bind(query, self, state, self.settings.is_streaming()).await
+        Box::pin(binder::bind(query, self, state, self.settings.is_streaming())).await
     }
 
     async fn select(&self, query: SelectQuery) -> Result<Running> {
