@@ -32,12 +32,12 @@ impl Cursor<'_> {
         if negated { Err(self.expected("LIKE or ILIKE")) } else { Ok(None) }
     }
 
-    fn from_or_in(&mut self) -> bool {
+    fn accept_from(&mut self) -> bool {
         self.accept("FROM") || self.accept("IN")
     }
 
-    fn from_name(&mut self) -> Result<Option<Name>> {
-        if self.from_or_in() { Ok(Some(self.name()?)) } else { Ok(None) }
+    fn database_name(&mut self) -> Result<Option<Name>> {
+        if self.accept_from() { Ok(Some(self.name()?)) } else { Ok(None) }
     }
 
     pub(super) fn show(&mut self) -> Result<Statement> {
@@ -45,21 +45,21 @@ impl Cursor<'_> {
         let show = if self.accept("CATALOGS") {
             Show::Catalogs(self.pattern()?)
         } else if self.accept("DATABASES") {
-            let catalog = if self.from_or_in() { Some(self.identifier()?) } else { None };
+            let catalog = if self.accept_from() { Some(self.identifier()?) } else { None };
             Show::Databases { catalog, like: self.pattern()? }
         } else if self.accept("TABLES") {
-            Show::Tables { database: self.from_name()?, like: self.pattern()? }
+            Show::Tables { database: self.database_name()?, like: self.pattern()? }
         } else if self.accept("VIEWS") {
-            Show::Views { database: self.from_name()?, like: self.pattern()? }
+            Show::Views { database: self.database_name()?, like: self.pattern()? }
         } else if self.accept("COLUMNS") {
-            if !self.from_or_in() {
+            if !self.accept_from() {
                 return Err(self.expected("FROM or IN"));
             }
             Show::Columns { table: self.name()?, like: self.pattern()? }
         } else if self.is("FUNCTIONS") || self.is("USER") {
             let user = self.accept("USER");
             self.expect("FUNCTIONS")?;
-            Show::Functions { user, database: self.from_name()?, like: self.pattern()? }
+            Show::Functions { user, database: self.database_name()?, like: self.pattern()? }
         } else if self.accept("PARTITIONS") {
             let name = self.name()?;
             if self.is("PARTITION") {
