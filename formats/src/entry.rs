@@ -30,7 +30,8 @@ pub struct EntryLimits {
 
 impl Default for EntryLimits {
     fn default() -> Self {
-        Self { max_entry_bytes: 5 * 1024 * 1024 + 10 * 1024 + 64 * 1024, max_inflated_bytes: 64 * 1024 * 1024 }
+        // A chunked message that was put together is one entry, as long as a message may inflate to.
+        Self { max_entry_bytes: 64 * 1024 * 1024 + 74 * 1024, max_inflated_bytes: 64 * 1024 * 1024 }
     }
 }
 
@@ -132,7 +133,8 @@ pub fn build_entry(spec: &EntrySpec, messages: &[NewMessage<'_>]) -> Result<Byte
         metadata.null_value = first.payload.is_none().then_some(true);
         first.payload.unwrap_or_default().to_vec()
     };
-    let payload = if spec.compression == Compression::None {
+    // The C++ client inflates nothing to nothing only without a codec: it throws away an empty ZLIB payload.
+    let payload = if spec.compression == Compression::None || payload.is_empty() {
         payload
     } else {
         metadata.compression = Some(match spec.compression {
@@ -147,15 +149,21 @@ pub fn build_entry(spec: &EntrySpec, messages: &[NewMessage<'_>]) -> Result<Byte
         compress(spec.compression, &payload)?
     };
 
-    let mut entry = BytesMut::with_capacity(10 + metadata.encoded_len() + payload.len());
+    Ok(frame(&metadata, &payload))
+}
+
+/// An entry of this metadata and payload: magic, CRC32C over what follows, length, metadata, payload.
+pub(crate) fn frame(metadata: &proto::MessageMetadata, payload: &[u8]) -> Bytes {
+    let length = metadata.encoded_len();
+    let mut entry = BytesMut::with_capacity(10 + length + payload.len());
     entry.put_slice(&MAGIC_CHECKSUM);
     entry.put_u32(0);
-    entry.put_u32(metadata.encoded_len() as u32);
+    entry.put_u32(length as u32);
     entry.put_slice(&metadata.encode_to_vec());
-    entry.put_slice(&payload);
+    entry.put_slice(payload);
     let checksum = crc32c::crc32c(&entry[6..]);
     entry[2..6].copy_from_slice(&checksum.to_be_bytes());
-    Ok(entry.freeze())
+    entry.freeze()
 }
 
 /// An entry taken apart, its payload still compressed.
@@ -258,6 +266,28 @@ pub struct EntrySummary {
     pub chunk: Option<(u32, u32)>,
 }
 
+/// What a broker may put before an entry: when it took it, and its number in the partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BrokerMetadata {
+    /// Milliseconds since 1970 by the broker's clock.
+    pub broker_time_ms: Option<i64>,
+    /// The index of the entry's last message. An aid for lag, no identity: transactions and replays make it jump.
+    pub index: Option<u64>,
+}
+
+/// What the broker put before an entry; nothing where it does not, or where it cannot be read.
+pub fn broker_metadata(bytes: &Bytes) -> BrokerMetadata {
+    let read = || {
+        let rest = bytes.strip_prefix(&MAGIC_BROKER_METADATA)?;
+        let (size, rest) = rest.split_first_chunk::<4>()?;
+        proto::BrokerEntryMetadata::decode(rest.get(..u32::from_be_bytes(*size) as usize)?).ok()
+    };
+    read().map_or_else(BrokerMetadata::default, |metadata| BrokerMetadata {
+        broker_time_ms: metadata.broker_timestamp.map(|ms| ms as i64),
+        index: metadata.index,
+    })
+}
+
 /// Reads an entry's head. Fails with `Corrupt` on a bad checksum, a torn frame or impossible lengths.
 pub fn summarize(bytes: &Bytes, limits: &EntryLimits) -> Result<EntrySummary> {
     let entry = ParsedEntry::parse(bytes, limits)?;
@@ -308,12 +338,27 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_payload_is_not_compressed() {
+        let spec = EntrySpec { compression: Compression::Zlib, ..Default::default() };
+        let entry =
+            build_entry(&spec, &[NewMessage { payload: Some(b""), ..Default::default() }]).expect("one message");
+        let parsed = ParsedEntry::parse(&entry, &EntryLimits::default()).expect("whole");
+        assert_eq!((parsed.metadata.compression, parsed.payload.len()), (None, 0));
+    }
+
+    #[test]
     fn broker_metadata_before_an_entry_is_passed_over() {
         let entry = build_entry(&EntrySpec::default(), &[NewMessage::default()]).expect("one message");
         let mut bytes = vec![0x0e, 0x02, 0, 0, 0, 2, 0x10, 7];
         bytes.extend_from_slice(&entry);
+        let bytes = Bytes::from(bytes);
+        assert_eq!(broker_metadata(&bytes), BrokerMetadata { broker_time_ms: None, index: Some(7) });
+        for end in 0..8 {
+            assert_eq!(broker_metadata(&bytes.slice(..end)), BrokerMetadata::default());
+        }
+        assert_eq!(broker_metadata(&entry), BrokerMetadata::default());
         assert_eq!(
-            summarize(&bytes.into(), &EntryLimits::default()).expect("whole"),
+            summarize(&bytes, &EntryLimits::default()).expect("whole"),
             summarize(&entry, &EntryLimits::default()).expect("whole")
         );
     }

@@ -7,14 +7,17 @@
 
 pub mod avro_file;
 pub mod changelog;
+pub mod chunked;
 pub mod compression;
 pub mod csv;
+pub mod encrypted;
 pub mod entry;
 pub mod json_lines;
 mod json_write;
 pub mod messages;
 pub mod payload;
 pub mod records;
+pub mod routing;
 pub mod scalar_parse;
 mod scalar_text;
 mod single;

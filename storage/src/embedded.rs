@@ -53,7 +53,8 @@ impl Default for EmbeddedSettings {
             segment_bytes: 64 << 20,
             segment_entries: 50_000,
             retention: None,
-            max_entry_bytes: EntryLimits::default().max_entry_bytes,
+            // As a broker has it: 5 MiB, and its slack.
+            max_entry_bytes: 5 * 1024 * 1024 + 74 * 1024,
             sync: true,
         }
     }

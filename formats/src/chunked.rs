@@ -1,0 +1,305 @@
+//! Messages larger than an entry: taken apart into chunks, and put together again under bounds.
+//!
+//! ```text
+//!  message ─compress─► payload ─cut─► A0 A1 A2        on the wire: A0 B0 A1 C B1 A2 …
+//!  A0 held, B0 held, A1 held, C given, B1 given as B whole, A2 given as A whole
+//! ```
+//!
+//! A chunked message is given as one entry, as if it had never been cut, in its last chunk's place. A chunk whose earlier ones are not known is an
+//! orphan: the caller may look for them further back. A chunk that comes again is passed over; a first chunk that comes again begins anew.
+
+use std::collections::VecDeque;
+
+use aquifer_model::{Error, Result};
+use bytes::{Bytes, BytesMut};
+use prost::Message;
+use pulsar::message::proto::MessageMetadata;
+
+use crate::entry::{EntryLimits, EntrySpec, NewMessage, ParsedEntry, build_entry, frame};
+
+/// What entries' heads and what the broker may add cost beside metadata and payload, in bytes.
+const HEAD_BYTES: usize = 10;
+/// The varints of the chunk fields are at most so much longer in a later chunk than in the first.
+const FIELD_SLACK: usize = 16;
+
+/// One message as entries of at most `max_entry_bytes`: itself if it fits, else its chunks. Fails with `Invalid` if not even the metadata fits.
+pub fn build_chunks(spec: &EntrySpec, message: &NewMessage<'_>, max_entry_bytes: usize) -> Result<Vec<Bytes>> {
+    let spec = EntrySpec { batched: false, ..spec.clone() };
+    let whole = build_entry(&spec, std::slice::from_ref(message))?;
+    if whole.len() <= max_entry_bytes {
+        return Ok(vec![whole]);
+    }
+    let unlimited = EntryLimits { max_entry_bytes: usize::MAX, ..EntryLimits::default() };
+    let ParsedEntry { mut metadata, payload } = ParsedEntry::parse(&whole, &unlimited)?;
+    let too_long = |_| Error::invalid("a message above 2 GiB cannot be cut into chunks");
+    metadata.uuid = Some(format!("{}-{}", spec.producer_name, message.sequence_id));
+    metadata.total_chunk_msg_size = Some(i32::try_from(payload.len()).map_err(too_long)?);
+    metadata.num_chunks_from_msg = Some(1);
+    metadata.chunk_id = Some(0);
+    let piece = max_entry_bytes
+        .checked_sub(HEAD_BYTES + metadata.encoded_len() + FIELD_SLACK)
+        .filter(|piece| *piece > 0)
+        .ok_or_else(|| {
+            Error::invalid(format!("a message's key and properties alone are over {max_entry_bytes} bytes"))
+        })?;
+    let count = i32::try_from(payload.len().div_ceil(piece)).map_err(too_long)?;
+    metadata.num_chunks_from_msg = Some(count);
+    let mut entries = Vec::with_capacity(count as usize);
+    for (index, from) in (0..payload.len()).step_by(piece).enumerate() {
+        metadata.chunk_id = Some(index as i32);
+        entries.push(frame(&metadata, &payload[from..payload.len().min(from + piece)]));
+    }
+    Ok(entries)
+}
+
+/// What may wait for its last chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunkBounds {
+    /// So many messages at once; the oldest is given up for one more.
+    pub max_open: usize,
+    /// So many bytes of all of them; also the longest message that is put together.
+    pub max_bytes: usize,
+}
+
+impl Default for ChunkBounds {
+    fn default() -> Self {
+        Self { max_open: 100, max_bytes: 64 * 1024 * 1024 }
+    }
+}
+
+/// What becomes of an entry.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// It is to be given: as it came, or whole.
+    Given(Bytes),
+    /// It is kept, or of no use: nothing is to be given for it.
+    Held,
+    /// It is a chunk of a message whose earlier chunks are not known.
+    Orphan {
+        /// The message.
+        message: ChunkedId,
+        /// Whether it is the last chunk.
+        last: bool,
+    },
+}
+
+/// What tells chunked messages apart: producer and UUID.
+pub type ChunkedId = (String, String);
+
+/// Puts chunks together.
+#[derive(Debug)]
+pub struct ChunkJoiner {
+    bounds: ChunkBounds,
+    limits: EntryLimits,
+    /// Oldest first.
+    open: VecDeque<Open>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Open {
+    id: ChunkedId,
+    parts: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl ChunkJoiner {
+    /// One with nothing open.
+    pub fn new(bounds: ChunkBounds) -> Self {
+        Self { bounds, limits: EntryLimits::default(), open: VecDeque::new(), bytes: 0 }
+    }
+
+    /// Whether some message waits for more of its chunks.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Takes the next entry of a partition. An entry that is no chunk, or none that can be right, is given as it came.
+    pub fn take(&mut self, entry: &Bytes) -> Joined {
+        let given = || Joined::Given(entry.clone());
+        let Ok(parsed) = ParsedEntry::parse(entry, &self.limits) else { return given() };
+        let ParsedEntry { metadata, payload } = parsed;
+        let (Some(count), Some(chunk), Some(uuid)) = (metadata.num_chunks_from_msg, metadata.chunk_id, &metadata.uuid)
+        else {
+            return given();
+        };
+        let total = metadata.total_chunk_msg_size.and_then(|bytes| usize::try_from(bytes).ok());
+        let (Ok(count), Ok(chunk), Some(total)) = (usize::try_from(count), usize::try_from(chunk), total) else {
+            return given();
+        };
+        if count < 2 || chunk >= count || count > total || total > self.bounds.max_bytes {
+            return given();
+        }
+        let id = (metadata.producer_name.clone(), uuid.clone());
+        let last = chunk + 1 == count;
+        let place = self.open.iter().position(|open| open.id == id);
+        let place = match place {
+            Some(place) if chunk == 0 => {
+                self.give_up(place);
+                self.begin(id, payload);
+                return Joined::Held;
+            }
+            None if chunk == 0 => {
+                self.begin(id, payload);
+                return Joined::Held;
+            }
+            Some(place) if chunk < self.open[place].parts.len() => return Joined::Held,
+            Some(place) if chunk == self.open[place].parts.len() && self.open[place].bytes + payload.len() <= total => {
+                place
+            }
+            other => {
+                if let Some(place) = other {
+                    self.give_up(place);
+                }
+                return Joined::Orphan { message: id, last };
+            }
+        };
+        self.bytes += payload.len();
+        self.open[place].bytes += payload.len();
+        self.open[place].parts.push(payload);
+        if last {
+            let whole = self.open[place].bytes == total;
+            let parts = self.give_up(place);
+            return if whole { Joined::Given(join(metadata, &parts, total)) } else { given() };
+        }
+        self.make_room();
+        Joined::Held
+    }
+
+    fn begin(&mut self, id: ChunkedId, payload: Bytes) {
+        self.bytes += payload.len();
+        self.open.push_back(Open { id, bytes: payload.len(), parts: vec![payload] });
+        self.make_room();
+    }
+
+    fn give_up(&mut self, place: usize) -> Vec<Bytes> {
+        let Some(open) = self.open.remove(place) else { return Vec::new() };
+        self.bytes -= open.bytes;
+        open.parts
+    }
+
+    fn make_room(&mut self) {
+        while self.open.len() > self.bounds.max_open || self.bytes > self.bounds.max_bytes {
+            self.give_up(0);
+        }
+    }
+}
+
+/// The entry that the message would be, had it never been cut.
+fn join(mut metadata: MessageMetadata, parts: &[Bytes], total: usize) -> Bytes {
+    metadata.uuid = None;
+    metadata.num_chunks_from_msg = None;
+    metadata.chunk_id = None;
+    metadata.total_chunk_msg_size = None;
+    let mut payload = BytesMut::with_capacity(total);
+    parts.iter().for_each(|part| payload.extend_from_slice(part));
+    frame(&metadata, &payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Compression, summarize};
+
+    fn spec(name: &str, compression: Compression) -> EntrySpec {
+        EntrySpec { producer_name: name.into(), compression, ..Default::default() }
+    }
+
+    /// Bytes that no codec makes shorter.
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 1u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        (0..length).map(|_| next()).collect()
+    }
+
+    fn message(sequence_id: i64, payload: &[u8]) -> NewMessage<'_> {
+        NewMessage { sequence_id, payload: Some(payload), key: Some(b"k"), ..Default::default() }
+    }
+
+    #[test]
+    fn what_is_cut_is_put_together_again_whatever_comes_between() {
+        let payload = noise(10_000);
+        for compression in
+            [Compression::None, Compression::Lz4, Compression::Zlib, Compression::Zstd, Compression::Snappy]
+        {
+            let whole = build_entry(&spec("a", compression), &[message(7, &payload)]).expect("an entry");
+            let first = build_chunks(&spec("a", compression), &message(7, &payload), 500).expect("chunks");
+            let second = build_chunks(&spec("b", compression), &message(7, &payload), 700).expect("chunks");
+            assert!(first.len() > 20 && first.iter().all(|entry| entry.len() <= 500));
+            let small = build_entry(&spec("c", compression), &[message(1, b"x")]).expect("an entry");
+            let mut joiner = ChunkJoiner::new(ChunkBounds::default());
+            let mut given = Vec::new();
+            let longest = first.len().max(second.len());
+            for index in 0..longest {
+                for entry in [first.get(index), second.get(index), Some(&small), first.get(index)].into_iter().flatten()
+                {
+                    if let Joined::Given(bytes) = joiner.take(entry) {
+                        given.push(bytes);
+                    }
+                }
+            }
+            let wholes: Vec<_> = given.iter().filter(|bytes| **bytes != small).collect();
+            assert!(wholes.contains(&&whole), "as if it had never been cut");
+            assert_eq!(given.iter().filter(|bytes| **bytes == small).count(), longest);
+            assert!(joiner.bytes <= 500, "only what the repeated first chunk began");
+        }
+    }
+
+    #[test]
+    fn a_message_that_fits_is_not_cut() {
+        let entries = build_chunks(&spec("a", Compression::None), &message(1, b"small"), 500).expect("one");
+        assert_eq!(entries.len(), 1);
+        assert_eq!(summarize(&entries[0], &EntryLimits::default()).expect("an entry").chunk, None);
+        let error = build_chunks(&spec("a", Compression::None), &message(1, &noise(1000)), 30).expect_err("no room");
+        assert_eq!(error.kind(), aquifer_model::ErrorKind::Invalid);
+    }
+
+    #[test]
+    fn orphans_are_named_and_a_first_chunk_begins_anew() {
+        let payload = noise(2000);
+        let chunks = build_chunks(&spec("a", Compression::None), &message(3, &payload), 600).expect("chunks");
+        let count = chunks.len();
+        assert!(count >= 4);
+        let mut joiner = ChunkJoiner::new(ChunkBounds::default());
+        let id = ("a".to_string(), "a-3".to_string());
+        assert_eq!(joiner.take(&chunks[1]), Joined::Orphan { message: id.clone(), last: false });
+        assert_eq!(joiner.take(&chunks[count - 1]), Joined::Orphan { message: id.clone(), last: true });
+        for chunk in [0, 1, 0, 1, 1, 2] {
+            assert_eq!(joiner.take(&chunks[chunk]), Joined::Held, "{chunk}");
+        }
+        let rest: Vec<_> = chunks[3..].iter().map(|chunk| joiner.take(chunk)).collect();
+        assert!(matches!(rest.last(), Some(Joined::Given(_))));
+        assert!(joiner.is_empty());
+        assert_eq!(joiner.take(&chunks[0]), Joined::Held);
+        assert_eq!(joiner.take(&chunks[2]), Joined::Orphan { message: id, last: false }, "one is missing");
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_impossible_chunks_pass_as_they_are() {
+        let payload = noise(2000);
+        let mut joiner = ChunkJoiner::new(ChunkBounds { max_open: 3, max_bytes: 5000 });
+        for number in 0..50 {
+            let chunks = build_chunks(&spec("a", Compression::None), &message(number, &payload), 600).expect("chunks");
+            assert_eq!(joiner.take(&chunks[0]), Joined::Held);
+            assert!(joiner.open.len() <= 3 && joiner.bytes <= 5000);
+        }
+        let large = noise(6000);
+        let chunks = build_chunks(&spec("a", Compression::None), &message(99, &large), 600).expect("chunks");
+        assert_eq!(joiner.take(&chunks[0]), Joined::Given(chunks[0].clone()), "longer than what may wait");
+        let parsed = ParsedEntry::parse(&chunks[0], &EntryLimits::default()).expect("a chunk");
+        for (count, chunk, total) in [(0, 0, 10), (-1, -1, 10), (3, 3, 10), (3, -1, 10), (i32::MAX, 0, 10), (3, 0, -1)]
+        {
+            let mut metadata = parsed.metadata.clone();
+            metadata.num_chunks_from_msg = Some(count);
+            metadata.chunk_id = Some(chunk);
+            metadata.total_chunk_msg_size = Some(total);
+            let odd = frame(&metadata, &parsed.payload);
+            assert_eq!(joiner.take(&odd), Joined::Given(odd.clone()));
+        }
+        let garbage = Bytes::from_static(b"\x0e\x01garbage");
+        assert_eq!(joiner.take(&garbage), Joined::Given(garbage.clone()));
+    }
+}
