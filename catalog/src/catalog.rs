@@ -14,6 +14,7 @@ use std::sync::Arc;
 use aquifer_formats::payload::{Format, columns_of, topic_schema_of};
 use aquifer_model::{Error, ErrorKind, PayloadKind, Result, TopicIdentity, TopicName, TopicSchema};
 use aquifer_storage::Log;
+use aquifer_storage::pulsar::TlsSettings;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogs::{DEFAULT_DATABASE, Shared};
@@ -613,11 +614,14 @@ async fn own_columns(log: &dyn Log, topic: &TopicName) -> Result<(Format, arrow:
 fn with_token_of(log: LogSettings, catalog: &LogSettings) -> LogSettings {
     match (log, catalog) {
         (LogSettings::Pulsar(mut own), LogSettings::Pulsar(catalog))
-            if own.token.is_none()
+            if own.authentication.is_none()
                 && (own.service_url.is_some() && own.service_url == catalog.service_url
                     || own.admin_url.is_some() && own.admin_url == catalog.admin_url) =>
         {
-            own.token = catalog.token.clone();
+            own.authentication = catalog.authentication.clone();
+            if own.tls == TlsSettings::default() {
+                own.tls = catalog.tls.clone();
+            }
             LogSettings::Pulsar(own)
         }
         (log, _) => log,

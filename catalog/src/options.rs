@@ -19,7 +19,7 @@ use aquifer_formats::entry::Compression;
 use aquifer_formats::payload::Format;
 use aquifer_model::{Error, Result, TopicName};
 use aquifer_storage::embedded::EmbeddedSettings;
-use aquifer_storage::pulsar::{PulsarConfig, TokenSource};
+use aquifer_storage::pulsar::{Authentication, EncryptedMessages, PulsarConfig, TlsSettings};
 use aquifer_storage::reader::{OnDecodeError, Tiers};
 
 use self::known::{Row, Take};
@@ -370,11 +370,33 @@ fn log_settings(options: &BTreeMap<String, String>) -> Result<Option<LogSettings
         return Ok(None);
     }
     let defaults = PulsarConfig::default();
+    let (plugin, params) = (get("auth-plugin"), get("auth-params"));
+    let (authentication, mut tls) = match plugin.or(params) {
+        None => (None, TlsSettings::default()),
+        Some(_) => Authentication::parse(plugin, params).map(|(authentication, tls)| (Some(authentication), tls))?,
+    };
+    let file = |key: &str, instead: Option<PathBuf>| get(key).map(PathBuf::from).or(instead);
+    tls.ca_file = file("tls-ca-file", tls.ca_file.take());
+    tls.certificate_file = file("tls-certificate-file", tls.certificate_file.take());
+    tls.key_file = file("tls-key-file", tls.key_file.take());
+    let read_compacted = get("read-compacted") == Some("true");
+    if read_compacted && get("archive").is_some() {
+        return Err(Error::invalid(
+            "`read-compacted` and `archive` do not go together: an archive keeps every message; leave one of them out",
+        ));
+    }
     let time = |key: &str, default: Duration| get(key).map_or(Ok(default), duration);
     Ok(Some(LogSettings::Pulsar(PulsarConfig {
         service_url: get("service-url").map(String::from),
         admin_url: get("admin-url").map(String::from),
-        token: get("auth-params").map(str::parse::<TokenSource>).transpose()?,
+        authentication,
+        tls,
+        encrypted: match get("on-encrypted") {
+            Some("discard") => EncryptedMessages::Discard,
+            Some("raw") => EncryptedMessages::Raw,
+            _ => EncryptedMessages::Fail,
+        },
+        read_compacted,
         connect_timeout: time("connect-timeout", defaults.connect_timeout)?,
         operation_timeout: time("operation-timeout", defaults.operation_timeout)?,
         ..defaults

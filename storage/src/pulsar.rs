@@ -12,6 +12,7 @@
 
 mod admin;
 mod appender;
+mod auth;
 mod brokers;
 mod commands;
 mod config;
@@ -21,6 +22,7 @@ mod facts;
 mod failure;
 mod flow;
 mod frame;
+mod intake;
 mod pin;
 mod producer;
 mod queue;
@@ -28,6 +30,7 @@ mod reader;
 mod schemas;
 mod session;
 mod shared;
+mod tls;
 mod transport;
 
 use std::sync::Arc;
@@ -39,14 +42,17 @@ use aquifer_model::{
 };
 
 use self::admin::Admin;
+use self::auth::Authenticator;
 use self::brokers::{Brokers, CONSUME, Retry};
 use self::commands::Subscription;
 use self::config::{ServiceUrl, parse_admin_url};
 use self::consumer::Consumer;
 use crate::log::{Appender, EntryReader, LedgerInfo, Log, Pin, Policies};
 
-pub use self::config::{PulsarConfig, TokenSource};
+pub use self::auth::{Authentication, OAuth2Client, OAuth2Settings, plugin_kind};
+pub use self::config::{EncryptedMessages, PulsarConfig, TokenSource};
 pub use self::producer::{AccessMode, ProducerSettings, PulsarProducer};
+pub use self::tls::TlsSettings;
 
 /// A Pulsar cluster. Cheap to make, to be shared; its connections end with it and what it opened.
 #[derive(Debug)]
@@ -57,23 +63,20 @@ pub struct PulsarLog {
 }
 
 impl PulsarLog {
-    /// The log at these addresses; connects to nothing. Fails with `Invalid` if none is given or one cannot be read, and with
-    /// `Unsupported` for `pulsar+ssl://`.
+    /// The log at these addresses; connects to nothing. Fails with `Invalid` if none is given or one cannot be read.
     pub fn new(config: PulsarConfig) -> Result<Self> {
         let service = config.service_url.as_deref().map(str::parse::<ServiceUrl>).transpose()?;
         let base = match (&config.admin_url, &service) {
             (Some(url), _) => parse_admin_url(url)?,
-            (None, Some(service)) => parse_admin_url(&format!("http://{}:8080", service.first_host()))?,
+            (None, Some(service)) => parse_admin_url(&service.assumed_admin_url())?,
             (None, None) => {
                 return Err(Error::invalid("a Pulsar log needs 'service-url' or 'admin-url': neither is given"));
             }
         };
-        let admin = Arc::new(Admin::new(base, &config));
-        let address = match &service {
-            Some(service) => format!("pulsar://{}", service.hosts.join(",")),
-            None => admin.address(),
-        };
-        let brokers = Arc::new(Brokers::new(&config, service, admin.clone()));
+        let authenticator = Arc::new(Authenticator::new(&config));
+        let admin = Arc::new(Admin::new(base, &config, authenticator.clone()));
+        let address = service.as_ref().map_or_else(|| admin.address(), ServiceUrl::to_string);
+        let brokers = Arc::new(Brokers::new(&config, service, admin.clone(), authenticator));
         Ok(Self { address, brokers, admin })
     }
 
@@ -145,6 +148,11 @@ impl Log for PulsarLog {
                 Err(failure) => retry.after(failure, || format!("{doing} `{partition}`"), CONSUME).await?,
             }
         }
+    }
+
+    async fn cut_at_publish_time(&self, partition: &Partition, time_ms: i64) -> Result<Cut> {
+        self.brokers.check_partition(partition).await?;
+        self.admin.cut_at(partition, time_ms).await
     }
 
     async fn open_appender(&self, partition: &Partition, producer_name: &str) -> Result<Box<dyn Appender>> {
@@ -220,7 +228,7 @@ mod tests {
         let log = PulsarLog::new(config(None, Some("localhost:9092"))).expect("made");
         assert_eq!(log.address(), "http://localhost:9092");
         assert_eq!(PulsarLog::new(config(None, None)).expect_err("refused").kind(), ErrorKind::Invalid);
-        let error = PulsarLog::new(config(Some("pulsar+ssl://h:1"), None)).expect_err("refused");
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        let log = PulsarLog::new(config(Some("pulsar+ssl://h:1"), None)).expect("made");
+        assert_eq!((log.address(), log.admin.address()), ("pulsar+ssl://h:1".into(), "https://h:8443".into()));
     }
 }

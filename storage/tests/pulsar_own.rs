@@ -88,7 +88,7 @@ impl Own {
         PulsarLog::new(PulsarConfig {
             service_url: Some(self.service.clone()),
             admin_url: Some(self.admin.clone()),
-            token,
+            authentication: token.map(Into::into),
             ..PulsarConfig::default()
         })
         .unwrap()

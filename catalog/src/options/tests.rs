@@ -126,8 +126,14 @@ fn wrong_values_say_what_to_write() {
         (catalog(&[("type", "pulsar")]), "the address is missing: write 'service-url' = 'pulsar://HOST:6650'"),
         (catalog(&[("type", "embedded")]), "write 'service-url' = 'embedded:PATH'"),
         (catalog(&[("type", "pulsar"), ("admin-url", "ftp://h")]), "write http://HOST:PORT"),
-        (catalog(&[("type", "pulsar"), ("service-url", "pulsar+ssl://h:1")]), "TLS to the broker is not built yet"),
-        (catalog(&[("type", "pulsar"), ("service-url", "h"), ("auth-plugin", "OAuth2")]), "only tokens are built yet"),
+        (
+            catalog(&[("type", "pulsar"), ("service-url", "h"), ("auth-plugin", "AuthenticationAthenz")]),
+            "write token, basic, oauth2 or tls",
+        ),
+        (
+            catalog(&[("type", "pulsar"), ("service-url", "h"), ("pulsar.client.tlsAllowInsecureConnection", "true")]),
+            "certificates are always checked",
+        ),
         (catalog(&[("type", "pulsar"), ("service-url", "h"), ("retention", "0 s")]), "is for embedded logs"),
         (
             catalog(&[("type", "pulsar"), ("service-url", "h"), ("serviceUrl", "i")]),
@@ -217,4 +223,35 @@ fn durations_are_flinks() {
             && parse_duration("-1 s").is_err()
             && parse_duration("9999999999999999999 d").is_err()
     );
+}
+
+#[test]
+fn authentication_and_tls_are_read_under_every_spelling() {
+    let config = |given: &[(&str, &str)]| {
+        let checked =
+            catalog(&[&[("type", "pulsar"), ("service-url", "pulsar+ssl://h:1")], given].concat()).expect("taken");
+        match catalog_settings(&checked.options).expect("complete").log {
+            LogSettings::Pulsar(config) => config,
+            LogSettings::Embedded(..) => unreachable!("a cluster"),
+        }
+    };
+    let read = config(&[
+        ("pulsar.client.authPluginClassName", "org.apache.pulsar.client.impl.auth.AuthenticationBasic"),
+        ("pulsar.client.authParams", r#"{"userId":"u","password":"p"}"#),
+        ("pulsar.client.tlsTrustCertsFilePath", "/ca.pem"),
+        ("on-encrypted", "discard"),
+    ]);
+    let basic = Authentication::Basic { user: "u".into(), password: "p".into() };
+    assert_eq!((read.authentication, read.tls.ca_file), (Some(basic), Some("/ca.pem".into())));
+    assert_eq!(read.encrypted, EncryptedMessages::Discard);
+    let read = config(&[
+        ("auth-plugin", "org.apache.pulsar.client.impl.auth.AuthenticationTls"),
+        ("auth-params", "tlsCertFile:/c.pem,tlsKeyFile:/k.pem"),
+    ]);
+    assert_eq!(read.authentication, Some(Authentication::Certificate));
+    assert_eq!((read.tls.certificate_file, read.tls.key_file), (Some("/c.pem".into()), Some("/k.pem".into())));
+    let mixed =
+        [("connector", "pulsar"), ("topics", "t"), ("service-url", "h"), ("archive", "/a"), ("read-compacted", "true")];
+    let error = table(&mixed).expect_err("both").to_string();
+    assert!(error.contains("do not go together"), "{error}");
 }

@@ -36,12 +36,12 @@ pub(super) fn service_url(text: &str) -> Value {
     }
     let (scheme, hosts) = text.split_once("://").unwrap_or(("pulsar", text));
     if !matches!(scheme, "pulsar" | "pulsar+ssl") || !hosts.split(',').all(|host| host_is_fine(host.trim())) {
-        return Err("write pulsar://HOST:PORT, for example pulsar://localhost:6650, or embedded:PATH".to_string());
+        return Err(
+            "write pulsar://HOST:PORT, for example pulsar://localhost:6650, pulsar+ssl://HOST:PORT or embedded:PATH"
+                .to_string(),
+        );
     }
-    if scheme == "pulsar+ssl" {
-        return Err("TLS to the broker is not built yet: use a pulsar:// address".to_string());
-    }
-    Ok(format!("pulsar://{}", hosts.trim_end_matches('/')))
+    Ok(format!("{scheme}://{}", hosts.trim_end_matches('/')))
 }
 
 /// Whether a text begins with a host; secrets before an `@` are refused.
@@ -51,11 +51,11 @@ fn host_is_fine(text: &str) -> bool {
 }
 
 pub(super) fn auth_plugin(text: &str) -> Value {
-    if text == "token" || text.ends_with("AuthenticationToken") {
-        return Ok("token".to_string());
-    }
-    Err("only tokens are built yet: write org.apache.pulsar.client.impl.auth.AuthenticationToken, or leave it out"
-        .to_string())
+    aquifer_storage::pulsar::plugin_kind(text).map(str::to_string).ok_or_else(|| {
+        "write token, basic, oauth2 or tls, or the class org.apache.pulsar.client.impl.auth.AuthenticationToken, …Basic, \
+         …OAuth2 or …Tls"
+            .to_string()
+    })
 }
 
 pub(super) fn auth_params(text: &str) -> Value {
@@ -64,6 +64,51 @@ pub(super) fn auth_params(text: &str) -> Value {
         "" | "file:" | "file://" => Err("write token:TOKEN or file:///PATH".to_string()),
         _ => Ok(text.to_string()),
     }
+}
+
+/// A file's path.
+pub(super) fn file(text: &str) -> Value {
+    let path = text.strip_prefix("file://").unwrap_or(text);
+    if path.is_empty() { Err("write the path of a file".to_string()) } else { Ok(path.to_string()) }
+}
+
+/// A check that can only be on.
+pub(super) fn only_true(text: &str) -> Value {
+    match text.to_ascii_lowercase().as_str() {
+        "true" => Ok("true".to_string()),
+        _ => Err("a host's certificate is always checked: leave it out".to_string()),
+    }
+}
+
+/// A check that can only be on, asked the other way round.
+pub(super) fn never_insecure(text: &str) -> Value {
+    match text.to_ascii_lowercase().as_str() {
+        "false" => Ok("false".to_string()),
+        _ => Err("certificates are always checked: name your CA's file with `tls-ca-file` instead".to_string()),
+    }
+}
+
+pub(super) fn boolean(text: &str) -> Value {
+    one_of(text, &["true", "false"])
+}
+
+/// A codec, in Pulsar's or in Flink's spelling.
+pub(super) fn compression(text: &str) -> Value {
+    one_of(text, &["none", "lz4", "zlib", "zstd", "snappy"])
+}
+
+/// How keys choose partitions: `java` or `murmur3`, or as Pulsar's and Flink's enumerations name them.
+pub(super) fn key_hash(text: &str) -> Value {
+    match text.to_ascii_lowercase().replace(['-', '_'], "").as_str() {
+        "java" | "javahash" | "javastringhash" => Ok("java".to_string()),
+        "murmur3" | "murmur332hash" => Ok("murmur3".to_string()),
+        _ => Err("write java or murmur3".to_string()),
+    }
+}
+
+/// What to do with encrypted messages, as Pulsar's `ConsumerCryptoFailureAction` spells it too.
+pub(super) fn on_encrypted(text: &str) -> Value {
+    if text.eq_ignore_ascii_case("consume") { Ok("raw".to_string()) } else { one_of(text, &["fail", "discard", "raw"]) }
 }
 
 pub(super) fn database(text: &str) -> Value {

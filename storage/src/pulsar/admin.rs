@@ -3,6 +3,7 @@
 //! A request goes to the given address and follows a broker's redirects to the broker that serves a topic, token included. Answers
 //! are bounded. What an error body gives as its `reason` stands in the message; a missing right is named.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode, Url};
@@ -11,8 +12,10 @@ use tokio::sync::{Mutex, OnceCell};
 
 use aquifer_model::{Cut, Error, Partition, Result, TopicIdentity, TopicName};
 
-use super::config::{PulsarConfig, ServiceUrl, TokenSource};
+use super::auth::Authenticator;
+use super::config::{PulsarConfig, ServiceUrl};
 use super::facts;
+use super::tls::{TlsSettings, explain_any};
 use crate::log::{LedgerInfo, Policies};
 
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
@@ -23,7 +26,8 @@ const UUID_PROPERTY: &str = "aquifer.uuid";
 #[derive(Debug)]
 pub(super) struct Admin {
     base: Url,
-    token: Option<TokenSource>,
+    authenticator: Arc<Authenticator>,
+    tls: TlsSettings,
     connect_timeout: Duration,
     operation_timeout: Duration,
     client: OnceCell<reqwest::Client>,
@@ -45,10 +49,11 @@ fn doing(what: impl Into<String>, right: &str) -> Doing<'_> {
 }
 
 impl Admin {
-    pub fn new(base: Url, config: &PulsarConfig) -> Self {
+    pub fn new(base: Url, config: &PulsarConfig, authenticator: Arc<Authenticator>) -> Self {
         Self {
             base,
-            token: config.token.clone(),
+            authenticator,
+            tls: config.tls.clone(),
             connect_timeout: config.connect_timeout,
             operation_timeout: config.operation_timeout,
             client: OnceCell::new(),
@@ -64,7 +69,8 @@ impl Admin {
     /// The brokers' address, from the cluster's entry; the default port of the same host where the entry may not be read or names none.
     pub async fn service_url(&self) -> Result<ServiceUrl> {
         let host = self.base.host_str().unwrap_or_default();
-        let assumed = || format!("pulsar://{host}").parse::<ServiceUrl>();
+        let tls = self.base.scheme() == "https";
+        let assumed = || format!("{}://{host}", if tls { "pulsar+ssl" } else { "pulsar" }).parse::<ServiceUrl>();
         let ask = doing("asking the admin API for the brokers' address", SUPER_USER);
         let names = match self.get(&ask, &["clusters"], &[]).await {
             Ok(names) => facts::strings(&names),
@@ -79,7 +85,7 @@ impl Admin {
                 Err(error) => return Err(error),
             }
         }
-        match facts::choose_service_url(&entries, self.base.as_str()) {
+        match facts::choose_service_url(&entries, self.base.as_str(), tls) {
             facts::ServiceChoice::Use(url) => url.parse(),
             facts::ServiceChoice::NoneNamed => assumed(),
             facts::ServiceChoice::Several => Err(Error::invalid(format!(
@@ -167,6 +173,18 @@ impl Admin {
     pub async fn mark(&self, partition: &Partition, name: &str) -> Result<Cut> {
         facts::mark(&self.internal_stats(partition, "reading the pins").await?, name)
             .map_err(|error| error.context(format!("reading pin `{name}` of `{partition}`")))
+    }
+
+    /// The cut before the first entry that was published at or after `time_ms`; the log's end if there is none. The broker's clock decides where it
+    /// stamps entries, else the producers'.
+    pub async fn cut_at(&self, partition: &Partition, time_ms: i64) -> Result<Cut> {
+        let ask = doing(
+            format!("looking for the first entry of `{partition}` published at or after {time_ms}"),
+            "the right to read the topic (grant it `consume`)",
+        );
+        let (local, time) = (partition.local_name(), time_ms.max(0).to_string());
+        let found = self.get(&ask, &path(&partition.topic, &local, &["messageid", &time]), &[]).await?;
+        facts::cut_before(&found, &self.ledgers(partition).await?).map_err(|error| error.context(&ask.what))
     }
 
     async fn internal_stats(&self, partition: &Partition, what: &str) -> Result<Value> {
@@ -280,8 +298,8 @@ impl Admin {
         }
         for _ in 0..=MAX_REDIRECTS {
             let mut request = self.client().await?.request(method.clone(), url.clone());
-            if let Some(token) = &self.token {
-                request = request.bearer_auth(token.load().await?);
+            if let Some(header) = self.authenticator.header().await? {
+                request = request.header(reqwest::header::AUTHORIZATION, header);
             }
             if let Some(body) = body {
                 request = request.json(body);
@@ -324,20 +342,13 @@ impl Admin {
     }
 
     async fn client(&self) -> Result<&reqwest::Client> {
-        self.client
-            .get_or_try_init(|| async {
-                reqwest::Client::builder()
-                    .connect_timeout(self.connect_timeout)
-                    .timeout(self.operation_timeout)
-                    .redirect(reqwest::redirect::Policy::none())
-                    .no_proxy()
-                    .build()
-                    .map_err(|error| Error::internal(format!("preparing to ask the admin API: {error}")))
-            })
-            .await
+        self.client.get_or_try_init(async || self.tls.http_client(self.connect_timeout, self.operation_timeout)).await
     }
 
     fn unreachable(&self, doing: &Doing<'_>, error: reqwest::Error) -> Error {
+        if let Some(explained) = explain_any(&self.address(), &error) {
+            return explained.context(&doing.what);
+        }
         let mut cause: &dyn std::error::Error = &error;
         while let Some(deeper) = cause.source() {
             cause = deeper;

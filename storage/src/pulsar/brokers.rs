@@ -11,11 +11,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use aquifer_model::{Error, ErrorKind, Partition, Result, TopicName};
+use aquifer_formats::chunked::ChunkBounds;
+use aquifer_model::{Cut, Error, ErrorKind, Partition, Position, Result, TopicName};
 
 use super::admin::Admin;
+use super::auth::Authenticator;
 use super::commands;
-use super::config::{PulsarConfig, ServiceUrl};
+use super::config::{EncryptedMessages, PulsarConfig, ServiceUrl};
 use super::connection::{ConnectOptions, Connection, Target};
 use super::failure::{Failure, Tried};
 use super::session::Answer;
@@ -23,10 +25,19 @@ use super::shared::Shared;
 
 const MAX_REDIRECTS: usize = 20;
 
+/// How partitions are read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reading {
+    pub read_ahead_bytes: usize,
+    pub compacted: bool,
+    pub encrypted: EncryptedMessages,
+    pub chunks: ChunkBounds,
+}
+
 #[derive(Debug)]
 pub(super) struct Brokers {
     options: ConnectOptions,
-    read_ahead_bytes: usize,
+    reading: Reading,
     /// As configured; if absent the admin API is asked, once.
     configured: Option<Arc<ServiceUrl>>,
     discovered: Shared<Arc<ServiceUrl>>,
@@ -35,17 +46,28 @@ pub(super) struct Brokers {
 }
 
 impl Brokers {
-    pub fn new(config: &PulsarConfig, configured: Option<ServiceUrl>, admin: Arc<Admin>) -> Self {
+    pub fn new(
+        config: &PulsarConfig,
+        configured: Option<ServiceUrl>,
+        admin: Arc<Admin>,
+        authenticator: Arc<Authenticator>,
+    ) -> Self {
         let options = ConnectOptions {
-            token: config.token.clone(),
+            authenticator,
+            tls: config.tls.clone(),
             connect_timeout: config.connect_timeout,
             operation_timeout: config.operation_timeout,
             max_frame_bytes: config.max_frame_bytes,
         };
-        let read_ahead_bytes = config.read_ahead_bytes;
+        let reading = Reading {
+            read_ahead_bytes: config.read_ahead_bytes,
+            compacted: config.read_compacted,
+            encrypted: config.encrypted,
+            chunks: config.chunks,
+        };
         Self {
             options,
-            read_ahead_bytes,
+            reading,
             configured: configured.map(Arc::new),
             discovered: Shared::default(),
             admin,
@@ -57,8 +79,29 @@ impl Brokers {
         self.options.operation_timeout
     }
 
-    pub fn read_ahead_bytes(&self) -> usize {
-        self.read_ahead_bytes
+    pub fn reading(&self) -> &Reading {
+        &self.reading
+    }
+
+    /// A cut about `entries` entries before `position`: as the list of ledgers has it, or where that may not be read in its own ledger.
+    pub async fn look_back(&self, partition: &Partition, position: Position, entries: u64) -> Cut {
+        let ledgers = self.admin.ledgers(partition).await.unwrap_or_default();
+        let mut missing = entries;
+        if position.entry > missing {
+            return Cut::After(Position::new(position.ledger, position.entry - missing - 1));
+        }
+        missing -= position.entry;
+        for ledger in ledgers.iter().rev().filter(|ledger| ledger.id < position.ledger) {
+            if ledger.entries > missing {
+                return Cut::After(Position::new(ledger.id, ledger.entries - missing - 1));
+            }
+            missing -= ledger.entries;
+        }
+        match ledgers.first() {
+            Some(_) => Cut::Start,
+            // Before its own ledger's first entry the broker starts at that.
+            None => Cut::After(Position::new(position.ledger.saturating_sub(1), 0)),
+        }
     }
 
     async fn service(&self) -> Result<Arc<ServiceUrl>> {
@@ -80,8 +123,9 @@ impl Brokers {
     /// A connection to any broker of the service URL, for what any broker can answer.
     pub async fn any(&self) -> Result<Arc<Connection>> {
         let mut last = None;
-        for host in &self.service().await?.hosts {
-            match self.connection(&Target { dial: host.clone(), behind: None }).await {
+        let service = self.service().await?;
+        for host in &service.hosts {
+            match self.connection(&Target { dial: host.clone(), tls: service.tls, behind: None }).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) if error.kind() == ErrorKind::Unavailable => last = Some(error),
                 Err(error) => return Err(error),
@@ -103,26 +147,31 @@ impl Brokers {
     }
 
     async fn find_owner(&self, topic: &str) -> Tried<Target> {
+        let tls = self.service().await?.tls;
         let mut connection = self.any().await?;
         let mut authoritative = false;
         for _ in 0..MAX_REDIRECTS {
             let asked = authoritative;
             let answer = connection.request(|request| commands::lookup(request, topic, asked)).await?;
-            let Answer::Lookup { url, redirect, authoritative: sure, proxied } = answer else {
+            let Answer::Lookup { url, tls_url, redirect, authoritative: sure, proxied } = answer else {
                 return Err(odd_answer("a lookup", &connection).into());
             };
-            let Some(url) = url else {
-                return Err(Error::unsupported("the broker names only a TLS address (pulsar+ssl://)").into());
+            let Some(url) = (if tls { tls_url } else { url }) else {
+                let text = if tls {
+                    "the broker names no TLS address for it: give it one (brokerServicePortTls) or use pulsar://"
+                } else {
+                    "the broker names only a TLS address for it: use pulsar+ssl://"
+                };
+                return Err(Error::invalid(text).into());
             };
             let named = url.parse::<ServiceUrl>()?.hosts;
             let Some(broker) = named.into_iter().next() else {
                 return Err(odd_answer("a lookup", &connection).into());
             };
             let target = if proxied {
-                let proxy = self.service().await?.hosts.first().cloned().unwrap_or_default();
-                Target { dial: proxy, behind: Some(broker) }
+                Target { dial: connection.dialled().to_string(), tls, behind: Some(broker) }
             } else {
-                Target { dial: broker, behind: None }
+                Target { dial: broker, tls, behind: None }
             };
             if !redirect {
                 return Ok(target);

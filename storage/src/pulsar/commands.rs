@@ -10,6 +10,7 @@ use pulsar::message::proto::{
 
 use aquifer_model::{Cut, Position, SchemaVersion};
 
+use super::auth::Credentials;
 use super::frame::encode;
 
 /// Version 19 brings broker entry metadata and acks with receipts.
@@ -20,11 +21,11 @@ fn command(kind: Type) -> BaseCommand {
     BaseCommand { r#type: kind as i32, ..Default::default() }
 }
 
-pub(super) fn connect(token: Option<&str>, proxy_to: Option<&str>) -> Bytes {
+pub(super) fn connect(shown: Option<&Credentials>, proxy_to: Option<&str>) -> Bytes {
     let connect = proto::CommandConnect {
         client_version: CLIENT_VERSION.into(),
-        auth_method_name: token.map(|_| "token".into()),
-        auth_data: token.map(|token| token.as_bytes().to_vec()),
+        auth_method_name: shown.map(|shown| shown.method.into()),
+        auth_data: shown.map(|shown| shown.data.clone()),
         protocol_version: Some(PROTOCOL_VERSION),
         proxy_to_broker_url: proxy_to.map(Into::into),
         feature_flags: Some(proto::FeatureFlags {
@@ -38,12 +39,12 @@ pub(super) fn connect(token: Option<&str>, proxy_to: Option<&str>) -> Bytes {
 }
 
 /// The answer to an authentication challenge.
-pub(super) fn auth_response(token: &str) -> Bytes {
+pub(super) fn auth_response(shown: &Credentials) -> Bytes {
     let response = proto::CommandAuthResponse {
         client_version: Some(CLIENT_VERSION.into()),
         response: Some(proto::AuthData {
-            auth_method_name: Some("token".into()),
-            auth_data: Some(token.as_bytes().to_vec()),
+            auth_method_name: Some(shown.method.into()),
+            auth_data: Some(shown.data.clone()),
         }),
         protocol_version: Some(PROTOCOL_VERSION),
     };
@@ -118,6 +119,7 @@ pub(super) fn subscribe(
     topic: &str,
     subscription: &Subscription,
     make_topic: bool,
+    read_compacted: bool,
 ) -> Bytes {
     let (kind, durable, start, initial) = match subscription {
         Subscription::Passing { after: Cut::Start, .. } => {
@@ -139,7 +141,7 @@ pub(super) fn subscribe(
         consumer_name: Some(format!("aquifer-{consumer}")),
         durable: Some(durable),
         start_message_id: start,
-        read_compacted: Some(false),
+        read_compacted: Some(read_compacted && matches!(subscription, Subscription::Passing { .. })),
         initial_position: Some(initial as i32),
         force_topic_creation: Some(make_topic),
         ..Default::default()
@@ -280,13 +282,14 @@ mod tests {
     fn a_reader_that_starts_after_a_position_never_falls_back_to_the_earliest() {
         let name = "r".to_string();
         let after = Subscription::Passing { name: name.clone(), after: Cut::After(Position::new(3, 4)) };
-        let body = decoded(subscribe(1, 2, "t", &after, false)).subscribe.expect("a body");
+        let body = decoded(subscribe(1, 2, "t", &after, false, false)).subscribe.expect("a body");
         assert_eq!(body.initial_position, Some(InitialPosition::Latest as i32));
         assert_eq!(body.start_message_id.map(|id| (id.ledger_id, id.entry_id)), Some((3, 4)));
         assert_eq!((body.durable, body.force_topic_creation), (Some(false), Some(false)));
         let start = Subscription::Passing { name, after: Cut::Start };
-        let body = decoded(subscribe(1, 2, "t", &start, false)).subscribe.expect("a body");
+        let body = decoded(subscribe(1, 2, "t", &start, false, true)).subscribe.expect("a body");
         assert_eq!(body.initial_position, Some(InitialPosition::Earliest as i32));
+        assert_eq!(body.read_compacted, Some(true));
     }
 
     #[test]

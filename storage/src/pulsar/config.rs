@@ -1,4 +1,4 @@
-//! What a Pulsar log is told: addresses, token, deadlines and limits; and how addresses are read.
+//! What a Pulsar log is told: addresses, authentication, deadlines and limits; and how addresses are read.
 //!
 //! A value of these connects to nothing. A token never shows in `Debug`, in errors or in traces.
 
@@ -7,19 +7,26 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use aquifer_formats::chunked::ChunkBounds;
 use aquifer_model::{Error, Result};
+
+use super::auth::Authentication;
+use super::tls::TlsSettings;
 
 /// The settings of a [`super::PulsarLog`]. At least one of the two addresses must be given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PulsarConfig {
-    /// `pulsar://HOST:PORT`, several hosts after commas; the scheme and the port (6650) may be left out. If absent, the admin
+    /// `pulsar://HOST:PORT`, or `pulsar+ssl://HOST:PORT` with TLS, several hosts after commas; the scheme `pulsar` and the port (6650, with TLS
+    /// 6651) may be left out. If absent, the admin
     /// API's cluster entry is asked, and where that may not be read, the admin host's port 6650 is assumed.
     pub service_url: Option<String>,
     /// `http://HOST:PORT` or `https://…`; the scheme may be left out, the port then too (8080). If absent, `http://HOST:8080` of
-    /// the service URL's first host is assumed.
+    /// the service URL's first host is assumed, with TLS `https://HOST:8443`.
     pub admin_url: Option<String>,
-    /// The JSON web token to authenticate with.
-    pub token: Option<TokenSource>,
+    /// Who we are.
+    pub authentication: Option<Authentication>,
+    /// Whom to trust, for `pulsar+ssl://` and `https://`.
+    pub tls: TlsSettings,
     /// How long reaching an address may take, handshake included.
     pub connect_timeout: Duration,
     /// How long one operation may take, and how long a reader tries to get back to a lost broker.
@@ -28,6 +35,24 @@ pub struct PulsarConfig {
     pub max_frame_bytes: usize,
     /// How many bytes of entries a reader asks for in advance. Four times as much is the hard limit of what is queued.
     pub read_ahead_bytes: usize,
+    /// What readers do with encrypted messages, which nobody here can decrypt.
+    pub encrypted: EncryptedMessages,
+    /// Whether readers are given only the newest message of each key, as far as the broker has compacted the topic.
+    pub read_compacted: bool,
+    /// What may wait in a reader for the last chunks of chunked messages.
+    pub chunks: ChunkBounds,
+}
+
+/// What readers do with encrypted messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EncryptedMessages {
+    /// They are given as they are: decoding them fails, and the policy for bad messages decides.
+    #[default]
+    Fail,
+    /// They are passed over.
+    Discard,
+    /// The cipher text is the payload; what decrypting needs stands in the properties ([`aquifer_formats::encrypted`]).
+    Raw,
 }
 
 impl Default for PulsarConfig {
@@ -35,11 +60,15 @@ impl Default for PulsarConfig {
         Self {
             service_url: None,
             admin_url: None,
-            token: None,
+            authentication: None,
+            tls: TlsSettings::default(),
             connect_timeout: Duration::from_secs(5),
             operation_timeout: Duration::from_secs(30),
             max_frame_bytes: 32 * 1024 * 1024,
             read_ahead_bytes: 16 * 1024 * 1024,
+            encrypted: EncryptedMessages::Fail,
+            read_compacted: false,
+            chunks: ChunkBounds::default(),
         }
     }
 }
@@ -109,6 +138,7 @@ impl FromStr for TokenSource {
 /// The brokers behind a service URL, in the order to try, each `HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ServiceUrl {
+    pub tls: bool,
     pub hosts: Vec<String>,
 }
 
@@ -117,6 +147,18 @@ impl ServiceUrl {
     pub fn first_host(&self) -> &str {
         let first = self.hosts.first().map_or("", String::as_str);
         first.rsplit_once(':').map_or(first, |(host, _)| host)
+    }
+
+    /// The admin API's address where none is given.
+    pub fn assumed_admin_url(&self) -> String {
+        let host = self.first_host();
+        if self.tls { format!("https://{host}:8443") } else { format!("http://{host}:8080") }
+    }
+}
+
+impl fmt::Display for ServiceUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.tls { "pulsar+ssl://" } else { "pulsar://" }, self.hosts.join(","))
     }
 }
 
@@ -130,20 +172,16 @@ impl FromStr for ServiceUrl {
             ))
         };
         let trimmed = text.trim();
-        let rest = match trimmed.split_once("://") {
-            Some(("pulsar", rest)) => rest,
-            Some(("pulsar+ssl", _)) => {
-                return Err(Error::unsupported(format!(
-                    "`{text}`: TLS to the broker (pulsar+ssl://) is not supported by this version: use a pulsar:// address"
-                )));
-            }
+        let (tls, port, rest) = match trimmed.split_once("://") {
+            Some(("pulsar", rest)) => (false, 6650, rest),
+            Some(("pulsar+ssl", rest)) => (true, 6651, rest),
             Some(_) => return Err(wrong()),
-            None => trimmed,
+            None => (false, 6650, trimmed),
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let hosts =
-            rest.split(',').map(|host| with_port(host.trim(), 6650).ok_or_else(wrong)).collect::<Result<_>>()?;
-        Ok(Self { hosts })
+            rest.split(',').map(|host| with_port(host.trim(), port).ok_or_else(wrong)).collect::<Result<_>>()?;
+        Ok(Self { tls, hosts })
     }
 }
 
@@ -208,10 +246,9 @@ mod tests {
         for text in ["", "pulsar://", "http://a:1", "a:b", "pulsar://a:1,,b", "a/b", "u@h:1"] {
             assert!(text.parse::<ServiceUrl>().is_err(), "{text}");
         }
-        assert_eq!(
-            "pulsar+ssl://a:1".parse::<ServiceUrl>().expect_err("refused").kind(),
-            aquifer_model::ErrorKind::Unsupported
-        );
+        let safe = "pulsar+ssl://a,b:7".parse::<ServiceUrl>().expect("a url");
+        assert_eq!((safe.tls, safe.to_string().as_str()), (true, "pulsar+ssl://a:6651,b:7"));
+        assert_eq!(safe.assumed_admin_url(), "https://a:8443");
     }
 
     #[test]
@@ -231,7 +268,10 @@ mod tests {
 
     #[test]
     fn a_token_is_never_shown() {
-        let config = PulsarConfig { token: Some("token:canary-1234".parse().expect("a token")), ..Default::default() };
+        let config = PulsarConfig {
+            authentication: Some("token:canary-1234".parse::<TokenSource>().expect("a token").into()),
+            ..Default::default()
+        };
         assert!(!format!("{config:?}").contains("canary"));
         assert_eq!("file:///x/y".parse::<TokenSource>().expect("a file"), TokenSource::File("/x/y".into()));
         assert_eq!("file:x".parse::<TokenSource>().expect("a file"), TokenSource::File("x".into()));

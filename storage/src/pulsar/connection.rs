@@ -16,15 +16,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use aquifer_model::{Error, Position, Result};
 
+use super::auth::{Authenticator, Credentials};
 use super::commands;
-use super::config::TokenSource;
 use super::failure::{Failure, Refusal, Tried};
 use super::queue::EntryQueue;
 use super::session::{Answer, Event, Session, SessionError};
+use super::tls::{self, TlsSettings};
 use super::transport::{Moved, Transport};
 
 /// What is read from the socket at once, at least.
@@ -35,6 +37,7 @@ const READ_BYTES: usize = 64 * 1024;
 pub(super) struct Target {
     /// `HOST:PORT` to dial.
     pub dial: String,
+    pub tls: bool,
     /// Behind a proxy: the `HOST:PORT` of the broker that is meant.
     pub behind: Option<String>,
 }
@@ -42,7 +45,8 @@ pub(super) struct Target {
 /// What a connection needs beside its target.
 #[derive(Debug, Clone)]
 pub(super) struct ConnectOptions {
-    pub token: Option<TokenSource>,
+    pub authenticator: Arc<Authenticator>,
+    pub tls: TlsSettings,
     pub connect_timeout: Duration,
     pub operation_timeout: Duration,
     pub max_frame_bytes: usize,
@@ -73,6 +77,7 @@ enum Operation {
 #[derive(Debug)]
 pub(super) struct Connection {
     address: String,
+    dialled: String,
     operations: mpsc::UnboundedSender<Operation>,
     last_id: AtomicU64,
     max_message_bytes: usize,
@@ -95,18 +100,25 @@ impl Connection {
     }
 
     async fn greet(target: &Target, options: &ConnectOptions, address: &str) -> Result<Arc<Self>, Greeting> {
-        let token = match &options.token {
-            Some(token) => Some(token.load().await.map_err(Greeting::Error)?),
-            None => None,
+        let shown = options.authenticator.credentials().await.map_err(Greeting::Error)?;
+        let tls = if target.tls { Some(options.tls.load().map_err(Greeting::Error)?) } else { None };
+        let explained = |error: std::io::Error| match tls::explain(&target.dial, &error) {
+            Some(error) => Greeting::Error(error.context("connecting to the Pulsar broker")),
+            None if target.tls => Greeting::Cause(format!("{error} (does it speak TLS on that port?)")),
+            None if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                Greeting::Cause(format!("{error} (if it wants TLS, use pulsar+ssl://)"))
+            }
+            None => Greeting::Cause(error.to_string()),
         };
-        let transport = Transport::dial(&target.dial, None).await?;
-        let session = Session::new(token.as_deref(), target.behind.as_deref(), options.max_frame_bytes, Instant::now());
+        let transport = Transport::dial(&target.dial, tls).await.map_err(explained)?;
+        let session = Session::new(shown.as_ref(), target.behind.as_deref(), options.max_frame_bytes, Instant::now());
         let (sender, operations) = mpsc::unbounded_channel();
         let closed = Arc::new(OnceLock::new());
         let mut driver = Driver {
             transport,
             session,
-            token: options.token.clone(),
+            authenticator: options.authenticator.clone(),
+            authenticating: None,
             buffer: BytesMut::with_capacity(READ_BYTES),
             operations,
             requests: HashMap::new(),
@@ -117,7 +129,12 @@ impl Connection {
         };
         while driver.greeted.is_none() {
             match driver.step().await {
-                Err(Stop::Session(SessionError::Refused(_))) if token.is_none() => {
+                Err(Stop::Io(error)) => return Err(explained(error)),
+                Err(Stop::Closed) if !target.tls => {
+                    let cause = "the broker closed it before it greeted (if it wants TLS, use pulsar+ssl://)";
+                    return Err(Greeting::Cause(cause.to_string()));
+                }
+                Err(Stop::Session(SessionError::Refused(_))) if shown.is_none() => {
                     let text =
                         format!("connecting to the Pulsar broker at `{address}`: it asks for a token and none is set");
                     return Err(Greeting::Error(Error::denied(text)));
@@ -127,6 +144,7 @@ impl Connection {
         }
         let connection = Arc::new(Self {
             address: address.to_string(),
+            dialled: target.dial.clone(),
             operations: sender,
             last_id: AtomicU64::new(0),
             max_message_bytes: driver.greeted.unwrap_or_default(),
@@ -140,6 +158,11 @@ impl Connection {
     /// `HOST:PORT` of the broker.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// `HOST:PORT` of what is really connected to: the broker or a proxy before it.
+    pub fn dialled(&self) -> &str {
+        &self.dialled
     }
 
     /// The longest message the broker takes, in bytes.
@@ -239,12 +262,6 @@ enum Greeting {
     Error(Error),
 }
 
-impl From<std::io::Error> for Greeting {
-    fn from(error: std::io::Error) -> Self {
-        Self::Cause(error.to_string())
-    }
-}
-
 impl From<Stop> for Greeting {
     fn from(stop: Stop) -> Self {
         match stop {
@@ -253,6 +270,9 @@ impl From<Stop> for Greeting {
             }
             Stop::Session(error) => Self::Cause(error.to_string()),
             Stop::Why(why) => Self::Cause(why),
+            Stop::Error(error) => Self::Error(error),
+            Stop::Io(error) => Self::Cause(error.to_string()),
+            Stop::Closed => Self::Cause("the broker closed it".to_string()),
             Stop::Unused => Self::Cause("it was given up".to_string()),
         }
     }
@@ -262,6 +282,10 @@ impl From<Stop> for Greeting {
 enum Stop {
     Session(SessionError),
     Why(String),
+    Error(Error),
+    Io(std::io::Error),
+    /// The other side said goodbye.
+    Closed,
     /// The last handle is gone.
     Unused,
 }
@@ -274,7 +298,7 @@ impl From<SessionError> for Stop {
 
 impl From<std::io::Error> for Stop {
     fn from(error: std::io::Error) -> Self {
-        Self::Why(error.to_string())
+        Self::Io(error)
     }
 }
 
@@ -287,7 +311,9 @@ struct InFlight {
 struct Driver {
     transport: Transport,
     session: Session,
-    token: Option<TokenSource>,
+    authenticator: Arc<Authenticator>,
+    /// The answer to a challenge, being fetched.
+    authenticating: Option<BoxFuture<'static, Result<Option<Credentials>>>>,
     buffer: BytesMut,
     operations: mpsc::UnboundedReceiver<Operation>,
     requests: HashMap<u64, oneshot::Sender<Result<Answer, Refusal>>>,
@@ -306,6 +332,9 @@ impl Driver {
                 Ok(()) => {}
                 Err(Stop::Unused) => break "it is no longer used".to_string(),
                 Err(Stop::Why(why)) => break why,
+                Err(Stop::Error(error)) => break error.to_string(),
+                Err(Stop::Io(error)) => break error.to_string(),
+                Err(Stop::Closed) => break "the broker closed it".to_string(),
                 Err(Stop::Session(error)) => break error.to_string(),
             }
         };
@@ -328,9 +357,21 @@ impl Driver {
         tokio::select! {
             moved = self.transport.step(self.session.output(), &mut self.buffer) => match moved? {
                 Moved::Written => {}
-                Moved::Read(0) => return Err(Stop::Why("the broker closed it".to_string())),
-                Moved::Read(_) => self.on_read().await?,
+                Moved::Read(0) => return Err(Stop::Closed),
+                Moved::Read(_) => self.on_read()?,
             },
+            shown = async {
+                match &mut self.authenticating {
+                    Some(fetching) => fetching.await,
+                    None => std::future::pending().await,
+                }
+            } => {
+                self.authenticating = None;
+                match shown.map_err(Stop::Error)? {
+                    Some(shown) => self.session.authenticate(&shown),
+                    None => return Err(Stop::Why("the broker asks for a token and none is set".to_string())),
+                }
+            }
             operation = self.operations.recv(), if greeted => match operation {
                 Some(operation) => {
                     self.on_operation(operation)?;
@@ -352,11 +393,11 @@ impl Driver {
         Ok(())
     }
 
-    async fn on_read(&mut self) -> Result<(), Stop> {
+    fn on_read(&mut self) -> Result<(), Stop> {
         let mut events = Vec::new();
         let outcome = self.session.on_bytes(Instant::now(), &mut self.buffer, &mut events);
         for event in events {
-            self.on_event(event).await?;
+            self.on_event(event)?;
         }
         outcome?;
         if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 4 {
@@ -371,16 +412,13 @@ impl Driver {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.transport.finish(output)).await;
     }
 
-    async fn on_event(&mut self, event: Event) -> Result<(), Stop> {
+    fn on_event(&mut self, event: Event) -> Result<(), Stop> {
         match event {
             Event::Connected { max_message_bytes } => self.greeted = Some(max_message_bytes),
-            Event::Challenged => match &self.token {
-                Some(token) => {
-                    let token = token.load().await.map_err(|error| Stop::Why(error.to_string()))?;
-                    self.session.authenticate(&token);
-                }
-                None => return Err(Stop::Why("the broker asks for a token and none is set".to_string())),
-            },
+            Event::Challenged => {
+                let authenticator = self.authenticator.clone();
+                self.authenticating = Some(Box::pin(async move { authenticator.fresh_credentials().await }));
+            }
             Event::Answered { request, answer } => {
                 if let Some(reply) = self.requests.remove(&request) {
                     let _ = reply.send(answer);

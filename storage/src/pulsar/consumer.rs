@@ -46,11 +46,14 @@ impl Consumer {
         let topic = partition.to_string();
         let connection = brokers.owner(&topic).await?;
         let id = connection.next_id();
-        let queue = Arc::new(EntryQueue::new(brokers.read_ahead_bytes()));
+        let queue = Arc::new(EntryQueue::new(brokers.reading().read_ahead_bytes));
         connection.attach(id, queue.clone())?;
         // Made before the answer is waited for: dropped half-way it is closed all the same.
         let consumer = Self { connection: connection.clone(), id, queue };
-        connection.request(|request| commands::subscribe(request, id, &topic, subscription, make_topic)).await?;
+        let compacted = brokers.reading().compacted;
+        connection
+            .request(|request| commands::subscribe(request, id, &topic, subscription, make_topic, compacted))
+            .await?;
         Ok(consumer)
     }
 
@@ -82,6 +85,11 @@ impl Consumer {
         self.connection.request(|request| commands::acknowledge(request, self.id, position)).await.map(drop)
     }
 
+    /// What comes in, to wait for its end.
+    pub fn queue(&self) -> Arc<EntryQueue> {
+        self.queue.clone()
+    }
+
     /// Why it can no longer be used, if so.
     pub fn ended(&self) -> Option<String> {
         self.queue.ended()
@@ -91,5 +99,6 @@ impl Consumer {
 impl Drop for Consumer {
     fn drop(&mut self) {
         self.connection.detach(self.id);
+        self.queue.end("it was given up here");
     }
 }

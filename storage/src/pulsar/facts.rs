@@ -25,15 +25,15 @@ pub(super) enum ServiceChoice {
 }
 
 /// Of several clusters that one is meant whose admin address is the one asked.
-pub(super) fn choose_service_url(entries: &[Value], asked: &str) -> ServiceChoice {
+pub(super) fn choose_service_url(entries: &[Value], asked: &str, tls: bool) -> ServiceChoice {
+    let (broker, web) = if tls { ("brokerServiceUrlTls", "serviceUrlTls") } else { ("brokerServiceUrl", "serviceUrl") };
     let text = |entry: &Value, name: &str| {
         entry.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_string)
     };
-    let named: BTreeSet<String> = entries.iter().filter_map(|entry| text(entry, "brokerServiceUrl")).collect();
-    let ours = |entry: &&Value| {
-        text(entry, "serviceUrl").is_some_and(|url| url.trim_end_matches('/') == asked.trim_end_matches('/'))
-    };
-    let meant = entries.iter().find(ours).and_then(|entry| text(entry, "brokerServiceUrl"));
+    let named: BTreeSet<String> = entries.iter().filter_map(|entry| text(entry, broker)).collect();
+    let ours =
+        |entry: &&Value| text(entry, web).is_some_and(|url| url.trim_end_matches('/') == asked.trim_end_matches('/'));
+    let meant = entries.iter().find(ours).and_then(|entry| text(entry, broker));
     match (meant, named.len()) {
         (Some(url), _) => ServiceChoice::Use(url),
         (None, 0) => ServiceChoice::NoneNamed,
@@ -110,6 +110,18 @@ pub(super) fn mark(stats: &Value, subscription: &str) -> Result<Cut> {
         return Ok(Cut::After(Position::new(ledger, entry)));
     }
     let before = ledgers(stats)?.into_iter().rfind(|kept| kept.id < ledger && kept.entries > 0);
+    Ok(before.map_or(Cut::Start, |kept| Cut::After(Position::new(kept.id, kept.entries - 1))))
+}
+
+/// The cut just before the entry of a message id that the admin API gives.
+pub(super) fn cut_before(id: &Value, ledgers: &[LedgerInfo]) -> Result<Cut> {
+    let number = |name: &str| id.get(name).and_then(Value::as_i64).ok_or_else(|| odd(&format!("a message id of {id}")));
+    let (ledger, entry) = (number("ledgerId")?, number("entryId")?);
+    let Ok(ledger) = u64::try_from(ledger) else { return Ok(Cut::Start) };
+    if let Some(before) = u64::try_from(entry).ok().and_then(|entry| entry.checked_sub(1)) {
+        return Ok(Cut::After(Position::new(ledger, before)));
+    }
+    let before = ledgers.iter().rfind(|kept| kept.id < ledger && kept.entries > 0);
     Ok(before.map_or(Cut::Start, |kept| Cut::After(Position::new(kept.id, kept.entries - 1))))
 }
 
@@ -219,6 +231,22 @@ mod tests {
     }
 
     #[test]
+    fn a_message_id_is_a_cut_before_its_entry() {
+        let kept = ledgers(&stats("7:4")).expect("ledgers");
+        for (ledger, entry, cut) in [
+            (7, 5, Cut::After(Position::new(7, 4))),
+            (7, 0, Cut::Start),
+            (12, 0, Cut::After(Position::new(7, 9))),
+            (9, -1, Cut::After(Position::new(7, 9))),
+            (-1, -1, Cut::Start),
+        ] {
+            let id = json!({"ledgerId": ledger, "entryId": entry, "partitionIndex": -1});
+            assert_eq!(cut_before(&id, &kept).expect("a cut"), cut, "{id}");
+        }
+        assert!(cut_before(&Value::Null, &kept).is_err());
+    }
+
+    #[test]
     fn policies_are_read_for_the_worst() {
         let keep =
             |time: i64, size: i64| retention(&json!({"retentionTimeInMinutes": time, "retentionSizeInMB": size}));
@@ -243,10 +271,10 @@ mod tests {
     fn of_several_clusters_the_one_asked_is_meant() {
         let entry = |web: &str, broker: &str| json!({"serviceUrl": web, "brokerServiceUrl": broker});
         let two = [entry("http://a:8080", "pulsar://a:6650"), entry("http://b:8080", "pulsar://b:6650")];
-        assert_eq!(choose_service_url(&two, "http://b:8080/"), ServiceChoice::Use("pulsar://b:6650".into()));
-        assert_eq!(choose_service_url(&two, "http://c:8080"), ServiceChoice::Several);
-        assert_eq!(choose_service_url(&two[..1], "http://c"), ServiceChoice::Use("pulsar://a:6650".into()));
-        assert_eq!(choose_service_url(&[json!({})], "http://c"), ServiceChoice::NoneNamed);
+        assert_eq!(choose_service_url(&two, "http://b:8080/", false), ServiceChoice::Use("pulsar://b:6650".into()));
+        assert_eq!(choose_service_url(&two, "http://c:8080", false), ServiceChoice::Several);
+        assert_eq!(choose_service_url(&two[..1], "http://c", false), ServiceChoice::Use("pulsar://a:6650".into()));
+        assert_eq!(choose_service_url(&[json!({})], "http://c", false), ServiceChoice::NoneNamed);
     }
 
     #[test]

@@ -53,10 +53,29 @@ impl Flow {
 
 /// How many permits the broker counts for an entry: `num_messages_in_batch` of its metadata, 1 if that cannot be read.
 pub(super) fn messages_in(entry: &[u8]) -> u32 {
-    scan_messages(entry).and_then(|count| u32::try_from(count).ok()).unwrap_or(1).max(1)
+    scan(entry).messages
 }
 
-fn scan_messages(mut rest: &[u8]) -> Option<u64> {
+/// What the head of an entry says, as far as readers need it before anyone decodes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub messages: u32,
+    /// A part of a message of several chunks.
+    pub chunk: bool,
+    pub encrypted: bool,
+}
+
+/// Reads an entry's shape. Of what cannot be read: one plain message.
+pub(super) fn scan(entry: &[u8]) -> Shape {
+    let mut shape = Shape { messages: 1, chunk: false, encrypted: false };
+    if scan_metadata(entry, &mut shape).is_none() {
+        shape.chunk = false;
+        shape.encrypted = false;
+    }
+    shape
+}
+
+fn scan_metadata(mut rest: &[u8], shape: &mut Shape) -> Option<()> {
     if rest.starts_with(&[0x0e, 0x02]) {
         let length = u32::from_be_bytes(rest.get(2..6)?.try_into().ok()?) as usize;
         rest = rest.get(6usize.checked_add(length)?..)?;
@@ -69,20 +88,22 @@ fn scan_messages(mut rest: &[u8]) -> Option<u64> {
     while metadata.has_remaining() {
         let tag = take_varint(&mut metadata)?;
         match (tag >> 3, tag & 7) {
-            (11, 0) => return take_varint(&mut metadata),
+            (11, 0) => shape.messages = u32::try_from(take_varint(&mut metadata)?).unwrap_or(1).max(1),
+            (27, 0) => shape.chunk = take_varint(&mut metadata)? > 1,
             (_, 0) => {
                 take_varint(&mut metadata)?;
             }
             (_, 1) => metadata = metadata.get(8..)?,
-            (_, 2) => {
+            (field, 2) => {
                 let length = usize::try_from(take_varint(&mut metadata)?).ok()?;
                 metadata = metadata.get(length..)?;
+                shape.encrypted |= field == 13;
             }
             (_, 5) => metadata = metadata.get(4..)?,
             _ => return None,
         }
     }
-    Some(1)
+    Some(())
 }
 
 fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
@@ -142,6 +163,31 @@ mod tests {
         }
         assert_eq!(messages_in(&[0x0e, 0x02, 0xff, 0xff, 0xff, 0xff]), 1);
         assert_eq!(messages_in(&[0xff; 64]), 1);
+    }
+
+    #[test]
+    fn chunks_and_cipher_text_are_known_by_the_head() {
+        let plain = Shape { messages: 1, chunk: false, encrypted: false };
+        assert_eq!(scan(&entry(None, true)), plain);
+        let with = |change: fn(&mut MessageMetadata)| {
+            let mut metadata = MessageMetadata { producer_name: "p".into(), ..Default::default() };
+            change(&mut metadata);
+            let metadata = metadata.encode_to_vec();
+            let mut bytes = vec![0x0e, 0x01, 1, 2, 3, 4];
+            bytes.put_u32(metadata.len() as u32);
+            bytes.extend_from_slice(&metadata);
+            scan(&bytes)
+        };
+        let chunk = with(|metadata| {
+            metadata.uuid = Some("u".into());
+            (metadata.chunk_id, metadata.num_chunks_from_msg) = (Some(0), Some(2));
+        });
+        assert_eq!(chunk, Shape { chunk: true, ..plain });
+        assert_eq!(with(|metadata| metadata.num_chunks_from_msg = Some(1)), plain);
+        assert_eq!(
+            with(|metadata| metadata.encryption_keys = vec![Default::default()]),
+            Shape { encrypted: true, ..plain }
+        );
     }
 
     #[test]

@@ -102,6 +102,13 @@ impl EntryQueue {
         self.lock().ended.clone()
     }
 
+    /// Waits until nothing more will come, for one that takes nothing.
+    pub async fn until_ended(&self) {
+        while self.ended().is_none() {
+            self.changed().await;
+        }
+    }
+
     /// Waits until something was put in since the last wait.
     pub async fn changed(&self) {
         self.changed.notified().await;

@@ -6,7 +6,7 @@
 //!     └── made again after the cut, with growing pauses, until the operation's time is over: `Unavailable`
 //! ```
 //!
-//! Brokers differ in whether a start is inclusive, so the cut alone decides what is given. The state of a recovery lives in the reader,
+//! What is taken in goes through the intake, which puts chunks together. Brokers differ in whether a start is inclusive, so the cut alone decides what is given. The state of a recovery lives in the reader,
 //! not in the future: who polls with short timeouts gets there too.
 
 use std::sync::Arc;
@@ -15,23 +15,29 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 
-use aquifer_model::{Cut, Error, Partition, Result};
+use aquifer_model::{Cut, Error, Partition, Position, Result};
 
 use super::brokers::{Brokers, CONSUME, jittered};
 use super::commands::Subscription;
 use super::consumer::Consumer;
 use super::failure::{Failure, Tried};
+use super::intake::Intake;
 use super::queue::Taken;
 use crate::log::{Entry, EntryReader};
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// So far before a reader's start the first chunks of a message are looked for.
+const LOOK_BACK_ENTRIES: u64 = 2000;
 
 pub(super) struct PulsarReader {
     brokers: Arc<Brokers>,
     partition: Partition,
-    /// Everything up to here has been given.
+    /// Everything up to here has been taken in.
     given: Cut,
     state: State,
+    intake: Intake,
+    /// What lies before the reader's start, being read for the chunks in it.
+    looking_back: Option<BoxFuture<'static, Tried<Intake>>>,
 }
 
 enum State {
@@ -41,7 +47,37 @@ enum State {
 
 impl PulsarReader {
     pub fn new(brokers: Arc<Brokers>, partition: Partition, after: Cut, consumer: Consumer) -> Self {
-        Self { brokers, partition, given: after, state: State::Open(consumer) }
+        let reading = brokers.reading();
+        let intake = Intake::new(reading.encrypted, reading.chunks, after);
+        Self { brokers, partition, given: after, state: State::Open(consumer), intake, looking_back: None }
+    }
+
+    /// Starts to take in, apart, what lies before `from`.
+    fn look_back(&mut self, from: Position) {
+        let (brokers, partition) = (self.brokers.clone(), self.partition.clone());
+        let mut earlier = self.intake.for_looking_back();
+        self.looking_back = Some(Box::pin(async move {
+            let start = brokers.look_back(&partition, from, LOOK_BACK_ENTRIES).await;
+            let consumer = Consumer::open(&brokers, &partition, &passing(start)).await?;
+            loop {
+                match consumer.take(1 << 20) {
+                    Taken::Entries(mut entries) => {
+                        let all = entries.iter().any(|entry| entry.position >= from);
+                        entries.retain(|entry| entry.position < from);
+                        earlier.add(entries);
+                        // What can be given was given before, or is not asked for.
+                        drop(earlier.give());
+                        if all {
+                            return Ok(earlier);
+                        }
+                    }
+                    Taken::Empty => consumer.changed().await,
+                    Taken::Ended(cause) => {
+                        return Err(Failure::Final(Error::unavailable(format!("looking back for chunks: {cause}"))));
+                    }
+                }
+            }
+        }));
     }
 
     fn lose(&mut self, since: Instant, pause: Duration) {
@@ -86,6 +122,22 @@ pub(super) fn passing_name() -> String {
 impl EntryReader for PulsarReader {
     async fn next(&mut self, max_bytes: usize) -> Result<Vec<Entry>> {
         loop {
+            if let Some(looking) = &mut self.looking_back {
+                let found = looking.await;
+                self.looking_back = None;
+                let doing = || format!("reading `{}` {}", self.partition, self.given);
+                self.intake.go_on(found.map_err(|failure| failure.into_error(&doing(), CONSUME))?);
+            }
+            let (given, back) = self.intake.give();
+            if let Some(from) = back {
+                self.look_back(from);
+            }
+            if !given.is_empty() {
+                return Ok(given);
+            }
+            if self.looking_back.is_some() {
+                continue;
+            }
             match &mut self.state {
                 State::Open(consumer) => match consumer.take(max_bytes) {
                     Taken::Entries(mut entries) => {
@@ -96,9 +148,7 @@ impl EntryReader for PulsarReader {
                             }
                             new
                         });
-                        if !entries.is_empty() {
-                            return Ok(entries);
-                        }
+                        self.intake.add(entries);
                     }
                     Taken::Empty => consumer.changed().await,
                     Taken::Ended(why) => {

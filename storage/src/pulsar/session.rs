@@ -17,6 +17,7 @@ use pulsar::message::proto::{self, BaseCommand, base_command::Type};
 
 use aquifer_model::{Position, SchemaVersion};
 
+use super::auth::Credentials;
 use super::commands;
 use super::failure::Refusal;
 use super::frame::{Command, FrameDecoder, FrameError};
@@ -41,6 +42,7 @@ pub(super) enum Answer {
     /// Where a topic is served. `redirect`: ask there again.
     Lookup {
         url: Option<String>,
+        tls_url: Option<String>,
         redirect: bool,
         authoritative: bool,
         proxied: bool,
@@ -60,7 +62,7 @@ pub(super) enum Event {
     Connected {
         max_message_bytes: usize,
     },
-    /// The token is asked for again: answer with [`Session::authenticate`].
+    /// Who we are is asked again: answer with [`Session::authenticate`].
     Challenged,
     Answered {
         request: u64,
@@ -114,13 +116,13 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session that greets with `token`, never buffers a frame above `frame_cap` bytes, and stands at the time `now`.
-    pub fn new(token: Option<&str>, proxy_to: Option<&str>, frame_cap: usize, now: Instant) -> Self {
+    /// A session that greets with what is `shown`, never buffers a frame above `frame_cap` bytes, and stands at the time `now`.
+    pub fn new(shown: Option<&Credentials>, proxy_to: Option<&str>, frame_cap: usize, now: Instant) -> Self {
         Self {
             decoder: FrameDecoder::new(GREETING_LIMIT.min(frame_cap)),
             frame_cap,
             connected: false,
-            output: VecDeque::from([commands::connect(token, proxy_to)]),
+            output: VecDeque::from([commands::connect(shown, proxy_to)]),
             last_heard: now,
             asked: false,
         }
@@ -137,8 +139,8 @@ impl Session {
     }
 
     /// Answers a challenge.
-    pub fn authenticate(&mut self, token: &str) {
-        self.send(commands::auth_response(token));
+    pub fn authenticate(&mut self, shown: &Credentials) {
+        self.send(commands::auth_response(shown));
     }
 
     /// When [`Session::on_deadline`] must be called.
@@ -313,6 +315,7 @@ fn read_lookup(response: proto::CommandLookupTopicResponse) -> Result<Answer, Re
     match kind {
         Some(kind @ (LookupType::Connect | LookupType::Redirect)) => Ok(Answer::Lookup {
             url: response.broker_service_url.filter(|url| !url.is_empty()),
+            tls_url: response.broker_service_url_tls.filter(|url| !url.is_empty()),
             redirect: kind == LookupType::Redirect,
             authoritative: response.authoritative.unwrap_or(false),
             proxied: response.proxy_through_service_url.unwrap_or(false),

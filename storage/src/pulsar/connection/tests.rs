@@ -6,6 +6,8 @@ use pulsar::message::proto::{self, BaseCommand, base_command::Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+mod peers;
+
 use super::*;
 use crate::log::Log;
 use crate::pulsar::frame::{Command, Frame, FrameDecoder, encode};
@@ -27,10 +29,14 @@ impl Peer {
         let (stream, _) = listener.accept().await.expect("a connection");
         let mut peer = Self { stream, buffer: BytesMut::new() };
         assert!(peer.hears().await.connect.is_some());
+        peer.greets().await;
+        peer
+    }
+
+    async fn greets(&mut self) {
         let connected =
             proto::CommandConnected { server_version: "s".into(), protocol_version: Some(19), max_message_size: None };
-        peer.says(BaseCommand { connected: Some(connected), ..command(Type::Connected) }, b"").await;
-        peer
+        self.says(BaseCommand { connected: Some(connected), ..command(Type::Connected) }, b"").await;
     }
 
     async fn hears(&mut self) -> Box<BaseCommand> {

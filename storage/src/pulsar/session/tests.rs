@@ -13,6 +13,10 @@ fn connected(max_message_size: Option<i32>) -> BaseCommand {
     BaseCommand { connected: Some(connected), ..command(Type::Connected) }
 }
 
+fn shown(token: &str) -> Credentials {
+    Credentials { method: "token", data: token.into() }
+}
+
 struct Script {
     session: Session,
     now: Instant,
@@ -22,7 +26,7 @@ struct Script {
 impl Script {
     fn new() -> Self {
         let now = Instant::now();
-        Self { session: Session::new(Some("t"), None, 32 << 20, now), now, buffer: BytesMut::new() }
+        Self { session: Session::new(Some(&shown("t")), None, 32 << 20, now), now, buffer: BytesMut::new() }
     }
 
     fn greeted() -> Self {
@@ -138,8 +142,13 @@ fn a_lookup_tells_a_redirect_from_an_answer_and_from_a_refusal() {
             other => unreachable!("{other:?}"),
         }
     };
-    let lookup =
-        |redirect| Answer::Lookup { url: Some("pulsar://b:1".into()), redirect, authoritative: true, proxied: false };
+    let lookup = |redirect| Answer::Lookup {
+        url: Some("pulsar://b:1".into()),
+        tls_url: None,
+        redirect,
+        authoritative: true,
+        proxied: false,
+    };
     assert_eq!(ask(LookupType::Redirect, Some("pulsar://b:1"), None), Ok(lookup(true)));
     assert_eq!(ask(LookupType::Connect, Some("pulsar://b:1"), None), Ok(lookup(false)));
     let refusal = ask(LookupType::Failed, None, Some(proto::ServerError::ServiceNotReady)).expect_err("refused");
@@ -196,7 +205,7 @@ fn closings_errors_and_challenges_are_told_and_unknown_commands_passed_over() {
     assert_eq!(events.expect("an error"), vec![Event::Answered { request: 2, answer: Err(refusal) }]);
     let events = script.gives(&command(Type::AuthChallenge), b"").expect("a challenge");
     assert_eq!(events, vec![Event::Challenged]);
-    script.session.authenticate("new");
+    script.session.authenticate(&shown("new"));
     assert!(script.sent().remove(0).auth_response.is_some());
     let unknown = BaseCommand { r#type: 999, ..Default::default() };
     assert_eq!(script.gives(&unknown, b"").expect("passed over"), vec![]);
