@@ -16,7 +16,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use aquifer_formats::entry::{EntryLimits, summarize};
 use aquifer_model::{Cut, Error, Partition, Position, Result, SchemaVersion, TopicIdentity, TopicName, TopicSchema};
 
 /// One stored entry.
@@ -70,25 +69,6 @@ pub trait Log: Send + Sync + Debug {
 
     /// The last entry a reader can be given now; `None` if there is none now (never written, or all trimmed).
     async fn last_position(&self, partition: &Partition) -> Result<Option<Position>>;
-
-    /// The cut before the first entry published at or after `time_ms` (milliseconds since 1970): a reader opened there gives it first. The
-    /// log's end if there is none. As times may be out of order, later entries may be older.
-    async fn cut_at_publish_time(&self, partition: &Partition, time_ms: i64) -> Result<Cut> {
-        let Some(last) = self.last_position(partition).await? else { return Ok(Cut::Start) };
-        let (mut reader, mut cut) = (self.open_reader(partition, Cut::Start).await?, Cut::Start);
-        loop {
-            for entry in reader.next(1 << 20).await? {
-                let summary = summarize(&entry.bytes, &EntryLimits::default());
-                if entry.position > last || summary.is_ok_and(|entry| entry.publish_time_ms >= time_ms) {
-                    return Ok(cut);
-                }
-                cut = Cut::After(entry.position);
-            }
-            if cut.covers(last) {
-                return Ok(cut);
-            }
-        }
-    }
 
     /// A writer under `producer_name`. Sequence ids at or below [`Appender::last_sequence_id`] are duplicates.
     async fn open_appender(&self, partition: &Partition, producer_name: &str) -> Result<Box<dyn Appender>>;

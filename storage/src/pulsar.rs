@@ -150,11 +150,6 @@ impl Log for PulsarLog {
         }
     }
 
-    async fn cut_at_publish_time(&self, partition: &Partition, time_ms: i64) -> Result<Cut> {
-        self.brokers.check_partition(partition).await?;
-        self.admin.cut_at(partition, time_ms).await
-    }
-
     async fn open_appender(&self, partition: &Partition, producer_name: &str) -> Result<Box<dyn Appender>> {
         Ok(Box::new(appender::PulsarAppender::open(self.brokers.clone(), partition, producer_name).await?))
     }

@@ -445,43 +445,6 @@ async fn a_compacted_topic_gives_the_newest_message_of_each_key() {
 }
 
 #[tokio::test]
-async fn a_publish_time_is_a_cut_before_the_first_entry_at_or_after_it() {
-    let Some(broker) = broker() else { return };
-    let log = broker.log();
-    let partition = new_partition(&log, "times").await;
-    assert_eq!(log.cut_at_publish_time(&partition, now_ms()).await.unwrap(), Cut::Start, "nothing was ever written");
-    let mut producer = log.open_producer(&partition, ProducerSettings::new("writer")).await.unwrap();
-    let mut times = Vec::new();
-    let mut positions = Vec::new();
-    for sequence_id in 0..6i64 {
-        let started = now_ms();
-        while now_ms() < started + 5 {
-            tokio::task::yield_now().await;
-        }
-        times.push(now_ms());
-        let message = NewMessage { sequence_id, payload: Some(b"x"), ..Default::default() };
-        let bytes = build_entry(&spec(Compression::None, false), &[message]).unwrap();
-        let (lowest, highest) = (sequence_id, sequence_id);
-        producer.send(FinishedEntry { bytes, lowest, highest, messages: 1, chunk: false }).unwrap();
-        match producer.flush().await.unwrap()[..] {
-            [Receipt::Stored(position)] => positions.push(position),
-            ref other => panic!("{other:?}"),
-        }
-        if sequence_id == 2 {
-            drop(producer);
-            broker.admin(reqwest::Method::PUT, &partition, "unload").await;
-            producer = log.open_producer(&partition, ProducerSettings::new("writer")).await.unwrap();
-        }
-    }
-    let after = |index: Option<usize>| index.map_or(Cut::Start, |index| Cut::After(positions[index]));
-    for (index, time) in times.iter().enumerate() {
-        assert_eq!(log.cut_at_publish_time(&partition, *time).await.unwrap(), after(index.checked_sub(1)), "{index}");
-    }
-    assert_eq!(log.cut_at_publish_time(&partition, 0).await.unwrap(), Cut::Start);
-    assert_eq!(log.cut_at_publish_time(&partition, now_ms() + 100_000).await.unwrap(), after(Some(5)), "the future");
-}
-
-#[tokio::test]
 async fn a_pin_is_connected_again_at_once_and_a_removed_one_is_not_made_again() {
     let Some(broker) = broker() else { return };
     let log = broker.log();

@@ -88,24 +88,6 @@ pub(super) fn never_insecure(text: &str) -> Value {
     }
 }
 
-pub(super) fn boolean(text: &str) -> Value {
-    one_of(text, &["true", "false"])
-}
-
-/// A codec, in Pulsar's or in Flink's spelling.
-pub(super) fn compression(text: &str) -> Value {
-    one_of(text, &["none", "lz4", "zlib", "zstd", "snappy"])
-}
-
-/// How keys choose partitions: `java` or `murmur3`, or as Pulsar's and Flink's enumerations name them.
-pub(super) fn key_hash(text: &str) -> Value {
-    match text.to_ascii_lowercase().replace(['-', '_'], "").as_str() {
-        "java" | "javahash" | "javastringhash" => Ok("java".to_string()),
-        "murmur3" | "murmur332hash" => Ok("murmur3".to_string()),
-        _ => Err("write java or murmur3".to_string()),
-    }
-}
-
 /// What to do with encrypted messages, as Pulsar's `ConsumerCryptoFailureAction` spells it too.
 pub(super) fn on_encrypted(text: &str) -> Value {
     if text.eq_ignore_ascii_case("consume") { Ok("raw".to_string()) } else { one_of(text, &["fail", "discard", "raw"]) }

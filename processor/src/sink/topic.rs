@@ -16,16 +16,16 @@ use aquifer_catalog::TableDefinition;
 use aquifer_catalog::options::{SinkSettings, table_settings};
 use aquifer_formats::entry::{Compression, EntrySpec, NewMessage, build_entry};
 use aquifer_formats::payload::{Format, PayloadEncoder, encoder, topic_schema_of};
+use aquifer_formats::routing::KeyHash;
 use aquifer_model::{
     ChangeBatch, Epoch, Error, ErrorKind, Partition, PayloadKind, Result, RowKind, SchemaVersion, TopicName,
     TopicSchema,
 };
-use aquifer_storage::log::{Appender, Log};
+use aquifer_storage::log::{Appender, FinishedEntry, Log};
 use aquifer_storage::reader::TieredTopic;
 use arrow::array::Array;
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::future::join_all;
 
 use super::message::Layout;
@@ -194,6 +194,7 @@ impl Writer for TopicWriter {
             (Some(encoder), Some(rows)) => Some(encoder.encode(&rows)?),
             _ => None,
         };
+        let key_hash = if self.settings.murmur3 { KeyHash::Murmur3 } else { KeyHash::Java };
         for row in 0..payloads.len() {
             let kind = changes.kind(row);
             if kind == RowKind::UpdateBefore {
@@ -211,7 +212,7 @@ impl Writer for TopicWriter {
                 properties: parts.properties(row),
             };
             let lane = match message.key {
-                Some(key) if !self.settings.round_robin => partition_of(key, self.lanes.len(), self.settings.murmur3),
+                Some(key) if !self.settings.round_robin => key_hash.partition_of(key, self.lanes.len()),
                 _ => self.current,
             };
             if self.lanes[lane].hold(message)? && lane == self.current {
@@ -240,37 +241,6 @@ impl TopicWriter {
     }
 }
 
-/// The partition of a key, as Pulsar's Java client chooses it by default, or by Murmur3 as its other hash.
-fn partition_of(key: &[u8], partitions: usize, murmur3: bool) -> usize {
-    if murmur3 {
-        return (murmur3_32(key) & 0x7fff_ffff) as usize % partitions;
-    }
-    let java = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
-    let hash = match std::str::from_utf8(key) {
-        Ok(text) => text.encode_utf16().fold(0, java),
-        // No text: any hash does, as long as one key stays in one partition.
-        Err(_) => key.iter().fold(0, |hash, byte| java(hash, u16::from(*byte))),
-    };
-    (hash & i32::MAX) as usize % partitions
-}
-
-/// Murmur3 of 32 bits, seed 0.
-fn murmur3_32(bytes: &[u8]) -> u32 {
-    let mix = |k: u32| k.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
-    let (words, tail) = bytes.as_chunks::<4>();
-    let mut hash = 0u32;
-    for word in words {
-        hash = (hash ^ mix(u32::from_le_bytes(*word))).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
-    }
-    if !tail.is_empty() {
-        hash ^= mix(tail.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte)));
-    }
-    hash ^= bytes.len() as u32;
-    hash = (hash ^ hash >> 16).wrapping_mul(0x85eb_ca6b);
-    hash = (hash ^ hash >> 13).wrapping_mul(0xc2b2_ae35);
-    hash ^ hash >> 16
-}
-
 struct HeldMessage<'a> {
     key: Option<&'a [u8]>,
     payload: Option<&'a [u8]>,
@@ -286,14 +256,6 @@ struct Held {
     properties: Vec<(String, String)>,
 }
 
-/// A finished entry that has no receipt yet.
-struct Sealed {
-    bytes: Bytes,
-    lowest: i64,
-    highest: i64,
-    messages: u32,
-}
-
 /// One partition being written.
 struct Lane {
     log: Arc<dyn Log>,
@@ -304,7 +266,8 @@ struct Lane {
     next_sequence_id: i64,
     buffer: Vec<u8>,
     held: Vec<Held>,
-    sealed: VecDeque<Sealed>,
+    /// Closed entries without a receipt.
+    sealed: VecDeque<FinishedEntry>,
 }
 
 impl Lane {
@@ -385,45 +348,45 @@ impl Lane {
         let lowest = self.next_sequence_id;
         self.next_sequence_id += held.len() as i64;
         let highest = self.next_sequence_id - 1;
-        self.sealed.push_back(Sealed { bytes, lowest, highest, messages: held.len() as u32 });
+        let messages = held.len() as u32;
+        self.sealed.push_back(FinishedEntry { bytes, lowest, highest, messages, chunk: false });
         Ok(())
     }
 
-    /// Sends what is closed and waits for the receipts, in order.
+    /// Sends what is closed, all of it on its way at once, and waits for the receipts.
     async fn send(&mut self) -> Result<()> {
-        while let Some(entry) = self.sealed.front() {
-            let deadline = Instant::now() + RETRY_FOR;
-            let mut pause = FIRST_PAUSE;
-            loop {
-                let sent = match &mut self.appender {
-                    Some(appender) => appender
-                        .append(entry.bytes.clone(), entry.lowest, entry.highest, entry.messages)
-                        .await
-                        .map(drop),
-                    None => match self.log.open_appender(&self.partition, &self.spec.producer_name).await {
-                        Ok(appender) => {
-                            self.appender = Some(appender);
-                            continue;
-                        }
-                        Err(error) => Err(error),
-                    },
-                };
-                match sent {
-                    Ok(()) => break,
-                    // Sent or not: the same bytes under the same ids.
-                    Err(error)
-                        if matches!(error.kind(), ErrorKind::Unknown | ErrorKind::Unavailable)
-                            && Instant::now() + pause < deadline =>
-                    {
-                        tracing::warn!(partition = %self.partition, %error, "sending an entry again");
-                        self.appender = None;
-                        tokio::time::sleep(pause).await;
-                        pause = (pause * 2).min(LONGEST_PAUSE);
+        let mut deadline = Instant::now() + RETRY_FOR;
+        let mut pause = FIRST_PAUSE;
+        let mut receipts = Vec::new();
+        while !self.sealed.is_empty() {
+            let waiting = self.sealed.len();
+            let sent = match &mut self.appender {
+                Some(appender) => appender.append_all(&mut self.sealed, &mut receipts).await,
+                None => match self.log.open_appender(&self.partition, &self.spec.producer_name).await {
+                    Ok(appender) => {
+                        self.appender = Some(appender);
+                        continue;
                     }
-                    Err(error) => return Err(error.context(format!("writing to `{}`", self.partition))),
-                }
+                    Err(error) => Err(error),
+                },
+            };
+            if self.sealed.len() < waiting {
+                (deadline, pause) = (Instant::now() + RETRY_FOR, FIRST_PAUSE);
             }
-            self.sealed.pop_front();
+            match sent {
+                Ok(()) => {}
+                // Sent or not: the same bytes under the same ids.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Unknown | ErrorKind::Unavailable)
+                        && Instant::now() + pause < deadline =>
+                {
+                    tracing::warn!(partition = %self.partition, %error, "sending entries again");
+                    self.appender = None;
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                Err(error) => return Err(error.context(format!("writing to `{}`", self.partition))),
+            }
         }
         Ok(())
     }

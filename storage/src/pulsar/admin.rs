@@ -175,18 +175,6 @@ impl Admin {
             .map_err(|error| error.context(format!("reading pin `{name}` of `{partition}`")))
     }
 
-    /// The cut before the first entry that was published at or after `time_ms`; the log's end if there is none. The broker's clock decides where it
-    /// stamps entries, else the producers'.
-    pub async fn cut_at(&self, partition: &Partition, time_ms: i64) -> Result<Cut> {
-        let ask = doing(
-            format!("looking for the first entry of `{partition}` published at or after {time_ms}"),
-            "the right to read the topic (grant it `consume`)",
-        );
-        let (local, time) = (partition.local_name(), time_ms.max(0).to_string());
-        let found = self.get(&ask, &path(&partition.topic, &local, &["messageid", &time]), &[]).await?;
-        facts::cut_before(&found, &self.ledgers(partition).await?).map_err(|error| error.context(&ask.what))
-    }
-
     async fn internal_stats(&self, partition: &Partition, what: &str) -> Result<Value> {
         let ask =
             doing(format!("{what} of `{partition}`"), "the right to read the topic's statistics (grant it `consume`)");

@@ -113,18 +113,6 @@ pub(super) fn mark(stats: &Value, subscription: &str) -> Result<Cut> {
     Ok(before.map_or(Cut::Start, |kept| Cut::After(Position::new(kept.id, kept.entries - 1))))
 }
 
-/// The cut just before the entry of a message id that the admin API gives.
-pub(super) fn cut_before(id: &Value, ledgers: &[LedgerInfo]) -> Result<Cut> {
-    let number = |name: &str| id.get(name).and_then(Value::as_i64).ok_or_else(|| odd(&format!("a message id of {id}")));
-    let (ledger, entry) = (number("ledgerId")?, number("entryId")?);
-    let Ok(ledger) = u64::try_from(ledger) else { return Ok(Cut::Start) };
-    if let Some(before) = u64::try_from(entry).ok().and_then(|entry| entry.checked_sub(1)) {
-        return Ok(Cut::After(Position::new(ledger, before)));
-    }
-    let before = ledgers.iter().rfind(|kept| kept.id < ledger && kept.entries > 0);
-    Ok(before.map_or(Cut::Start, |kept| Cut::After(Position::new(kept.id, kept.entries - 1))))
-}
-
 /// How the broker names a subscription's cursor: as in a form's body.
 fn encoded(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
@@ -228,22 +216,6 @@ mod tests {
         }
         assert_eq!(super::mark(&stats("7:4"), "other").expect_err("none").kind(), aquifer_model::ErrorKind::Gone);
         assert!(super::mark(&stats("odd"), "pin/1").is_err());
-    }
-
-    #[test]
-    fn a_message_id_is_a_cut_before_its_entry() {
-        let kept = ledgers(&stats("7:4")).expect("ledgers");
-        for (ledger, entry, cut) in [
-            (7, 5, Cut::After(Position::new(7, 4))),
-            (7, 0, Cut::Start),
-            (12, 0, Cut::After(Position::new(7, 9))),
-            (9, -1, Cut::After(Position::new(7, 9))),
-            (-1, -1, Cut::Start),
-        ] {
-            let id = json!({"ledgerId": ledger, "entryId": entry, "partitionIndex": -1});
-            assert_eq!(cut_before(&id, &kept).expect("a cut"), cut, "{id}");
-        }
-        assert!(cut_before(&Value::Null, &kept).is_err());
     }
 
     #[test]
