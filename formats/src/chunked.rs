@@ -52,6 +52,23 @@ pub fn build_chunks(spec: &EntrySpec, message: &NewMessage<'_>, max_entry_bytes:
     Ok(entries)
 }
 
+/// An entry that holds no message, to stand where one was taken out: who counts entries or waits for a position still sees it pass. What cannot be
+/// read is given as it came.
+pub fn without_messages(entry: &Bytes) -> Bytes {
+    let Ok(ParsedEntry { metadata, .. }) = ParsedEntry::parse(entry, &EntryLimits::default()) else {
+        return entry.clone();
+    };
+    let empty = MessageMetadata {
+        producer_name: metadata.producer_name,
+        sequence_id: metadata.sequence_id,
+        publish_time: metadata.publish_time,
+        // As the broker's own markers are.
+        marker_type: Some(0),
+        ..Default::default()
+    };
+    frame(&empty, &[])
+}
+
 /// What may wait for its last chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChunkBounds {
@@ -246,6 +263,14 @@ mod tests {
             assert_eq!(given.iter().filter(|bytes| **bytes == small).count(), longest);
             assert!(joiner.bytes <= 500, "only what the repeated first chunk began");
         }
+    }
+
+    #[test]
+    fn what_is_taken_out_leaves_an_entry_without_messages() {
+        let whole = build_entry(&spec("a", Compression::Zstd), &[message(7, b"some")]).expect("an entry");
+        let summary = summarize(&without_messages(&whole), &EntryLimits::default()).expect("an entry");
+        assert_eq!((summary.messages, summary.lowest_sequence_id, summary.producer_name.as_str()), (0, 7, "a"));
+        assert_eq!(without_messages(&Bytes::from_static(b"odd")), Bytes::from_static(b"odd"));
     }
 
     #[test]

@@ -8,11 +8,12 @@
 //! ```
 //!
 //! A reader that starts between the chunks of a message looks back so far that it has them. What is still an orphan then is given as its last
-//! chunk, which fails to decode: one bad message, by the policy for bad messages.
+//! chunk, which fails to decode: one bad message, by the policy for bad messages. Where nothing is given an entry without messages stands, so that a
+//! position is never waited for in vain.
 
 use std::collections::VecDeque;
 
-use aquifer_formats::chunked::{ChunkBounds, ChunkJoiner, Joined};
+use aquifer_formats::chunked::{ChunkBounds, ChunkJoiner, Joined, without_messages};
 use aquifer_formats::encrypted::cipher_text_message;
 use aquifer_model::{Cut, Position};
 
@@ -53,7 +54,7 @@ impl Intake {
             let shape = scan(&entry.bytes);
             if shape.encrypted {
                 match self.encrypted {
-                    EncryptedMessages::Discard => continue,
+                    EncryptedMessages::Discard => given.push(emptied(entry)),
                     EncryptedMessages::Raw => {
                         let bytes = cipher_text_message(&entry.bytes).unwrap_or_else(|_| entry.bytes.clone());
                         given.push(Entry { bytes, ..entry });
@@ -68,14 +69,14 @@ impl Intake {
             }
             match self.joiner.take(&entry.bytes) {
                 Joined::Given(bytes) => given.push(Entry { bytes, ..entry }),
-                Joined::Held => {}
+                Joined::Held => given.push(emptied(entry)),
                 Joined::Orphan { .. } if !self.looked_back => {
                     let from = entry.position;
                     self.arrived.push_front(entry);
                     return (given, Some(from));
                 }
                 Joined::Orphan { last: true, .. } => given.push(entry),
-                Joined::Orphan { last: false, .. } => {}
+                Joined::Orphan { last: false, .. } => given.push(emptied(entry)),
             }
         }
         (given, None)
@@ -91,6 +92,10 @@ impl Intake {
         self.joiner = earlier.joiner;
         self.looked_back = true;
     }
+}
+
+fn emptied(entry: Entry) -> Entry {
+    Entry { bytes: without_messages(&entry.bytes), ..entry }
 }
 
 #[cfg(test)]
@@ -109,6 +114,11 @@ mod tests {
     fn entries(bytes: impl IntoIterator<Item = Bytes>) -> Vec<Entry> {
         let place = |(entry, bytes)| Entry { position: Position::new(1, entry), bytes };
         (0..).zip(bytes).map(place).collect()
+    }
+
+    fn with_messages(given: Vec<Entry>) -> Vec<Entry> {
+        let has = |entry: &Entry| summarize(&entry.bytes, &EntryLimits::default()).expect("an entry").messages > 0;
+        given.into_iter().filter(has).collect()
     }
 
     fn ids(given: &[Entry]) -> Vec<(String, i64, Option<(u32, u32)>)> {
@@ -131,6 +141,8 @@ mod tests {
         let mut all = Intake::new(EncryptedMessages::Fail, ChunkBounds::default(), Cut::Start);
         all.add(log.clone());
         let (whole, None) = all.give() else { unreachable!("nothing lies before the start") };
+        assert_eq!(whole.len(), log.len());
+        let whole = with_messages(whole);
         assert_eq!(whole.len(), 3);
         assert!(ids(&whole).iter().all(|(.., chunk)| chunk.is_none()));
         for start in 1..log.len() {
@@ -148,7 +160,8 @@ mod tests {
             }
             let expected: Vec<_> =
                 whole.iter().filter(|entry| entry.position >= log[start].position).cloned().collect();
-            assert_eq!(given, expected, "after {start} entries");
+            assert_eq!(given.len(), log.len() - start);
+            assert_eq!(with_messages(given), expected, "after {start} entries");
         }
     }
 
@@ -158,7 +171,8 @@ mod tests {
         let mut intake = Intake::new(EncryptedMessages::Fail, ChunkBounds::default(), Cut::Start);
         intake.add(entries(chunks[1..].iter().cloned()));
         let (given, None) = intake.give() else { unreachable!("it starts at the start") };
-        assert_eq!(given.len(), 1);
-        assert!(ids(&given)[0].2.is_some(), "the last chunk, as it is");
+        let bad = with_messages(given);
+        assert_eq!(bad.len(), 1);
+        assert!(ids(&bad)[0].2.is_some(), "the last chunk, as it is");
     }
 }
