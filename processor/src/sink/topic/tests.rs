@@ -13,6 +13,7 @@ use arrow::array::{
     ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray, UInt8Array,
 };
 use arrow::datatypes::{Int64Type, Schema, TimestampMillisecondType};
+use bytes::Bytes;
 
 use super::*;
 
