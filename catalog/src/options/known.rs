@@ -36,6 +36,7 @@ const fn refuse(given: &'static str, why: &'static str) -> Row {
 
 const NO_KEY_STORES: &str =
     "Java key stores are not read: give PEM files (tls-ca-file, tls-certificate-file, tls-key-file)";
+const NO_CIPHERS: &str = "TLS is 1.2 or 1.3 with the ciphers of the library: leave it out";
 const NO_PROXY: &str = "proxies are not built yet";
 const NO_HIDING: &str = "hiding tenants is not built yet; system topics are always hidden";
 const NO_PREFIX: &str = "key columns with a prefix are not built yet; name the columns as the key's fields";
@@ -141,14 +142,12 @@ pub(super) const CLIENT: &[Row] = &[
         "pulsar.client.listenerName",
         "listener names are not built yet: use the address that the broker advertises",
     ),
-    refuse("pulsar.client.tlsCiphers", NO_TLS),
-    refuse("pulsar.client.tlsProtocols", NO_TLS),
-    refuse("pulsar.client.tlsTrustStorePath", NO_TLS),
-    refuse("pulsar.client.tlsKeyStorePath", NO_TLS),
+    refuse("pulsar.client.tlsCiphers", NO_CIPHERS),
+    refuse("pulsar.client.tlsProtocols", NO_CIPHERS),
+    refuse("pulsar.client.tlsTrustStorePath", NO_KEY_STORES),
+    refuse("pulsar.client.tlsKeyStorePath", NO_KEY_STORES),
     refuse("pulsar.client.socks5ProxyUsername", NO_PROXY),
     refuse("pulsar.client.socks5ProxyPassword", NO_PROXY),
-    refuse("pulsar.admin.tlsTrustCertsFilePath", NO_TLS),
-    refuse("pulsar.admin.tlsAllowInsecureConnection", NO_TLS),
 ];
 
 /// Options that only `'connector' = 'pulsar'` has: which topic, and where.
