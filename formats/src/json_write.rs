@@ -1,4 +1,4 @@
-//! Values as JSON text, in two styles: what `--output json` prints, and what Flink's `json` format writes into a message.
+//! Values as JSON text, in three styles: what `--output json` prints, what Flink's `json` format writes into a message, and what its JSON functions give.
 
 use std::io::Write;
 
@@ -15,6 +15,8 @@ pub(crate) enum Style {
     Output,
     /// A message: decimals as numbers, times without zeros at their end, binary in base64, VARIANT as it is.
     Message,
+    /// A function's result: as in a message, but a day and its clock are joined by `T`.
+    Function,
 }
 
 /// Writes the value of a row.
@@ -45,14 +47,14 @@ pub(crate) fn write_value(
             let write = |text: &mut String| scalar_text::decimal(values.value(row), *scale, text);
             match style {
                 Style::Output => plain(scratch, out, write),
-                Style::Message => {
+                Style::Message | Style::Function => {
                     scratch.clear();
                     write(scratch);
                     out.extend_from_slice(scratch.as_bytes());
                 }
             }
         }
-        Kind::Variant(array) if style == Style::Message => {
+        Kind::Variant(array) if style != Style::Output => {
             let json = array.value(row);
             match serde_json::from_str::<serde::de::IgnoredAny>(json) {
                 Ok(_) => out.extend_from_slice(json.trim().as_bytes()),
@@ -62,7 +64,7 @@ pub(crate) fn write_value(
         Kind::Text(array) | Kind::Variant(array) => write_text(array.value(row), out)?,
         Kind::Binary(array) => plain(scratch, out, |text| match style {
             Style::Output => scalar_text::hex(array.value(row), text),
-            Style::Message => base64::engine::general_purpose::STANDARD.encode_string(array.value(row), text),
+            Style::Message | Style::Function => base64::engine::general_purpose::STANDARD.encode_string(array.value(row), text),
         }),
         Kind::Date(array) => plain(scratch, out, |text| scalar_text::date(array.value(row), text)),
         Kind::Time { ticks, per_second, digits } => plain(scratch, out, |text| {
@@ -72,6 +74,9 @@ pub(crate) fn write_value(
         Kind::Timestamp { ticks, per_second, digits, local } => plain(scratch, out, |text| {
             scalar_text::timestamp(ticks.value(row), *per_second, 0, *digits, text);
             shorten(style, *digits, text);
+            if style == Style::Function {
+                *text = text.replacen(' ', "T", 1);
+            }
             if *local {
                 text.push('Z');
             }
@@ -90,7 +95,7 @@ pub(crate) fn write_value(
         }
         Kind::Map { offsets, keys, values } => {
             let as_object = matches!(keys.kind, Kind::Text(_));
-            if style == Style::Message && !as_object {
+            if style != Style::Output && !as_object {
                 return Err(Error::unsupported("JSON has only texts as keys of a map: cast the keys to STRING"));
             }
             out.push(if as_object { b'{' } else { b'[' });
@@ -144,7 +149,7 @@ fn plain(scratch: &mut String, out: &mut Vec<u8>, write: impl FnOnce(&mut String
 
 /// Takes the zeros at the end of a fraction away, and the point before nothing.
 fn shorten(style: Style, digits: u8, text: &mut String) {
-    if style == Style::Message && digits > 0 {
+    if style != Style::Output && digits > 0 {
         text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
     }
 }

@@ -11,6 +11,7 @@ use arrow::array::{Array, ArrayRef, AsArray, StringViewArray, StringViewBuilder}
 use arrow::datatypes::{DataType, Field};
 use chrono::{DateTime, Offset, TimeZone};
 
+use crate::json_write;
 use crate::scalar_text;
 use crate::values::{Kind, Values, range, total_millis, total_months};
 
@@ -67,6 +68,24 @@ pub fn text_column(array: &ArrayRef, field: &Field, style: &TextStyle) -> Result
         text.clear();
         write_value(&values, row, style, &mut text);
         texts.append_value(&text);
+    }
+    Ok(texts.finish())
+}
+
+/// The JSON of each value of a column, as Flink's JSON functions write it; NULL stays NULL. Fails with `Unsupported` for a map whose keys are no texts.
+pub fn json_column(array: &ArrayRef, field: &Field) -> Result<StringViewArray> {
+    let values = Values::of(array, field)?;
+    let mut texts = StringViewBuilder::with_capacity(array.len());
+    let (mut scratch, mut json) = (String::new(), Vec::new());
+    for row in 0..array.len() {
+        if values.is_null(row) {
+            texts.append_null();
+            continue;
+        }
+        json.clear();
+        json_write::write_value(&values, row, json_write::Style::Function, &mut scratch, &mut json)?;
+        let text = std::str::from_utf8(&json).map_err(|error| Error::internal("JSON is text").with_source(error))?;
+        texts.append_value(text);
     }
     Ok(texts.finish())
 }

@@ -386,6 +386,7 @@ mod describe;
 mod explain;
 mod insert;
 mod intervals;
+mod json_calls;
 mod like;
 mod names;
 mod resolve;

@@ -7,7 +7,11 @@
 //! A kernel of text works on string views, of numbers on Arrow's arrays; nothing is looked up per row.
 
 mod collections;
+mod hashes;
+mod json;
+mod maps;
 mod numbers;
+mod patterns;
 mod texts;
 mod times;
 
@@ -60,8 +64,17 @@ pub(super) const fn pure(
     Kernel { name, usage, typing, volatility: Volatility::Immutable, run }
 }
 
-fn tables() -> [&'static [Kernel]; 4] {
-    [texts::KERNELS, numbers::KERNELS, times::KERNELS, collections::KERNELS]
+fn tables() -> [&'static [Kernel]; 8] {
+    [
+        texts::KERNELS,
+        patterns::KERNELS,
+        hashes::KERNELS,
+        numbers::KERNELS,
+        times::KERNELS,
+        collections::KERNELS,
+        maps::KERNELS,
+        json::KERNELS,
+    ]
 }
 
 /// Names of Flink's for functions of DataFusion's that mean the same.
@@ -87,7 +100,6 @@ const SAME: &[(&str, &str)] = &[
     ("RADIANS", "radians"),
     ("PI", "pi"),
     ("UUID", "uuid"),
-    ("RAND", "random"),
     ("REVERSE", "reverse"),
     ("INITCAP", "initcap"),
     ("REPEAT", "repeat"),

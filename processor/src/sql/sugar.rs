@@ -143,6 +143,13 @@ fn rewritten(expression: &mut Expr) -> Result<Option<Expr>> {
             };
             Expr::Nested(Box::new(within))
         }
+        Expr::SimilarTo { negated, expr, pattern, escape_char } => {
+            let mut arguments = vec![take(expr), take(pattern)];
+            arguments.extend(escape_char.take().map(|escape| Expr::Value(escape)));
+            let found = call("$SIMILAR", arguments);
+            if *negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(found) } } else { found }
+        }
+        Expr::BinaryOp { left, op: BinaryOperator::Overlaps, right } => overlaps(left, right)?,
         Expr::Array(array) => call("ARRAY", std::mem::take(&mut array.elem)),
         Expr::Map(map) => {
             let entries = std::mem::take(&mut map.entries);
@@ -256,6 +263,34 @@ fn conditional(name: &str, function: &Function) -> Result<Option<Expr>> {
             case(all.iter().map(|value| (is_null(value), null())).collect(), call)
         }
     }))
+}
+
+/// `(start, end) OVERLAPS (start, end)`; an end may be an interval after its start.
+fn overlaps(left: &Expr, right: &Expr) -> Result<Expr> {
+    let mut bounds = Vec::with_capacity(4);
+    for side in [left, right] {
+        let pair = match side {
+            Expr::Function(row) if row.name.to_string() == "ROW" => match &row.args {
+                FunctionArguments::List(list) => list.args.as_slice(),
+                _ => &[],
+            },
+            _ => &[],
+        };
+        let [FunctionArg::Unnamed(FunctionArgExpr::Expr(start)), FunctionArg::Unnamed(FunctionArgExpr::Expr(end))] = pair
+        else {
+            return Err(Error::invalid("write (start, end) OVERLAPS (start, end)"));
+        };
+        bounds.push(start.clone());
+        bounds.push(match end {
+            Expr::Interval(_) => Expr::BinaryOp {
+                left: Box::new(start.clone()),
+                op: BinaryOperator::Plus,
+                right: Box::new(end.clone()),
+            },
+            end => end.clone(),
+        });
+    }
+    Ok(call("$OVERLAPS", bounds))
 }
 
 /// An integer literal that is a branch is INT, as in CASE.

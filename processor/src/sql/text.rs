@@ -16,6 +16,8 @@ use sqlparser::ast::{
 };
 use sqlparser::parser::ParserError;
 
+use super::json_calls;
+
 /// Brackets of all kinds, one inside the other.
 const DEEPEST: usize = 40;
 
@@ -47,12 +49,24 @@ impl Dialect for FlinkDialect {
     /// `TABLE t [PARTITION BY a, b]`, as the window functions take it, is `(SELECT * FROM t)`, in a function of the name [`PARTITIONED`] if it is
     /// partitioned.
     fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<std::result::Result<Expr, ParserError>> {
+        if let Some(call) = json_calls::parse_call(parser) {
+            return Some(call);
+        }
         let is_table = |token: &Token| matches!(token, Token::Word(word) if word.keyword == Keyword::TABLE);
         if !is_table(&parser.peek_token().token) || parser.peek_nth_token(1).token == Token::LParen {
             return None;
         }
         parser.next_token();
         Some(parse_table_argument(parser))
+    }
+
+    fn parse_infix(
+        &self,
+        parser: &mut Parser<'_>,
+        input: &Expr,
+        _precedence: u8,
+    ) -> Option<std::result::Result<Expr, ParserError>> {
+        json_calls::parse_is_json(parser, input)
     }
 }
 

@@ -96,6 +96,10 @@ fn nothing(types: Types<'_>, _: Literals<'_>) -> Typed {
     types.is_empty().then(|| (Vec::new(), SqlType::Double))
 }
 
+fn random(types: Types<'_>, _: Literals<'_>) -> Typed {
+    want::any_of(types, &["", "i"], SqlType::Double)
+}
+
 fn random_integer(types: Types<'_>, _: Literals<'_>) -> Typed {
     want::any_of(types, &["i", "ii"], SqlType::Int)
 }
@@ -115,6 +119,13 @@ pub(super) const KERNELS: &[Kernel] = &[
         _ => doubles(a, |base, x| x.ln() / base.ln()),
     }),
     pure("E", "E()", nothing, |_, call| Ok(Arc::new(Float64Array::from(vec![std::f64::consts::E; call.rows])))),
+    Kernel {
+        name: "RAND",
+        usage: "RAND([seed])",
+        typing: random,
+        volatility: Volatility::Volatile,
+        run: |a, call| Ok(rand(a, call.rows)),
+    },
     Kernel {
         name: "RAND_INTEGER",
         usage: "RAND_INTEGER([seed, ]bound)",
@@ -281,16 +292,26 @@ fn remainder(columns: &[ArrayRef], call: &Call<'_>) -> Result<ArrayRef> {
     Ok(cast(&values, call.result.data_type())?)
 }
 
-fn rand_integer(columns: &[ArrayRef], call: &Call<'_>) -> Result<ArrayRef> {
-    let Some(bounds) = columns.last() else { return Err(Error::internal("a bound is expected")) };
-    let bounds = bounds.as_primitive::<Int64Type>();
-    let mut random = match columns {
-        [seed, _] => {
+/// A generator: of a seed's own sequence, or of one that nobody knows.
+fn generator(seed: Option<&ArrayRef>) -> StdRng {
+    match seed {
+        Some(seed) => {
             let seeds = seed.as_primitive::<Int64Type>();
             StdRng::seed_from_u64(if seeds.is_empty() { 0 } else { seeds.value(0) as u64 })
         }
-        _ => StdRng::from_os_rng(),
-    };
+        None => StdRng::from_os_rng(),
+    }
+}
+
+fn rand(columns: &[ArrayRef], rows: usize) -> ArrayRef {
+    let mut random = generator(columns.first());
+    Arc::new((0..rows).map(|_| Some(random.random::<f64>())).collect::<Float64Array>())
+}
+
+fn rand_integer(columns: &[ArrayRef], call: &Call<'_>) -> Result<ArrayRef> {
+    let Some(bounds) = columns.last() else { return Err(Error::internal("a bound is expected")) };
+    let bounds = bounds.as_primitive::<Int64Type>();
+    let mut random = generator(if columns.len() == 2 { columns.first() } else { None });
     let values = (0..call.rows).map(|row| {
         let row = row.min(bounds.len().saturating_sub(1));
         match bounds.is_valid(row).then(|| bounds.value(row)) {

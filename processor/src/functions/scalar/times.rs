@@ -14,6 +14,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Volatility;
 
 use super::super::casts::{cast_column, offset_at_instant, offset_at_wall};
+use super::super::types::common_type;
 use super::{Call, Kernel, pure, want};
 
 type Types<'a> = &'a [SqlType];
@@ -124,6 +125,14 @@ fn diff_t(types: Types<'_>, _: Literals<'_>) -> Typed {
         .then(|| (vec![SqlType::STRING, from.clone(), to.clone()], SqlType::Int))
 }
 
+fn overlaps_t(types: Types<'_>, _: Literals<'_>) -> Typed {
+    let fits = types.len() == 4 && types.iter().all(want::is_time);
+    let both = |a: usize, b: usize| common_type(&[types[a].clone(), types[b].clone()]);
+    // Two pairs of one kind: days with days, instants with instants.
+    (fits && both(0, 2).is_some() && both(0, 1).is_some() && both(2, 3).is_some())
+        .then(|| (types.to_vec(), SqlType::Boolean))
+}
+
 fn convert_t(types: Types<'_>, _: Literals<'_>) -> Typed {
     want::any_of(types, &["sss"], SqlType::STRING)
 }
@@ -179,6 +188,7 @@ pub(super) const KERNELS: &[Kernel] = &[
     of_now("UNIX_TIMESTAMP", "UNIX_TIMESTAMP([text[, format]])", unix_t, unix_timestamp),
     pure("TIMESTAMPADD", "TIMESTAMPADD(unit, count, time)", add_t, timestamp_add),
     pure("TIMESTAMPDIFF", "TIMESTAMPDIFF(unit, from, to)", diff_t, timestamp_diff),
+    pure("$OVERLAPS", "(start, end) OVERLAPS (start, end)", overlaps_t, overlaps),
     pure("CONVERT_TZ", "CONVERT_TZ(text, zone, zone)", convert_t, |a, _| convert_tz(a)),
     of_now("NOW", "NOW()", now_t, |_, call| of_nanos(&vec![Some(now()); call.rows], call.result.data_type())),
     of_now("CURRENT_TIMESTAMP", "CURRENT_TIMESTAMP", now_t, |_, call| {
@@ -576,6 +586,17 @@ fn timestamp_diff(columns: &[ArrayRef], call: &Call<'_>) -> Result<ArrayRef> {
         i32::try_from(units).map(Some).map_err(|_| Error::invalid("TIMESTAMPDIFF does not fit INT: use a larger unit"))
     });
     Ok(Arc::new(found.collect::<Result<arrow::array::Int32Array>>()?))
+}
+
+/// Whether two spans of time have a moment in common, their ends among them; an end may stand before its start.
+fn overlaps(columns: &[ArrayRef], _call: &Call<'_>) -> Result<ArrayRef> {
+    let bounds = columns.iter().map(nanos_of).collect::<Result<Vec<_>>>()?;
+    let found = (0..columns[0].len()).map(|row| {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|n| bounds[n][row]);
+        let (a, b, c, d) = (a?, b?, c?, d?);
+        Some(a.max(b) >= c.min(d) && c.max(d) >= a.min(b))
+    });
+    Ok(Arc::new(found.collect::<arrow::array::BooleanArray>()))
 }
 
 fn convert_tz(columns: &[ArrayRef]) -> Result<ArrayRef> {
