@@ -64,7 +64,9 @@ pub(crate) fn write_value(
         Kind::Text(array) | Kind::Variant(array) => write_text(array.value(row), out)?,
         Kind::Binary(array) => plain(scratch, out, |text| match style {
             Style::Output => scalar_text::hex(array.value(row), text),
-            Style::Message | Style::Function => base64::engine::general_purpose::STANDARD.encode_string(array.value(row), text),
+            Style::Message | Style::Function => {
+                base64::engine::general_purpose::STANDARD.encode_string(array.value(row), text)
+            }
         }),
         Kind::Date(array) => plain(scratch, out, |text| scalar_text::date(array.value(row), text)),
         Kind::Time { ticks, per_second, digits } => plain(scratch, out, |text| {

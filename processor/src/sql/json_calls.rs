@@ -79,9 +79,10 @@ fn null() -> Expr {
 
 /// Takes the words if all of them stand here.
 fn accept(parser: &mut Parser<'_>, words: &[&str]) -> bool {
-    let all = words.iter().enumerate().all(|(n, word)| {
-        upper(&parser.peek_nth_token(n).token).is_some_and(|found| found == *word)
-    });
+    let all = words
+        .iter()
+        .enumerate()
+        .all(|(n, word)| upper(&parser.peek_nth_token(n).token).is_some_and(|found| found == *word));
     if all {
         words.iter().for_each(|_| drop(parser.next_token()));
     }
@@ -107,7 +108,9 @@ fn behaviours(parser: &mut Parser<'_>, known: &[&str]) -> Parsed<[(String, Expr)
             });
             match what {
                 Some(what) => (*what, null()),
-                None => return parser.expected(&format!("{} ON EMPTY or ON ERROR", known.join(", ")), parser.peek_token()),
+                None => {
+                    return parser.expected(&format!("{} ON EMPTY or ON ERROR", known.join(", ")), parser.peek_token());
+                }
             }
         };
         let place = if accept(parser, &["ON", "EMPTY"]) {
@@ -181,7 +184,8 @@ fn item(parser: &mut Parser<'_>) -> Parsed<(Expr, char)> {
             let mut inner = value.clone();
             if let Expr::Function(function) = &mut inner
                 && let sqlparser::ast::FunctionArguments::List(list) = &function.args
-                && let [sqlparser::ast::FunctionArg::Unnamed(sqlparser::ast::FunctionArgExpr::Expr(json))] = list.args.as_slice()
+                && let [sqlparser::ast::FunctionArg::Unnamed(sqlparser::ast::FunctionArgExpr::Expr(json))] =
+                    list.args.as_slice()
             {
                 let query = vec![json.clone(), text("lax $"), text("-"), text("ERROR"), text("ERROR")];
                 return Ok((call("JSON_QUERY", query), 'j'));
@@ -264,7 +268,9 @@ mod tests {
         ] {
             assert_eq!(parse_expression(written).expect(written).to_string(), called, "{written}");
         }
-        for wrong in ["JSON_VALUE(j)", "JSON_VALUE(j, '$' EMPTY ON NULL)", "JSON_OBJECT('a')", "JSON_QUERY(j, '$' WITH x)"] {
+        for wrong in
+            ["JSON_VALUE(j)", "JSON_VALUE(j, '$' EMPTY ON NULL)", "JSON_OBJECT('a')", "JSON_QUERY(j, '$' WITH x)"]
+        {
             assert!(parse_expression(wrong).is_err(), "{wrong}");
         }
     }

@@ -276,17 +276,16 @@ fn overlaps(left: &Expr, right: &Expr) -> Result<Expr> {
             },
             _ => &[],
         };
-        let [FunctionArg::Unnamed(FunctionArgExpr::Expr(start)), FunctionArg::Unnamed(FunctionArgExpr::Expr(end))] = pair
+        let [FunctionArg::Unnamed(FunctionArgExpr::Expr(start)), FunctionArg::Unnamed(FunctionArgExpr::Expr(end))] =
+            pair
         else {
             return Err(Error::invalid("write (start, end) OVERLAPS (start, end)"));
         };
         bounds.push(start.clone());
         bounds.push(match end {
-            Expr::Interval(_) => Expr::BinaryOp {
-                left: Box::new(start.clone()),
-                op: BinaryOperator::Plus,
-                right: Box::new(end.clone()),
-            },
+            Expr::Interval(_) => {
+                Expr::BinaryOp { left: Box::new(start.clone()), op: BinaryOperator::Plus, right: Box::new(end.clone()) }
+            }
             end => end.clone(),
         });
     }

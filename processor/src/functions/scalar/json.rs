@@ -121,12 +121,9 @@ pub(super) const KERNELS: &[Kernel] = &[
     }),
     pure("$IS_JSON", "text IS [NOT] JSON [VALUE | SCALAR | ARRAY | OBJECT]", is_json_t, |a, _| is_json(a)),
     pure("JSON_STRING", "JSON_STRING(value)", any_t, |a, call| Ok(Arc::new(json_column(&a[0], &call.fields[0])?))),
-    pure(
-        "JSON_OBJECT",
-        "JSON_OBJECT([[KEY] text VALUE value, …] [NULL | ABSENT ON NULL])",
-        object_t,
-        |a, call| built(a, call, true),
-    ),
+    pure("JSON_OBJECT", "JSON_OBJECT([[KEY] text VALUE value, …] [NULL | ABSENT ON NULL])", object_t, |a, call| {
+        built(a, call, true)
+    }),
     pure("JSON_ARRAY", "JSON_ARRAY([value, …] [NULL | ABSENT ON NULL])", array_t, |a, call| built(a, call, false)),
     pure("JSON_QUOTE", "JSON_QUOTE(text)", text_t, |a, _| {
         texts(&a[0], |text| {
@@ -158,8 +155,9 @@ struct Paths {
 impl Paths {
     fn of(&mut self, text: &str) -> Result<&Path> {
         if self.last.as_ref().is_none_or(|(known, _)| known != text) {
-            let path = Path::parse(text)
-                .map_err(|why| Error::invalid(format!("the JSON path '{text}' cannot be read: {why}; write for example '$.a[0]'")))?;
+            let path = Path::parse(text).map_err(|why| {
+                Error::invalid(format!("the JSON path '{text}' cannot be read: {why}; write for example '$.a[0]'"))
+            })?;
             self.last = Some((text.to_string(), path));
         }
         match &self.last {

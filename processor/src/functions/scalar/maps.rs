@@ -40,7 +40,12 @@ pub(super) const KERNELS: &[Kernel] = &[
 ];
 
 /// Maps whose entries are picked out of long columns of keys and values; `None`: a NULL map. Of equal keys the last counts.
-fn picked(keys: &ArrayRef, values: &ArrayRef, rows: Vec<Option<Vec<(usize, usize)>>>, to: &DataType) -> Result<ArrayRef> {
+fn picked(
+    keys: &ArrayRef,
+    values: &ArrayRef,
+    rows: Vec<Option<Vec<(usize, usize)>>>,
+    to: &DataType,
+) -> Result<ArrayRef> {
     let DataType::Map(entries, sorted) = to else { return Err(Error::internal("a map is a map")) };
     let DataType::Struct(fields) = entries.data_type() else { return Err(Error::internal("entries are structures")) };
     let compare = arrow::array::make_comparator(keys.as_ref(), keys.as_ref(), Default::default())?;
@@ -65,7 +70,13 @@ fn picked(keys: &ArrayRef, values: &ArrayRef, rows: Vec<Option<Vec<(usize, usize
     let keys = cast(&take(keys, &UInt64Array::from(left), None)?, fields[0].data_type())?;
     let values = cast(&take(values, &UInt64Array::from(right), None)?, fields[1].data_type())?;
     let pairs = StructArray::try_new(fields.clone(), vec![keys, values], None)?;
-    Ok(Arc::new(MapArray::try_new(Arc::clone(entries), OffsetBuffer::from_lengths(lengths), pairs, Some(valid), *sorted)?))
+    Ok(Arc::new(MapArray::try_new(
+        Arc::clone(entries),
+        OffsetBuffer::from_lengths(lengths),
+        pairs,
+        Some(valid),
+        *sorted,
+    )?))
 }
 
 fn from_arrays(columns: &[ArrayRef], call: &Call<'_>) -> Result<ArrayRef> {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use aquifer_model::{Error, Result, SqlType};
 use arrow::array::{
-    Array, ArrayBuilder, ArrayRef, AsArray, BooleanArray, Int32Array, ListArray, MapArray, StringViewArray, StringViewBuilder,
-    StructArray,
+    Array, ArrayBuilder, ArrayRef, AsArray, BooleanArray, Int32Array, ListArray, MapArray, StringViewArray,
+    StringViewBuilder, StructArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
@@ -86,9 +86,7 @@ pub(super) const KERNELS: &[Kernel] = &[
         numbers(a, |regex, text| regex.find_iter(text).count() as i32)
     }),
     pure("REGEXP_INSTR", "REGEXP_INSTR(text, pattern)", count_t, |a, _| {
-        numbers(a, |regex, text| {
-            regex.find(text).map_or(0, |found| text[..found.start()].chars().count() as i32 + 1)
-        })
+        numbers(a, |regex, text| regex.find(text).map_or(0, |found| text[..found.start()].chars().count() as i32 + 1))
     }),
     pure("REGEXP_SUBSTR", "REGEXP_SUBSTR(text, pattern)", part_t, |a, _| {
         let mut patterns = Patterns::default();
@@ -136,8 +134,7 @@ fn pairs(columns: &[ArrayRef]) -> impl Iterator<Item = (Option<&str>, Option<&st
 
 fn numbers(columns: &[ArrayRef], of: impl Fn(&Regex, &str) -> i32) -> Result<ArrayRef> {
     let mut patterns = Patterns::default();
-    let found: Int32Array =
-        pairs(columns).map(|(text, pattern)| Some(of(patterns.of(pattern?)?, text?))).collect();
+    let found: Int32Array = pairs(columns).map(|(text, pattern)| Some(of(patterns.of(pattern?)?, text?))).collect();
     Ok(Arc::new(found))
 }
 
@@ -196,7 +193,8 @@ fn extract_all(columns: &[ArrayRef], call: &Call<'_>) -> Result<ArrayRef> {
         });
         let found = match (text, regex, group) {
             (Some(text), Some(regex), Some(group)) => {
-                let one = move |captures: regex::Captures<'_>| captures.get(group).map_or((0, 0), |m| (m.start(), m.end()));
+                let one =
+                    move |captures: regex::Captures<'_>| captures.get(group).map_or((0, 0), |m| (m.start(), m.end()));
                 Some(regex.captures_iter(text).map(one).map(move |(from, to)| &text[from..to]))
             }
             _ => None,

@@ -181,7 +181,9 @@ impl Reader<'_> {
 
     fn quoted(&mut self) -> Result<String, String> {
         let mut letters = self.rest.char_indices();
-        let Some((_, quote @ ('\'' | '"'))) = letters.next() else { return Err("a name in quotes is expected".to_string()) };
+        let Some((_, quote @ ('\'' | '"'))) = letters.next() else {
+            return Err("a name in quotes is expected".to_string());
+        };
         let mut name = String::new();
         while let Some((at, letter)) = letters.next() {
             if letter == '\\' {

@@ -10,7 +10,8 @@ pub(super) fn regex(pattern: &str, escape: Option<char>) -> Result<String> {
     while let Some(letter) = letters.next() {
         if Some(letter) == escape {
             let next = letters.next();
-            let next = next.ok_or_else(|| Error::invalid(format!("SIMILAR TO: '{pattern}' ends with its escape character")))?;
+            let next =
+                next.ok_or_else(|| Error::invalid(format!("SIMILAR TO: '{pattern}' ends with its escape character")))?;
             regex.push_str(&regex::escape(&next.to_string()));
             continue;
         }
