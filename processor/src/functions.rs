@@ -26,3 +26,6 @@ pub use types::{common_type, is_boolean, type_of};
 pub fn shown(field: &Field) -> String {
     SqlType::from_arrow(field.data_type()).map_or_else(|_| field.data_type().to_string(), |found| found.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,9 +124,6 @@ impl Reader<'_> {
     fn step(&mut self, steps: &mut Vec<Step>) -> Result<(), String> {
         if self.accept("..") {
             steps.push(Step::Deep);
-            if self.rest.starts_with('[') {
-                return Ok(());
-            }
         } else if self.accept("[") {
             steps.push(self.bracket()?);
             return Ok(());
@@ -135,6 +132,11 @@ impl Reader<'_> {
         }
         if self.accept("*") {
             steps.push(Step::All);
+            return Ok(());
+        }
+        if self.accept("[") {
+            // `$.['a']`, as Flink's own examples have it.
+            steps.push(self.bracket()?);
             return Ok(());
         }
         let end = self.rest.find(['.', '[', ' ', '(']).unwrap_or(self.rest.len());
