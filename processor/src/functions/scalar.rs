@@ -106,12 +106,9 @@ const SAME: &[(&str, &str)] = &[
     ("TRANSLATE", "translate"),
     ("STARTSWITH", "starts_with"),
     ("ENDSWITH", "ends_with"),
-    ("ARRAY_CONTAINS", "array_has"),
     ("ARRAY_DISTINCT", "array_distinct"),
     ("ARRAY_REVERSE", "array_reverse"),
     ("ARRAY_REMOVE", "array_remove_all"),
-    ("ARRAY_APPEND", "array_append"),
-    ("ARRAY_PREPEND", "array_prepend"),
     ("ARRAY_UNION", "array_union"),
     ("ARRAY_INTERSECT", "array_intersect"),
     ("ARRAY_EXCEPT", "array_except"),
@@ -196,15 +193,14 @@ impl ScalarUDFImpl for Function {
         let given = types.iter().map(SqlType::from_arrow).collect::<Result<Vec<_>>>().map_err(external)?;
         let none = vec![None; given.len()];
         let (wanted, _) = (self.kernel.typing)(&given, &none).ok_or_else(|| external(self.wrong(&given)))?;
-        // A type that only differs in what Arrow cannot say stays as it is.
-        Ok(wanted
-            .iter()
-            .zip(types)
-            .map(|(wanted, given)| {
-                let arrow = wanted.to_arrow();
-                if arrow.equals_datatype(given) { given.clone() } else { arrow }
-            })
-            .collect())
+        // A type that only differs in what Arrow cannot say stays as it is. So do texts of another layout: a cast would hide a literal that decides the
+        // result's type; they are brought to one layout when the function runs.
+        let coerced = wanted.iter().zip(types).map(|(wanted, given)| {
+            let arrow = wanted.to_arrow();
+            let is_text = arrow == DataType::Utf8View && matches!(given, DataType::Utf8 | DataType::LargeUtf8);
+            if is_text || arrow.equals_datatype(given) { given.clone() } else { arrow }
+        });
+        Ok(coerced.collect())
     }
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> datafusion::common::Result<FieldRef> {
         let given = args.arg_fields.iter().map(|field| ColumnType::of_field(field).map(|found| found.sql_type));
@@ -220,7 +216,12 @@ impl ScalarUDFImpl for Function {
         };
         let one = !args.args.is_empty() && args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if one { 1 } else { args.number_rows };
-        let columns = args.args.iter().map(|arg| arg.to_array(rows)).collect::<datafusion::common::Result<Vec<_>>>()?;
+        let column = |arg: &ColumnarValue| {
+            let column = arg.to_array(rows)?;
+            let other = matches!(column.data_type(), DataType::Utf8 | DataType::LargeUtf8);
+            Ok(if other { arrow::compute::cast(&column, &DataType::Utf8View)? } else { column })
+        };
+        let columns = args.args.iter().map(column).collect::<datafusion::common::Result<Vec<_>>>()?;
         let call = Call { zone, rows, result: &args.return_field, fields: &args.arg_fields };
         let result = (self.kernel.run)(&columns, &call).map_err(external)?;
         let result = if result.data_type() == args.return_field.data_type() {

@@ -142,10 +142,12 @@ async fn calls_that_do_not_fit_are_refused_by_the_functions_name() {
 
 #[test]
 fn every_name_is_found_in_any_case_and_stands_in_the_documentation() {
-    let theirs = |name: &str| datafusion::functions_nested::all_default_nested_functions()
-        .into_iter()
-        .chain(datafusion::functions::all_default_functions())
-        .find(|function| function.name() == name || function.aliases().iter().any(|alias| alias == name));
+    let theirs = |name: &str| {
+        datafusion::functions_nested::all_default_nested_functions()
+            .into_iter()
+            .chain(datafusion::functions::all_default_functions())
+            .find(|function| function.name() == name || function.aliases().iter().any(|alias| alias == name))
+    };
     let documentation = include_str!("../../../docs/functions.md");
     for name in scalar_names() {
         assert!(scalar(&name.to_ascii_lowercase(), theirs).is_some(), "{name} is not found");

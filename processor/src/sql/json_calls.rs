@@ -1,4 +1,4 @@
-//! The calls of SQL/JSON, whose clauses no other function has, as plain calls with the clauses as arguments (see `crate::functions`).
+//! The calls of SQL/JSON, whose clauses no other function has, and MAP[…] as plain calls with the clauses as arguments (see `crate::functions`).
 //!
 //! ```text
 //!  JSON_VALUE(j, '$.a' RETURNING INT NULL ON ERROR)  ─► JSON_VALUE(j, '$.a', 'INT', '', NULL, 'NULL', NULL)
@@ -34,6 +34,21 @@ pub(super) fn parse_call(parser: &mut Parser<'_>) -> Option<Parsed<Expr>> {
     parser.next_token();
     parser.next_token();
     Some(read(parser))
+}
+
+/// Reads `MAP[key, value, …]` if it stands here.
+pub(super) fn parse_map(parser: &mut Parser<'_>) -> Option<Parsed<Expr>> {
+    let is_map = upper(&parser.peek_token().token).is_some_and(|word| word == "MAP");
+    if !is_map || parser.peek_nth_token(1).token != Token::LBracket {
+        return None;
+    }
+    parser.next_token();
+    parser.next_token();
+    let entries = parser.parse_comma_separated(Parser::parse_expr);
+    Some(entries.and_then(|entries| {
+        parser.expect_token(&Token::RBracket)?;
+        parser.parse_compound_expr(call("MAP", entries), Vec::new())
+    }))
 }
 
 /// Reads `IS [NOT] JSON …` behind a value if it stands here.
@@ -262,6 +277,7 @@ mod tests {
             ("JSON_OBJECT(KEY 'k' VALUE 1, 'l' VALUE x ABSENT ON NULL)", "JSON_OBJECT('ABSENT', 'vv', 'k', 1, 'l', x)"),
             ("JSON_OBJECT()", "JSON_OBJECT('', '')"),
             ("JSON_ARRAY(1, JSON_OBJECT() NULL ON NULL)", "JSON_ARRAY('NULL', 'vj', 1, JSON_OBJECT('', ''))"),
+            ("MAP['a', 1]['a']", "MAP('a', 1)['a']"),
             ("j IS JSON", "$IS_JSON(j, 'VALUE')"),
             ("j IS NOT JSON OBJECT AND b", "NOT $IS_JSON(j, 'OBJECT') AND b"),
             ("j IS NOT NULL", "j IS NOT NULL"),

@@ -49,7 +49,7 @@ impl Dialect for FlinkDialect {
     /// `TABLE t [PARTITION BY a, b]`, as the window functions take it, is `(SELECT * FROM t)`, in a function of the name [`PARTITIONED`] if it is
     /// partitioned.
     fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<std::result::Result<Expr, ParserError>> {
-        if let Some(call) = json_calls::parse_call(parser) {
+        if let Some(call) = json_calls::parse_map(parser).or_else(|| json_calls::parse_call(parser)) {
             return Some(call);
         }
         let is_table = |token: &Token| matches!(token, Token::Word(word) if word.keyword == Keyword::TABLE);

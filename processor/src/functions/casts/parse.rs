@@ -194,14 +194,24 @@ fn timestamp(text: &str) -> Option<i128> {
     let nanos = match clock {
         None => 0,
         Some(clock) => {
-            // A clock without seconds is none here.
-            if clock.matches(':').count() != 2 {
+            // A clock without seconds is none here, nor is one with more than nine digits behind them.
+            let fraction = clock.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+            if clock.matches(':').count() != 2 || fraction > 9 {
                 return None;
             }
             i128::from(time(clock)?)
         }
     };
-    Some(i128::from(date(day)?) * super::DAY + nanos)
+    Some(i128::from(whole_date(day)?) * super::DAY + nanos)
+}
+
+/// The day of a timestamp: year, month and day are all written, and a day after the month's last is the last.
+fn whole_date(text: &str) -> Option<i64> {
+    let mut parts = text.splitn(3, '-');
+    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+    let number: u32 = digits(day, 2).filter(|day| (29..=31).contains(day)).unwrap_or_default();
+    let last = (28..=number).rev().find_map(|day| date(&format!("{year}-{month}-{day}")));
+    if number > 28 { last } else { date(text) }
 }
 
 #[cfg(test)]
@@ -223,6 +233,8 @@ mod tests {
         assert_eq!(date("1"), Some(-719_162));
         assert_eq!(date("2023-02-29"), None);
         assert_eq!(timestamp("2024-02-29 01:02"), None);
+        assert_eq!(timestamp("2024-02"), None);
+        assert_eq!(timestamp("2023-02-30"), timestamp("2023-02-28"));
         assert_eq!(timestamp("1970-01-01 00:00:01.5"), Some(1_500_000_000));
         assert_eq!(time("10:30"), Some(37_800_000_000_000));
         assert_eq!(decimal("1.005", 5, 2), Some(Some(101)));

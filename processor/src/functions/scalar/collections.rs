@@ -98,6 +98,22 @@ fn position_t(types: Types<'_>, _: Literals<'_>) -> Typed {
     }
 }
 
+fn contains_t(types: Types<'_>, _: Literals<'_>) -> Typed {
+    let (wanted, _) = position_t(types, &[])?;
+    Some((wanted, SqlType::Boolean))
+}
+
+fn longer_t(types: Types<'_>, _: Literals<'_>) -> Typed {
+    match types {
+        [SqlType::Array(element), value] => {
+            let all = common_type(&[element.sql_type.clone(), value.clone()])?;
+            let array = SqlType::Array(Box::new(all.clone().nullable()));
+            Some((vec![array.clone(), all], array))
+        }
+        _ => None,
+    }
+}
+
 fn slice_t(types: Types<'_>, _: Literals<'_>) -> Typed {
     match types {
         [SqlType::Array(_), rest @ ..] if (1..=2).contains(&rest.len()) && rest.iter().all(want::is_integer) => {
@@ -140,6 +156,9 @@ pub(super) const KERNELS: &[Kernel] = &[
         Ok(Arc::new(StringViewArray::from(vec![format!("{}{not_null}", shown.sql_type); call.rows])))
     }),
     pure("ARRAY_POSITION", "ARRAY_POSITION(array, value)", position_t, |a, _| position(a)),
+    pure("ARRAY_CONTAINS", "ARRAY_CONTAINS(array, value)", contains_t, |a, _| contains(a)),
+    pure("ARRAY_APPEND", "ARRAY_APPEND(array, value)", longer_t, |a, call| longer(a, call, false)),
+    pure("ARRAY_PREPEND", "ARRAY_PREPEND(array, value)", longer_t, |a, call| longer(a, call, true)),
     pure("ARRAY_SLICE", "ARRAY_SLICE(array, from[, to])", slice_t, |a, _| slice(a)),
     pure("ARRAY_CONCAT", "ARRAY_CONCAT(array, …)", concat_t, concat),
     pure("ARRAY_SORT", "ARRAY_SORT(array[, ascending[, nulls first]])", sort_t, |a, _| sort(a)),
@@ -263,6 +282,46 @@ fn position(columns: &[ArrayRef]) -> Result<ArrayRef> {
         })
         .collect();
     Ok(Arc::new(places))
+}
+
+/// NULL is contained where an element is NULL.
+fn contains(columns: &[ArrayRef]) -> Result<ArrayRef> {
+    let list = columns[0].as_list::<i32>();
+    let wanted = cast(&columns[1], list.values().data_type())?;
+    let compare = arrow::array::make_comparator(list.values().as_ref(), wanted.as_ref(), Default::default())?;
+    let found: arrow::array::BooleanArray = (0..list.len())
+        .map(|row| {
+            let (from, to) = (list.value_offsets()[row] as usize, list.value_offsets()[row + 1] as usize);
+            list.is_valid(row).then(|| (from..to).any(|n| compare(n, row).is_eq()))
+        })
+        .collect();
+    Ok(Arc::new(found))
+}
+
+/// An array with one element more, at its end or its beginning.
+fn longer(columns: &[ArrayRef], call: &Call<'_>, at_beginning: bool) -> Result<ArrayRef> {
+    let DataType::List(item) = call.result.data_type() else { return Err(Error::internal("an array is a list")) };
+    let list = cast(&columns[0], call.result.data_type())?;
+    let list = list.as_list::<i32>();
+    let added = cast(&columns[1], item.data_type())?;
+    let all = arrow::compute::concat(&[list.values().as_ref(), added.as_ref()])?;
+    let before = list.values().len() as u64;
+    let rows = (0..call.rows).map(|row| {
+        let (from, to) = (list.value_offsets()[row] as u64, list.value_offsets()[row + 1] as u64);
+        let new = before + row as u64;
+        list.is_valid(row).then(|| {
+            if at_beginning {
+                std::iter::once(new).chain(from..to).collect()
+            } else {
+                (from..to).chain([new]).collect()
+            }
+        })
+    });
+    let rows: Vec<Option<Vec<u64>>> = rows.collect();
+    let whole = arrow::buffer::OffsetBuffer::from_lengths([all.len()]);
+    let whole =
+        arrow::array::ListArray::try_new(Arc::new(item.as_ref().clone().with_nullable(true)), whole, all, None)?;
+    with_order(&whole, rows)
 }
 
 fn with_order(list: &arrow::array::ListArray, rows: Vec<Option<Vec<u64>>>) -> Result<ArrayRef> {

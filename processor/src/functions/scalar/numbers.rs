@@ -37,7 +37,7 @@ fn whole(types: Types<'_>, _: Literals<'_>) -> Typed {
         }
         [one] if want::is_number(one) => Some((vec![known(one)], known(one))),
         // A time to a unit.
-        [time, unit] if want::is_moment(time) && want::is_text(unit) => {
+        [time, unit] if want::is_time(time) && want::is_text(unit) => {
             Some((vec![time.clone(), SqlType::STRING], time.clone()))
         }
         _ => None,

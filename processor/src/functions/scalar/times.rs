@@ -377,12 +377,14 @@ pub(super) fn floor(columns: &[ArrayRef], call: &Call<'_>, up: bool) -> Result<A
         let nanos = |day: NaiveDate| to_nanos(day.and_time(chrono::NaiveTime::MIN));
         Ok(if up && nanos(down) != time { nanos(after) } else { nanos(down) })
     };
-    let found = wall(&columns[0], call, 0)?.into_iter().map(|value| match value {
+    let instants = nanos_of(&columns[0])?;
+    let found = wall(&columns[0], call, 0)?.into_iter().enumerate().map(|(row, value)| match value {
         None => Ok(None),
         Some(value) => {
             let mut time = step(value)?;
-            if let (true, Some(zone)) = (is_instant, call.zone) {
-                time -= offset_at_wall(time, zone).ok_or_else(far)?;
+            if let (true, Some(instant)) = (is_instant, instants[row]) {
+                // As Flink has it: what the clocks were ahead at the instant itself, also where they were set between it and the floor.
+                time -= value - instant;
             }
             Ok(Some(time))
         }
