@@ -9,6 +9,7 @@
 pub mod aggregates;
 mod arithmetic;
 mod casts;
+mod intervals;
 mod operators;
 mod scalar;
 mod types;

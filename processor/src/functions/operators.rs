@@ -7,6 +7,7 @@ use sqlparser::ast::BinaryOperator;
 
 use super::arithmetic::{Operation, checked};
 use super::casts::cast;
+use super::intervals;
 use super::types::{common_type, exact, is_boolean, is_number, is_text, type_of};
 
 /// `left op right`, typed and checked. Comparisons stay DataFusion's own, over sides of one type, so that statistics can prune by them.
@@ -133,6 +134,7 @@ fn arithmetic(
     }
     let interval = |one: &SqlType| matches!(one, SqlType::IntervalMonths | SqlType::IntervalMillis);
     let moment = |one: &SqlType| matches!(one, SqlType::Date | SqlType::Timestamp(_) | SqlType::TimestampLtz(_));
+    let is_whole = |one: &SqlType| matches!(one, SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt);
     let additive = matches!(operation, Operation::Add | Operation::Subtract);
     match (&l, &r) {
         (a, b) if moment(a) && interval(b) && additive => {
@@ -145,6 +147,15 @@ fn arithmetic(
         }
         (a, b) if interval(a) && moment(b) && operation == Operation::Add => {
             arithmetic(operation, (right, r.clone()), (left, l.clone()), schema)
+        }
+        (SqlType::Time(_), SqlType::IntervalMillis) if additive => {
+            Ok(intervals::moved(left, right, operation == Operation::Subtract, &l))
+        }
+        (a, b) if interval(a) && is_whole(b) && operation == Operation::Multiply => {
+            Ok(intervals::times(left, cast(right, &SqlType::BigInt, false, schema)?, &l))
+        }
+        (a, b) if is_whole(a) && interval(b) && operation == Operation::Multiply => {
+            Ok(intervals::times(right, cast(left, &SqlType::BigInt, false, schema)?, &r))
         }
         (a, b) if a == b && interval(a) && additive => Ok(plain(left, right)),
         _ => wrong(),

@@ -216,7 +216,7 @@ impl ScalarUDFImpl for Function {
         };
         let one = !args.args.is_empty() && args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if one { 1 } else { args.number_rows };
-        let column = |arg: &ColumnarValue| {
+        let column = |arg: &ColumnarValue| -> datafusion::common::Result<ArrayRef> {
             let column = arg.to_array(rows)?;
             let other = matches!(column.data_type(), DataType::Utf8 | DataType::LargeUtf8);
             Ok(if other { arrow::compute::cast(&column, &DataType::Utf8View)? } else { column })

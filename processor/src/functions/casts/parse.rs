@@ -209,6 +209,9 @@ fn timestamp(text: &str) -> Option<i128> {
 fn whole_date(text: &str) -> Option<i64> {
     let mut parts = text.splitn(3, '-');
     let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+    if year.bytes().all(|byte| byte == b'0') {
+        return None;
+    }
     let number: u32 = digits(day, 2).filter(|day| (29..=31).contains(day)).unwrap_or_default();
     let last = (28..=number).rev().find_map(|day| date(&format!("{year}-{month}-{day}")));
     if number > 28 { last } else { date(text) }
