@@ -157,11 +157,7 @@ impl ScalarUDFImpl for FlinkCast {
         let one = matches!(input, ColumnarValue::Scalar(_));
         let column = input.to_array(if one { 1 } else { args.number_rows })?;
         let result = cast_column(&column, &self.from, &self.to, zone, self.try_cast).map_err(external)?;
-        Ok(if one {
-            ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)
-        } else {
-            ColumnarValue::Array(result)
-        })
+        Ok(if one { ColumnarValue::Scalar(super::scalar::one_value(&result)?) } else { ColumnarValue::Array(result) })
     }
 }
 
@@ -429,8 +425,8 @@ fn times(column: &ArrayRef, from: &SqlType, to: &SqlType, zone: Option<Tz>) -> R
             SqlType::Time(_) => nanos.rem_euclid(DAY),
             _ => nanos,
         };
-        // Toward the epoch, as Flink cuts.
-        let kept = nanos / cut * cut;
+        // Toward the past, before 1970 too.
+        let kept = nanos.div_euclid(cut) * cut;
         let kept = if matches!(to, SqlType::Date) { nanos } else { kept };
         i64::try_from(kept.div_euclid(wanted)).map_err(|_| far())
     };

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use aquifer_formats::text::{Tz, parse_zone};
 use aquifer_model::sql_type::ColumnType;
 use aquifer_model::{Error, Result, SqlType};
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{
@@ -229,16 +229,22 @@ impl ScalarUDFImpl for Function {
         } else {
             arrow::compute::cast(&result, args.return_field.data_type())?
         };
-        Ok(if one {
-            ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)
-        } else {
-            ColumnarValue::Array(result)
-        })
+        Ok(if one { ColumnarValue::Scalar(one_value(&result)?) } else { ColumnarValue::Array(result) })
     }
     fn schema_name(&self, args: &[Expr]) -> datafusion::common::Result<String> {
         let args: Vec<String> = args.iter().map(|arg| arg.schema_name().to_string()).collect();
         Ok(format!("{}({})", self.kernel.name, args.join(",")))
     }
+}
+
+/// The one row of a column. What its fields say beside their types stays, which `ScalarValue::try_from_array` drops.
+pub(super) fn one_value(column: &ArrayRef) -> datafusion::common::Result<ScalarValue> {
+    Ok(match column.data_type() {
+        DataType::List(_) => ScalarValue::List(Arc::new(column.as_list::<i32>().clone())),
+        DataType::Map(..) => ScalarValue::Map(Arc::new(column.as_map().clone())),
+        DataType::Struct(_) => ScalarValue::Struct(Arc::new(column.as_struct().clone())),
+        _ => ScalarValue::try_from_array(column, 0)?,
+    })
 }
 
 /// What typings are made of.

@@ -20,9 +20,11 @@ pub(super) fn column(texts: &StringViewArray, to: &SqlType, zone: Option<Tz>, tr
         try_cast: bool,
         read: impl Fn(&str) -> Option<T>,
     ) -> Result<Vec<Option<T>>> {
+        // Blanks around a timestamp make it none.
+        let is_moment = matches!(to, SqlType::Timestamp(_) | SqlType::TimestampLtz(_));
         let one = |text: Option<&str>| match text {
             None => Ok(None),
-            Some(text) => match read(text.trim()) {
+            Some(text) => match read(if is_moment { text } else { text.trim() }) {
                 Some(value) => Ok(Some(value)),
                 None if try_cast => Ok(None),
                 None => {
@@ -62,7 +64,7 @@ pub(super) fn column(texts: &StringViewArray, to: &SqlType, zone: Option<Tz>, tr
             let bytes: ArrayRef = Arc::new(bytes);
             fitted_binary(&bytes, *length, matches!(to, SqlType::Binary(_)))
         }
-        SqlType::Date => ticks(&|text| date(text.split([' ', 'T']).next()?), true),
+        SqlType::Date => ticks(&|text| date(text.split(' ').next()?), true),
         SqlType::Time(digits) => {
             let (unit, narrow) = if *digits <= 3 {
                 (1_000_000, true)
@@ -87,7 +89,7 @@ pub(super) fn column(texts: &StringViewArray, to: &SqlType, zone: Option<Tz>, tr
                 if let (true, Some(zone)) = (is_instant, zone) {
                     nanos -= offset_at_wall(nanos, zone)?;
                 }
-                i64::try_from((nanos / cut * cut).div_euclid(unit)).ok()
+                i64::try_from((nanos.div_euclid(cut) * cut).div_euclid(unit)).ok()
             };
             let values: ArrayRef = Arc::new(Int64Array::from(each(texts, to, try_cast, read)?));
             let data = arrow::array::Array::to_data(&values).into_builder().data_type(to.to_arrow()).build()?;
@@ -187,7 +189,7 @@ fn time(text: &str) -> Option<i64> {
 
 /// `2024-02-29 10:30:15.25` or a day alone, as nanoseconds since 1970.
 fn timestamp(text: &str) -> Option<i128> {
-    let (day, clock) = match text.split_once([' ', 'T']) {
+    let (day, clock) = match text.split_once(' ') {
         Some((day, clock)) => (day, Some(clock.trim())),
         None => (text, None),
     };
