@@ -42,8 +42,8 @@ impl Dialect for FlinkDialect {
         true
     }
 
-    fn is_select_item_alias(&self, _explicit: bool, keyword: &Keyword, parser: &mut Parser) -> bool {
-        !RESERVED.contains(keyword) && self.is_column_alias(keyword, parser)
+    fn is_select_item_alias(&self, explicit: bool, keyword: &Keyword, parser: &mut Parser) -> bool {
+        !RESERVED.contains(keyword) && (explicit || self.is_column_alias(keyword, parser))
     }
 
     /// `TABLE t [PARTITION BY a, b]`, as the window functions take it, is `(SELECT * FROM t)`, in a function of the name [`PARTITIONED`] if it is

@@ -13,7 +13,7 @@ use aquifer_model::{Error, Result, SqlType};
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, ScalarValue};
-use datafusion::logical_expr::expr::{InList, InSubquery};
+use datafusion::logical_expr::expr::{InList, InSubquery, NullTreatment};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RelationPlannerContext};
 use datafusion::logical_expr::{
@@ -277,7 +277,14 @@ fn one_expression(expression: Expr, schema: &DFSchema) -> Result<Expr> {
                 other => Ok(other),
             }
         }
+        Expr::WindowFunction(mut call) if skips_nulls(call.fun.name(), call.params.null_treatment) => {
+            call.params.null_treatment = Some(NullTreatment::IgnoreNulls);
+            Ok(Expr::WindowFunction(call))
+        }
         Expr::AggregateFunction(mut call) => {
+            if skips_nulls(call.func.name(), call.params.null_treatment) {
+                call.params.null_treatment = Some(NullTreatment::IgnoreNulls);
+            }
             if let Some(filter) = call.params.filter.take() {
                 call.params.filter = Some(Box::new(condition(*filter, schema, "FILTER")?));
             }
@@ -285,6 +292,11 @@ fn one_expression(expression: Expr, schema: &DFSchema) -> Result<Expr> {
         }
         other => Ok(other),
     }
+}
+
+/// FIRST_VALUE and LAST_VALUE are of values, not of NULLs.
+fn skips_nulls(name: &str, treatment: Option<NullTreatment>) -> bool {
+    treatment.is_none() && ["first_value", "last_value"].iter().any(|one| name.eq_ignore_ascii_case(one))
 }
 
 fn case_of(case: Case, schema: &DFSchema) -> Result<Expr> {
