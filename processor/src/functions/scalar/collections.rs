@@ -146,7 +146,7 @@ fn sort_t(types: Types<'_>, _: Literals<'_>) -> Typed {
 
 pub(super) const KERNELS: &[Kernel] = &[
     pure("$item", "array[place] from 1, or map[key]", item_t, |a, _| item(a)),
-    pure("$field", "row.field", field_t, |a, call| field(a, call)),
+    pure("$field", "row.field", field_t, field),
     pure("CARDINALITY", "CARDINALITY(array or map)", cardinality_t, |a, _| cardinality(&a[0])),
     pure("ELEMENT", "ELEMENT(array of one)", element_t, |a, _| element(&a[0])),
     pure("MAP", "MAP[key, value, …]", map_t, map),

@@ -112,7 +112,7 @@ pub(super) const KERNELS: &[Kernel] = &[
     pure("CEILING", "CEILING(number)", whole, |a, call| floor(a, call, true)),
     pure("ROUND", "ROUND(number[, places])", rounded, |a, call| round(a, call, true)),
     pure("TRUNCATE", "TRUNCATE(number[, places])", rounded, |a, call| round(a, call, false)),
-    pure("MOD", "MOD(integer, integer)", modulo, |a, call| remainder(a, call)),
+    pure("MOD", "MOD(integer, integer)", modulo, remainder),
     pure("POWER", "POWER(base, exponent)", power, |a, _| doubles(a, |x, y| x.powf(y))),
     pure("LOG", "LOG([base, ]number)", log, |a, _| match a {
         [x] => doubles(&[Arc::clone(x), Arc::clone(x)], |x, _| x.ln()),
@@ -131,7 +131,7 @@ pub(super) const KERNELS: &[Kernel] = &[
         usage: "RAND_INTEGER([seed, ]bound)",
         typing: random_integer,
         volatility: Volatility::Volatile,
-        run: |a, call| rand_integer(a, call),
+        run: rand_integer,
     },
 ];
 

@@ -154,7 +154,7 @@ pub(super) const KERNELS: &[Kernel] = &[
     pure("SHA256", "SHA256(text)", hash_t, |a, _| digest::<sha2::Sha256>(&a[0])),
     pure("SHA384", "SHA384(text)", hash_t, |a, _| digest::<sha2::Sha384>(&a[0])),
     pure("SHA512", "SHA512(text)", hash_t, |a, _| digest::<sha2::Sha512>(&a[0])),
-    pure("URL_ENCODE", "URL_ENCODE(text)", s_s, |a, _| each(&a[0], |s, out| url_encode(s, out))),
+    pure("URL_ENCODE", "URL_ENCODE(text)", s_s, |a, _| each(&a[0], url_encode)),
     pure("URL_DECODE", "URL_DECODE(text)", s_s, |a, _| maybe(&a[0], url_decode)),
     pure("PARSE_URL", "PARSE_URL(url, part[, key])", url_t, |a, _| parse_url(a)),
 ];

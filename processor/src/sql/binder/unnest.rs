@@ -265,8 +265,9 @@ impl ScalarUDFImpl for Elements {
         } else {
             let mut keep: Vec<bool> = vec![false; values.len()];
             for row in (0..list.len()).filter(|row| list.is_valid(*row)) {
-                for n in offsets[row] as usize..offsets[row + 1] as usize {
-                    keep[n] = kept.as_ref().is_none_or(|kept| kept.value(n));
+                let range = offsets[row] as usize..offsets[row + 1] as usize;
+                for (n, keep) in range.clone().zip(&mut keep[range]) {
+                    *keep = kept.as_ref().is_none_or(|kept| kept.value(n));
                 }
             }
             filter(values, &BooleanArray::from(keep))?
