@@ -88,9 +88,7 @@ fn number(text: &str) -> Option<i64> {
 fn clock(text: &str, first: usize, last: usize) -> Option<i64> {
     let mut rest = text;
     let mut total = 0i64;
-    for unit in first..=last {
-        // WEEK stands outside the chain DAY … SECOND.
-        let (name, factor) = UNITS[unit];
+    for (unit, (name, factor)) in UNITS.into_iter().enumerate().take(last + 1).skip(first) {
         let (part, next) =
             if unit == last { (rest, "") } else { rest.split_once(if name == "DAY" { ' ' } else { ':' })? };
         rest = next.trim_start();
