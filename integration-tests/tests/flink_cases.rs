@@ -11,7 +11,8 @@ use aquifer_integration_tests::{aquifer_path, setting};
 fn recorded_programs_answer_as_flink_does_but_for_the_listed_ones() {
     let Some(python) = setting("AQUIFER_TEST_PYTHON") else { return };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/flink_cases.py");
-    let output = Command::new(python).arg(script).arg("--binary").arg(aquifer_path()).output().expect("python can be started");
+    let output =
+        Command::new(python).arg(script).arg("--binary").arg(aquifer_path()).output().expect("python can be started");
     let text = String::from_utf8_lossy(&output.stdout);
     println!("{text}");
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
