@@ -4,20 +4,25 @@
 //! Each payload is read by the schema version that its message names, projected to the table's columns by name.
 
 pub(crate) mod avro;
+mod avro_fit;
 pub(crate) mod avro_schema;
+mod avro_walk;
+mod avro_write;
 mod json;
 pub(crate) mod json_column;
 pub(crate) mod json_text;
+mod key_value;
 mod raw;
 
-pub use avro::cast_column;
+pub use avro_fit::cast_column;
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use aquifer_model::{Error, PayloadKind, Result, SchemaVersion, SqlType, TopicSchema};
-use arrow::array::{BinaryArray, BinaryViewArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use aquifer_model::{Error, PayloadKind, Result, SchemaVersion, TopicSchema};
+use arrow::array::{Array, BinaryArray, BinaryViewArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
 use arrow::compute::take;
 use arrow::datatypes::{Schema, SchemaRef};
 
@@ -28,8 +33,10 @@ pub enum Format {
     Avro,
     /// `json`: one object a message.
     Json,
-    /// `raw`: the payload is the one column (STRING, BYTES or a primitive).
+    /// `raw`: the payload is the one column (STRING, BYTES, a primitive, a date or a time).
     Raw,
+    /// `key-value`: a key and a value, each by its own part of the topic's schema.
+    KeyValue,
 }
 
 impl FromStr for Format {
@@ -39,7 +46,8 @@ impl FromStr for Format {
             "avro" => Ok(Self::Avro),
             "json" => Ok(Self::Json),
             "raw" => Ok(Self::Raw),
-            _ => Err(Error::invalid(format!("unknown format `{text}`: use avro, json or raw"))),
+            "key-value" => Ok(Self::KeyValue),
+            _ => Err(Error::invalid(format!("unknown format `{text}`: use avro, json, raw or key-value"))),
         }
     }
 }
@@ -50,7 +58,21 @@ impl fmt::Display for Format {
             Self::Avro => "avro",
             Self::Json => "json",
             Self::Raw => "raw",
+            Self::KeyValue => "key-value",
         })
+    }
+}
+
+impl Format {
+    /// Whether payloads of this format are what a topic with a schema of this kind has.
+    pub fn fits(self, kind: PayloadKind) -> bool {
+        use PayloadKind as Kind;
+        match self {
+            Self::Avro => kind == Kind::Avro,
+            Self::Json => !matches!(kind, Kind::Avro | Kind::KeyValue),
+            Self::KeyValue => kind == Kind::KeyValue,
+            Self::Raw => raw::type_of(kind).is_some(),
+        }
     }
 }
 
@@ -84,31 +106,62 @@ pub trait PayloadDecoder: Send {
     fn missing_versions(&self, versions: &BinaryViewArray) -> Vec<SchemaVersion>;
     /// Takes a version's schema; `None` if the registry does not have it (its payloads are then bad rows).
     fn add_schema(&mut self, version: SchemaVersion, schema: Option<&TopicSchema>) -> Result<()>;
-    /// Decodes a column of payloads.
+    /// Decodes a column of payloads. Bad ones are listed in their order.
     fn decode(&mut self, payloads: &BinaryViewArray, versions: &BinaryViewArray) -> Result<DecodedPayloads>;
+    /// Decodes messages whose keys are at hand too: a separated KeyValue schema has columns there.
+    fn decode_keyed(
+        &mut self,
+        payloads: &BinaryViewArray,
+        _keys: &BinaryViewArray,
+        versions: &BinaryViewArray,
+    ) -> Result<DecodedPayloads> {
+        self.decode(payloads, versions)
+    }
 }
 
 /// Columns to payloads, one a row.
 pub trait PayloadEncoder: Send {
-    /// Encodes all rows; the columns are those it was made for.
+    /// Encodes all rows; the columns are those it was made for. NULL is a message without a value.
     fn encode(&mut self, rows: &RecordBatch) -> Result<BinaryArray>;
+    /// The keys of all rows, where the schema puts columns there.
+    fn encode_keys(&mut self, _rows: &RecordBatch) -> Result<Option<BinaryArray>> {
+        Ok(None)
+    }
 }
 
-/// A decoder for `format` that makes `columns` (a projection of the table's value columns). `topic_schema` is the topic's newest schema,
-/// used for messages that name no version.
+/// A decoder for `format` that makes `columns`, all of the table's value columns. `topic_schema` is the topic's newest schema, used for
+/// messages that name no version.
 pub fn decoder(
     format: Format,
     columns: SchemaRef,
     topic_schema: Option<&TopicSchema>,
 ) -> Result<Box<dyn PayloadDecoder>> {
+    projected_decoder(format, &Arc::clone(&columns), columns, topic_schema)
+}
+
+/// A decoder that makes `columns`, a projection of the table's value columns, which are `table`.
+pub fn projected_decoder(
+    format: Format,
+    table: &SchemaRef,
+    columns: SchemaRef,
+    topic_schema: Option<&TopicSchema>,
+) -> Result<Box<dyn PayloadDecoder>> {
     Ok(match format {
-        Format::Avro => Box::new(avro::AvroDecoder::new(columns, topic_schema)?),
+        Format::Avro => {
+            // On a topic without a schema the table's columns are the schema, as in Flink.
+            let own = match topic_schema {
+                None if !table.fields().is_empty() => Some(topic_schema_of(format, "record", table)?),
+                _ => None,
+            };
+            Box::new(avro::AvroDecoder::new(columns, topic_schema.or(own.as_ref()))?)
+        }
         Format::Json => Box::new(json::JsonDecoder::new(columns)?),
-        Format::Raw => Box::new(raw::RawDecoder::new(columns)?),
+        Format::Raw => Box::new(raw::RawDecoder::new(columns, topic_schema)?),
+        Format::KeyValue => Box::new(key_value::KeyValueDecoder::new(columns, topic_schema)?),
     })
 }
 
-/// An encoder of `columns` by `topic_schema` (needed for Avro).
+/// An encoder of `columns` by `topic_schema` (needed for Avro and KeyValue).
 pub fn encoder(
     format: Format,
     columns: SchemaRef,
@@ -117,26 +170,21 @@ pub fn encoder(
     Ok(match format {
         Format::Avro => Box::new(avro::AvroEncoder::new(columns, topic_schema)?),
         Format::Json => Box::new(json::JsonEncoder::new(columns)?),
-        Format::Raw => Box::new(raw::RawEncoder::new(columns)?),
+        Format::Raw => Box::new(raw::RawEncoder::new(columns, topic_schema)?),
+        Format::KeyValue => Box::new(key_value::KeyValueEncoder::new(columns, topic_schema)?),
     })
 }
 
 /// The format and the columns of a topic with this schema (a native table). Types carry `aquifer.type` metadata.
 pub fn columns_of(schema: &TopicSchema) -> Result<(Format, SchemaRef)> {
-    let one =
-        |sql_type: SqlType| Ok((Format::Raw, Arc::new(Schema::new(vec![sql_type.nullable().to_field(VALUE_COLUMN)]))));
     match schema.kind {
         PayloadKind::Avro => Ok((Format::Avro, avro_schema::columns(&schema.definition)?)),
         PayloadKind::Json => Ok((Format::Json, avro_schema::columns(&schema.definition)?)),
-        PayloadKind::Bytes | PayloadKind::Other => one(SqlType::BYTES),
-        PayloadKind::String => one(SqlType::STRING),
-        PayloadKind::Boolean => one(SqlType::Boolean),
-        PayloadKind::Int8 => one(SqlType::TinyInt),
-        PayloadKind::Int16 => one(SqlType::SmallInt),
-        PayloadKind::Int32 => one(SqlType::Int),
-        PayloadKind::Int64 => one(SqlType::BigInt),
-        PayloadKind::Float => one(SqlType::Float),
-        PayloadKind::Double => one(SqlType::Double),
+        PayloadKind::KeyValue => Ok((Format::KeyValue, key_value::columns(schema)?)),
+        kind => {
+            let sql_type = raw::type_of(kind).ok_or_else(|| Error::internal("a schema without columns"))?;
+            Ok((Format::Raw, Arc::new(Schema::new(vec![sql_type.nullable().to_field(VALUE_COLUMN)]))))
+        }
     }
 }
 
@@ -149,8 +197,52 @@ pub fn topic_schema_of(format: Format, name: &str, columns: &SchemaRef) -> Resul
         Format::Avro => (PayloadKind::Avro, avro_schema::definition(name, columns)?),
         Format::Json => (PayloadKind::Json, avro_schema::definition(name, columns)?),
         Format::Raw => (raw::kind_of(columns)?, Vec::new()),
+        Format::KeyValue => {
+            return Err(Error::unsupported(
+                "a topic with a KeyValue schema is not made by CREATE TABLE: register the schema, and the topic is a table",
+            ));
+        }
     };
     Ok(TopicSchema { name: name.to_string(), kind, definition, properties: Default::default() })
+}
+
+/// The versions in this column that are not known yet, each once.
+fn versions_not_in(versions: &BinaryViewArray, is_known: impl Fn(&[u8]) -> bool) -> Vec<SchemaVersion> {
+    let mut missing: Vec<SchemaVersion> = Vec::new();
+    let mut last: &[u8] = &[];
+    for version in versions.iter().flatten() {
+        if version != last {
+            if !is_known(version) && !missing.iter().any(|known| known.0 == version) {
+                missing.push(SchemaVersion(version.to_vec()));
+            }
+            last = version;
+        }
+    }
+    missing
+}
+
+/// Stretches of rows that name one version.
+fn runs_of(versions: &BinaryViewArray, rows: usize) -> Vec<Range<usize>> {
+    let version_of = |row: usize| if versions.is_null(row) { &[][..] } else { versions.value(row) };
+    let mut runs = Vec::new();
+    let mut from = 0;
+    while from < rows {
+        let version = version_of(from);
+        let to = (from + 1..rows).find(|row| version_of(*row) != version).unwrap_or(rows);
+        runs.push(from..to);
+        from = to;
+    }
+    runs
+}
+
+/// Rows of which none can be read, for one reason.
+fn all_bad(columns: &SchemaRef, payloads: &BinaryViewArray, reason: &str) -> Result<DecodedPayloads> {
+    let arrays = columns.fields().iter().map(|field| new_null_array(field.data_type(), payloads.len())).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(payloads.len()));
+    let rows = RecordBatch::try_new_with_options(Arc::clone(columns), arrays, &options)?;
+    let bad = (0..payloads.len()).filter(|row| payloads.is_valid(*row));
+    let errors = bad.map(|row| PayloadError { row, reason: reason.to_string() }).collect();
+    Ok(DecodedPayloads { rows, errors })
 }
 
 /// Rows of which some are left out: `row[i]` is where row `i` of the result comes from; `None` gives NULLs.
@@ -164,3 +256,5 @@ fn scatter(rows: &RecordBatch, from: &[Option<u32>]) -> Result<RecordBatch> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod type_tests;

@@ -57,6 +57,26 @@ pub enum PayloadKind {
     Float,
     /// Eight bytes, IEEE 754, big-endian.
     Double,
+    /// Java's `Date`: eight bytes, milliseconds since 1970.
+    Date,
+    /// Java's SQL `Time`: eight bytes, milliseconds since 1970 of which the time of day counts.
+    Time,
+    /// Java's SQL `Timestamp`: eight bytes, milliseconds since 1970.
+    Timestamp,
+    /// Eight bytes of seconds since 1970, four of nanoseconds.
+    Instant,
+    /// Eight bytes: days since 1970.
+    LocalDate,
+    /// Eight bytes: nanoseconds since midnight.
+    LocalTime,
+    /// A `LocalDate`, then a `LocalTime`.
+    LocalDateTime,
+    /// Two payloads: the definition holds their schemas, and whether the first is the message's key.
+    KeyValue,
+    /// Protobuf messages; the definition is an Avro schema's JSON, and a property numbers its fields.
+    Protobuf,
+    /// Protobuf messages; the definition is JSON that holds the message's descriptors.
+    ProtobufNative,
     /// A registry type that this version does not decode; payloads stay bytes.
     Other,
 }
@@ -68,7 +88,8 @@ pub struct TopicSchema {
     pub name: String,
     /// What the payloads are.
     pub kind: PayloadKind,
-    /// The definition: Avro JSON for Avro and JSON schemas, else empty or the type's own bytes.
+    /// The definition: Avro JSON for Avro, JSON and Protobuf schemas, descriptors for native Protobuf, the two definitions for a key with a
+    /// value, else empty or the type's own bytes.
     pub definition: Vec<u8>,
     /// The registry's properties.
     #[serde(default)]

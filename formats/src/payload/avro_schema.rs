@@ -4,8 +4,9 @@
 //! |---|---|
 //! | record, array, map | ROW, ARRAY, MAP<STRING, …> |
 //! | union of null and one type | that type, nullable |
+//! | union of several types | ROW of them, each by its type's name, of which one is not NULL |
 //! | enum, uuid | STRING |
-//! | fixed, bytes | BYTES |
+//! | fixed, bytes, duration, big-decimal | BYTES |
 //! | decimal | DECIMAL |
 //! | date, time-millis/-micros | DATE, TIME(3/6) |
 //! | timestamp-* and local-timestamp-* | TIMESTAMP(3/6/9), as Flink's Avro format maps both |
@@ -14,13 +15,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use apache_avro::Schema as Avro;
-use apache_avro::schema::Name;
+use apache_avro::schema::{InnerDecimalSchema, Name, UuidSchema};
 use aquifer_model::sql_type::{ColumnType, RowField};
 use aquifer_model::{Error, Result, SqlType};
 use arrow::datatypes::{Schema, SchemaRef};
 use serde_json::{Value, json};
 
-const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
 
 /// Parses a definition. Its errors name the schema, not the library's trace.
 pub(crate) fn parse(definition: &[u8]) -> Result<Avro> {
@@ -29,7 +30,15 @@ pub(crate) fn parse(definition: &[u8]) -> Result<Avro> {
     Avro::parse_str(text).map_err(|e| Error::invalid("an Avro schema cannot be read").with_source(e))
 }
 
-/// The columns of an Avro record.
+/// The definition of a record whose one field is a value by itself: their bytes are the same.
+pub(super) fn wrapped(definition: &[u8]) -> Result<Vec<u8>> {
+    let value: Value = serde_json::from_slice(definition)
+        .map_err(|error| Error::invalid("an Avro schema is no JSON").with_source(error))?;
+    let field = json!({"name": super::VALUE_COLUMN, "type": value});
+    Ok(json!({"type": "record", "name": "aquifer_value", "fields": [field]}).to_string().into_bytes())
+}
+
+/// The columns of an Avro record, or the one column of another type.
 pub(crate) fn columns(definition: &[u8]) -> Result<SchemaRef> {
     let schema = parse(definition)?;
     let Avro::Record(record) = &schema else {
@@ -56,7 +65,14 @@ impl Types {
             return match others.as_slice() {
                 [] => Ok(SqlType::Null.nullable()),
                 [one] => Ok(ColumnType { sql_type: self.sql_type(one, depth + 1)?, nullable }),
-                _ => Err(Error::unsupported("an Avro union of several types has no column type yet")),
+                several => {
+                    let names = branch_names(union.variants()).into_iter().zip(union.variants());
+                    let names = names.filter(|(_, branch)| !matches!(branch, Avro::Null)).map(|(name, _)| name);
+                    let fields = names.zip(several).map(|(name, branch)| {
+                        Ok(RowField { name, column_type: self.sql_type(branch, depth + 1)?.nullable() })
+                    });
+                    Ok(ColumnType { sql_type: SqlType::Row(fields.collect::<Result<_>>()?), nullable })
+                }
             };
         }
         Ok(self.sql_type(schema, depth)?.not_null())
@@ -73,8 +89,11 @@ impl Types {
             Avro::Long => SqlType::BigInt,
             Avro::Float => SqlType::Float,
             Avro::Double => SqlType::Double,
-            Avro::Bytes | Avro::Fixed(_) => SqlType::BYTES,
-            Avro::String | Avro::Enum(_) | Avro::Uuid(_) => SqlType::STRING,
+            Avro::Fixed(fixed) => self.keep(&fixed.name, SqlType::BYTES),
+            Avro::Enum(symbols) => self.keep(&symbols.name, SqlType::STRING),
+            Avro::String | Avro::Uuid(UuidSchema::String) => SqlType::STRING,
+            Avro::Bytes | Avro::BigDecimal | Avro::Uuid(UuidSchema::Bytes) => SqlType::BYTES,
+            Avro::Duration(fixed) | Avro::Uuid(UuidSchema::Fixed(fixed)) => self.keep(&fixed.name, SqlType::BYTES),
             Avro::Array(array) => SqlType::Array(Box::new(self.column_type(&array.items, depth + 1)?)),
             Avro::Map(map) => {
                 SqlType::Map(Box::new(SqlType::STRING.not_null()), Box::new(self.column_type(&map.types, depth + 1)?))
@@ -91,11 +110,14 @@ impl Types {
             Avro::Ref { name } => match self.named.get(name) {
                 Some(Some(sql_type)) => sql_type.clone(),
                 Some(None) => return Err(Error::unsupported(format!("the Avro type `{name}` contains itself"))),
-                // Enums and fixed types are not kept by name: both are simple, and only these are left.
-                None => SqlType::STRING,
+                None => return Err(Error::invalid(format!("the Avro type `{name}` is not defined where it is used"))),
             },
             Avro::Decimal(decimal) if decimal.precision <= 38 => {
-                SqlType::Decimal(decimal.precision as u8, decimal.scale as u8)
+                let sql_type = SqlType::Decimal(decimal.precision as u8, decimal.scale as u8);
+                match &decimal.inner {
+                    InnerDecimalSchema::Fixed(fixed) => self.keep(&fixed.name, sql_type),
+                    InnerDecimalSchema::Bytes => sql_type,
+                }
             }
             Avro::Date => SqlType::Date,
             Avro::TimeMillis => SqlType::Time(3),
@@ -103,9 +125,76 @@ impl Types {
             Avro::TimestampMillis | Avro::LocalTimestampMillis => SqlType::Timestamp(3),
             Avro::TimestampMicros | Avro::LocalTimestampMicros => SqlType::Timestamp(6),
             Avro::TimestampNanos | Avro::LocalTimestampNanos => SqlType::Timestamp(9),
-            other => return Err(Error::unsupported(format!("the Avro type {other:?} has no column type"))),
+            Avro::Decimal(decimal) => {
+                return Err(Error::unsupported(format!(
+                    "an Avro decimal has {} digits, and a column at most 38",
+                    decimal.precision
+                )));
+            }
+            Avro::Union(_) => self.column_type(schema, depth + 1)?.sql_type,
         })
     }
+
+    /// Remembers what a name stands for.
+    fn keep(&mut self, name: &Name, sql_type: SqlType) -> SqlType {
+        self.named.insert(name.clone(), Some(sql_type.clone()));
+        sql_type
+    }
+}
+
+/// The branches' names in a ROW: that of their type. Named types that share one are told apart by their full names.
+pub(super) fn branch_names(branches: &[Avro]) -> Vec<String> {
+    let plain = |branch: &Avro| -> String {
+        let name = match branch {
+            Avro::Null => "null",
+            Avro::Boolean => "boolean",
+            Avro::Int | Avro::Date | Avro::TimeMillis => "int",
+            Avro::Long
+            | Avro::TimeMicros
+            | Avro::TimestampMillis
+            | Avro::TimestampMicros
+            | Avro::TimestampNanos
+            | Avro::LocalTimestampMillis
+            | Avro::LocalTimestampMicros
+            | Avro::LocalTimestampNanos => "long",
+            Avro::Float => "float",
+            Avro::Double => "double",
+            Avro::String | Avro::Uuid(UuidSchema::String) => "string",
+            Avro::Array(_) => "array",
+            Avro::Map(_) => "map",
+            Avro::Union(_) => "union",
+            named => return named.name().map_or_else(|| "bytes".to_string(), |name| name.name().to_string()),
+        };
+        name.to_string()
+    };
+    let names: Vec<String> = branches.iter().map(plain).collect();
+    let told_apart = |(n, name): (usize, &String)| match names.iter().filter(|other| *other == name).count() {
+        1 => name.clone(),
+        _ => branches[n].name().map_or_else(|| format!("{name}{n}"), |full| full.fullname(None).replace('.', "_")),
+    };
+    names.iter().enumerate().map(told_apart).collect()
+}
+
+/// The definition as the columnar decoder gets it: without logical types that it turns into what no column holds.
+pub(super) fn plainer(definition: &[u8]) -> Result<String> {
+    fn strip(value: &mut Value, depth: usize) {
+        match value {
+            _ if depth > 4 * MAX_DEPTH => {}
+            Value::Object(object) => {
+                let strange = |name: &Value| matches!(name.as_str(), Some("uuid" | "duration" | "big-decimal"));
+                if object.get("logicalType").is_some_and(strange) {
+                    object.remove("logicalType");
+                }
+                object.iter_mut().filter(|(key, _)| *key != "default").for_each(|(_, inner)| strip(inner, depth + 1));
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| strip(item, depth + 1)),
+            _ => {}
+        }
+    }
+    let mut value: Value = serde_json::from_slice(definition)
+        .map_err(|error| Error::invalid("an Avro schema is no JSON").with_source(error))?;
+    strip(&mut value, 0);
+    Ok(value.to_string())
 }
 
 /// The definition to register for these columns.

@@ -6,6 +6,8 @@ use arrow::array::{
 use arrow::datatypes::{Float64Type, Int64Type};
 use proptest::prelude::*;
 
+use aquifer_model::SqlType;
+
 use super::*;
 
 fn columns() -> SchemaRef {

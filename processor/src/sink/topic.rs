@@ -18,8 +18,7 @@ use aquifer_formats::entry::{Compression, EntrySpec, NewMessage, build_entry};
 use aquifer_formats::payload::{Format, PayloadEncoder, encoder, topic_schema_of};
 use aquifer_formats::routing::KeyHash;
 use aquifer_model::{
-    ChangeBatch, Epoch, Error, ErrorKind, Partition, PayloadKind, Result, RowKind, SchemaVersion, TopicName,
-    TopicSchema,
+    ChangeBatch, Epoch, Error, ErrorKind, Partition, Result, RowKind, SchemaVersion, TopicName, TopicSchema,
 };
 use aquifer_storage::log::{Appender, FinishedEntry, Log};
 use aquifer_storage::reader::TieredTopic;
@@ -98,13 +97,8 @@ fn key_format(settings: &SinkSettings, key: Option<&SchemaRef>) -> Result<Format
 /// The schema that messages are written by, with its version; `None` if they name none.
 async fn find_schema(topic: &TieredTopic) -> Result<Option<(SchemaVersion, TopicSchema)>> {
     let found = topic.log.schema(&topic.topic, None).await?;
-    let fits = |kind: PayloadKind| match topic.format {
-        Format::Avro => kind == PayloadKind::Avro,
-        Format::Json => kind != PayloadKind::Avro,
-        Format::Raw => !matches!(kind, PayloadKind::Avro | PayloadKind::Json),
-    };
     match found {
-        Some((_, schema)) if !fits(schema.kind) => Err(Error::invalid(format!(
+        Some((_, schema)) if !topic.format.fits(schema.kind) => Err(Error::invalid(format!(
             "the topic `{}` has a schema of kind {:?}, which the format `{}` cannot write: change the table's `format`",
             topic.topic, schema.kind, topic.format
         ))),
@@ -192,7 +186,8 @@ impl Writer for TopicWriter {
         let payloads = self.encoder.encode(&parts.values)?;
         let keys = match (&mut self.key_encoder, self.layout.key_rows(changes.rows())?) {
             (Some(encoder), Some(rows)) => Some(encoder.encode(&rows)?),
-            _ => None,
+            // The topic's schema may put columns into the key.
+            _ => self.encoder.encode_keys(&parts.values)?,
         };
         let key_hash = if self.settings.murmur3 { KeyHash::Murmur3 } else { KeyHash::Java };
         for row in 0..payloads.len() {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use aquifer_formats::messages::{MessageBatch, MessageBatchBuilder, column};
 use aquifer_formats::payload::{Format, PayloadDecoder, columns_of, decoder};
-use aquifer_model::{Cut, Error, Partition, Position, Result, SchemaVersion, TopicSchema};
+use aquifer_model::{Cut, Error, Partition, PayloadKind, Position, Result, SchemaVersion, TopicSchema};
 use arrow::array::{Array, AsArray, BinaryViewArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 
@@ -105,8 +105,12 @@ pub(super) async fn fill(
 /// field is lost because a table does not name it.
 pub(super) fn holds_everything(format: Format, columns: &Schema, schema: Option<&TopicSchema>) -> bool {
     match format {
-        Format::Raw => columns.fields().len() == 1,
-        Format::Avro | Format::Json => {
+        // A column of Java's old DATE and TIME leaves out what else their milliseconds say.
+        Format::Raw => {
+            let is_cut = schema.is_some_and(|schema| matches!(schema.kind, PayloadKind::Date | PayloadKind::Time));
+            columns.fields().len() == 1 && !is_cut
+        }
+        Format::Avro | Format::Json | Format::KeyValue => {
             let Some(Ok((written, fields))) = schema.map(columns_of) else { return false };
             let is_held = |name: &str, field: &arrow::datatypes::Field| {
                 columns.field_with_name(name).is_ok_and(|column| column.data_type() == field.data_type())
@@ -181,7 +185,7 @@ impl Part {
             return self.writer.write(messages, &none, &(0..rows).collect::<Vec<_>>());
         };
         let versions = versions(messages)?;
-        let decoded = decoder.decode(messages.payloads(), versions)?;
+        let decoded = decoder.decode_keyed(messages.payloads(), keys(messages)?, versions)?;
         let unnamed = holds_everything(self.format, &self.columns, self.newest.as_ref().map(|(_, schema)| schema));
         let all_held = (unnamed || versions.null_count() == 0) && self.known.values().all(|held| *held);
         let kept: Vec<usize> = if all_held {
@@ -200,6 +204,11 @@ impl Part {
         };
         self.writer.write(messages, &decoded.rows, &kept)
     }
+}
+
+fn keys(messages: &MessageBatch) -> Result<&BinaryViewArray> {
+    let rows = messages.rows();
+    Ok(rows.column(rows.schema_ref().index_of(column::KEY)?).as_binary_view())
 }
 
 fn versions(messages: &MessageBatch) -> Result<&BinaryViewArray> {

@@ -82,7 +82,7 @@ async fn register_once(brokers: &Brokers, partition: &str, schema: &Schema) -> T
     }
 }
 
-const KINDS: [(PayloadKind, Type); 10] = [
+const KINDS: [(PayloadKind, Type); 20] = [
     (PayloadKind::String, Type::String),
     (PayloadKind::Avro, Type::Avro),
     (PayloadKind::Json, Type::Json),
@@ -93,6 +93,16 @@ const KINDS: [(PayloadKind, Type); 10] = [
     (PayloadKind::Int64, Type::Int64),
     (PayloadKind::Float, Type::Float),
     (PayloadKind::Double, Type::Double),
+    (PayloadKind::Date, Type::Date),
+    (PayloadKind::Time, Type::Time),
+    (PayloadKind::Timestamp, Type::Timestamp),
+    (PayloadKind::Instant, Type::Instant),
+    (PayloadKind::LocalDate, Type::LocalDate),
+    (PayloadKind::LocalTime, Type::LocalTime),
+    (PayloadKind::LocalDateTime, Type::LocalDateTime),
+    (PayloadKind::KeyValue, Type::KeyValue),
+    (PayloadKind::Protobuf, Type::Protobuf),
+    (PayloadKind::ProtobufNative, Type::ProtobufNative),
 ];
 
 fn from_wire(schema: Schema) -> TopicSchema {
@@ -133,8 +143,7 @@ mod tests {
             };
             assert_eq!(from_wire(to_wire(&schema).expect("registered")), schema);
         }
-        let other =
-            Schema { name: "k".into(), schema_data: vec![1], r#type: Type::KeyValue as i32, properties: vec![] };
+        let other = Schema { name: "k".into(), schema_data: vec![1], r#type: 99, properties: vec![] };
         assert_eq!(from_wire(other).kind, PayloadKind::Other);
     }
 }

@@ -7,7 +7,7 @@ use aquifer_model::{Cut, Error, Interval, Position, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt64Array, new_null_array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{CastOptions, cast_with_options, filter, interleave, is_not_null};
-use arrow::datatypes::{Int32Type, UInt64Type};
+use arrow::datatypes::{DataType, Int32Type, UInt64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -308,7 +308,12 @@ fn decode_again(
         None => return Err(Error::corrupt("a file of the archive has payloads without schema versions")),
     };
     let taken = filter(payloads, &there)?;
-    let decoded = decoding.decode(taken.as_binary_view(), versions.as_binary_view())?;
+    let keys = match batch.column_by_name(column::KEY) {
+        Some(keys) => filter(keys, &there)?,
+        // Not read because no message has one.
+        None => new_null_array(&DataType::BinaryView, taken.len()),
+    };
+    let decoded = decoding.decode(taken.as_binary_view(), keys.as_binary_view(), versions.as_binary_view())?;
     let places: Vec<usize> = there.values().set_indices().collect();
     if !layout.values.fields().is_empty() {
         let mut from: Vec<(usize, usize)> = (0..batch.num_rows()).map(|row| (0, row)).collect();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aquifer_formats::entry::EntryLimits;
-use aquifer_formats::payload::{DecodedPayloads, PayloadDecoder, decoder};
+use aquifer_formats::payload::{DecodedPayloads, PayloadDecoder, projected_decoder};
 use aquifer_model::{Error, Partition, Position, Result};
 use arrow::array::BinaryViewArray;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -37,7 +37,8 @@ impl Decoding {
         let TieredTopic { log, topic, format, .. } = &self.topic;
         if self.decoder.is_none() {
             let newest = log.schema(topic, None).await?;
-            let made = decoder(*format, Arc::clone(&self.columns), newest.as_ref().map(|(_, schema)| schema));
+            let (table, columns) = (&self.topic.value_columns, Arc::clone(&self.columns));
+            let made = projected_decoder(*format, table, columns, newest.as_ref().map(|(_, schema)| schema));
             self.decoder = Some(made.map_err(|error| error.context(format_args!("reading topic `{topic}`")))?);
         }
         let Some(decoder) = &mut self.decoder else { return Ok(()) };
@@ -51,10 +52,15 @@ impl Decoding {
     }
 
     /// Decodes; [`Decoding::prepare`] was called with these versions.
-    pub fn decode(&mut self, payloads: &BinaryViewArray, versions: &BinaryViewArray) -> Result<DecodedPayloads> {
+    pub fn decode(
+        &mut self,
+        payloads: &BinaryViewArray,
+        keys: &BinaryViewArray,
+        versions: &BinaryViewArray,
+    ) -> Result<DecodedPayloads> {
         let decoder = self.decoder.as_mut().ok_or_else(|| Error::internal("the payload decoder was not prepared"))?;
         let mut decoded = decoder
-            .decode(payloads, versions)
+            .decode_keyed(payloads, keys, versions)
             .map_err(|error| error.context(format_args!("decoding messages of `{}`", self.partition)))?;
         if self.wanted < decoded.rows.num_columns() {
             decoded.rows = decoded.rows.project(&[])?;

@@ -332,7 +332,8 @@ impl Fetcher {
             names.push(column::NULL_VALUE.into());
         }
         if !decoded {
-            names.extend([column::PAYLOAD.into(), column::SCHEMA_VERSION.into(), column::BATCH_INDEX.into()]);
+            let columns = [column::PAYLOAD, column::SCHEMA_VERSION, column::BATCH_INDEX, column::KEY];
+            names.extend(columns.map(String::from));
         }
         let fields = groups.metadata.schema().fields();
         let roots = fields.iter().enumerate().filter(|(_, field)| names.contains(field.name())).map(|(root, _)| root);

@@ -302,10 +302,11 @@ impl LogTier {
             let rows = arrow::array::RecordBatch::new_empty(Arc::clone(&layout.schema));
             return Ok(ReadBatch { rows, cut, tier: Tier::Log, time_max: None });
         }
-        let decoded = decoding.decode(messages.payloads(), versions_of(messages)?)?;
         let column_of = |name: &str| {
             rows.column_by_name(name).ok_or_else(|| Error::internal(format!("messages have no column `{name}`")))
         };
+        let keys = column_of(column::KEY)?.as_binary_view();
+        let decoded = decoding.decode(messages.payloads(), keys, versions_of(messages)?)?;
         let nothing = column_of(column::NULL_VALUE)?.as_boolean();
         let nulls = nothing.true_count();
         statistics.null_messages += nulls as u64;
