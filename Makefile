@@ -41,6 +41,10 @@ licences: ## hold the dependencies against deny.toml (licences, bans, sources); 
 test: need-tests ## unit, doc and integration tests, with a real Pulsar that it starts itself
 	scripts/test.sh
 
+.PHONY: soak
+soak: need-build ## 100,000 hostile statements (AQUIFER_HOSTILE=n: so many): neither panic, nor hang, nor memory without bound
+	$(CARGO) test $(LOCKED) -p aquifer-integration-tests --test hostile -- --ignored --nocapture hostile_statements
+
 .PHONY: bench
 bench: need-build ## benchmarks (release build): ratios in one run, to bench/results/latest.jsonl
 	$(CARGO) build $(LOCKED) --release --workspace

@@ -11,6 +11,8 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+pub mod hostile;
+pub mod slt;
 pub mod weather;
 
 /// A running Pulsar.
