@@ -27,7 +27,8 @@ fn every_suite_gives_one_answer_in_every_way() {
         let runtime = runtime();
         loop {
             let Some((file, way)) = jobs.lock().expect("not poisoned").pop_front() else { return };
-            let ran = runtime.block_on(slt::run(&file, way)).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            let ran =
+                runtime.block_on(slt::run(&file, way)).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
             let mut totals = totals.lock().expect("not poisoned");
             totals.0 += ran.records;
             totals.1.extend(ran.failures);
