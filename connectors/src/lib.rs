@@ -5,6 +5,8 @@
 pub mod blackhole;
 pub mod datagen;
 pub mod filesystem;
+pub mod nexmark;
+mod options;
 pub mod print;
 
 use std::sync::Arc;
@@ -17,5 +19,6 @@ pub fn register(registry: ConnectorRegistry) -> ConnectorRegistry {
         .with(Arc::new(blackhole::Blackhole))
         .with(Arc::new(datagen::Datagen))
         .with(Arc::new(filesystem::Filesystem))
+        .with(Arc::new(nexmark::Nexmark))
         .with(Arc::new(print::Print))
 }

@@ -12,10 +12,13 @@
 //! | `maxwell-json` | `type` is `insert`, `update` or `delete` | `old`, the changed columns only |
 //! | `ogg-json` | `op_type` is `I`, `U` or `D` | `before`, whole |
 //!
+//! When it is written, an update is a delete and an insert, as with Flink.
+//!
 //! A message gives all its changes or none. Fields are read by the rules of [`crate::payload`]'s JSON columns.
 
 mod envelope;
 mod options;
+mod write;
 
 use std::sync::Arc;
 
@@ -29,6 +32,7 @@ use envelope::Change;
 
 pub use crate::payload::json_column::{JsonRules, TimestampText};
 pub use options::{ChangeFormat, Include, MessageFormat, NullKeys};
+pub use write::ChangeEncoder;
 
 /// Reads messages of one format, one after the other.
 pub struct ChangeDecoder {

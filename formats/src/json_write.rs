@@ -1,4 +1,4 @@
-//! Values as JSON text, in three styles: what `--output json` prints, what Flink's `json` format writes into a message, and what its JSON functions give.
+//! Values as JSON text, in two styles: what `--output json` prints, and what Flink's `json` format writes into a message.
 
 use std::io::Write;
 
@@ -14,9 +14,21 @@ pub(crate) enum Style {
     /// The shell's output: decimals as text, all digits of a time, binary in hexadecimal, VARIANT as text.
     Output,
     /// A message: decimals as numbers, times without zeros at their end, binary in base64, VARIANT as it is.
-    Message,
-    /// A function's result: as in a message, but a day and its clock are joined by `T`.
-    Function,
+    Message {
+        /// Whether timestamps are ISO-8601's, with `T`.
+        iso: bool,
+        /// Whether fields that are NULL are left out of objects.
+        skip_nulls: bool,
+    },
+}
+
+impl Style {
+    /// A message as Flink writes it without options.
+    pub const MESSAGE: Self = Self::Message { iso: false, skip_nulls: false };
+
+    fn is_message(self) -> bool {
+        self != Self::Output
+    }
 }
 
 /// Writes the value of a row.
@@ -47,14 +59,14 @@ pub(crate) fn write_value(
             let write = |text: &mut String| scalar_text::decimal(values.value(row), *scale, text);
             match style {
                 Style::Output => plain(scratch, out, write),
-                Style::Message | Style::Function => {
+                Style::Message { .. } => {
                     scratch.clear();
                     write(scratch);
                     out.extend_from_slice(scratch.as_bytes());
                 }
             }
         }
-        Kind::Variant(array) if style != Style::Output => {
+        Kind::Variant(array) if style.is_message() => {
             let json = array.value(row);
             match serde_json::from_str::<serde::de::IgnoredAny>(json) {
                 Ok(_) => out.extend_from_slice(json.trim().as_bytes()),
@@ -64,9 +76,7 @@ pub(crate) fn write_value(
         Kind::Text(array) | Kind::Variant(array) => write_text(array.value(row), out)?,
         Kind::Binary(array) => plain(scratch, out, |text| match style {
             Style::Output => scalar_text::hex(array.value(row), text),
-            Style::Message | Style::Function => {
-                base64::engine::general_purpose::STANDARD.encode_string(array.value(row), text)
-            }
+            Style::Message { .. } => base64::engine::general_purpose::STANDARD.encode_string(array.value(row), text),
         }),
         Kind::Date(array) => plain(scratch, out, |text| scalar_text::date(array.value(row), text)),
         Kind::Time { ticks, per_second, digits } => plain(scratch, out, |text| {
@@ -76,8 +86,8 @@ pub(crate) fn write_value(
         Kind::Timestamp { ticks, per_second, digits, local } => plain(scratch, out, |text| {
             scalar_text::timestamp(ticks.value(row), *per_second, 0, *digits, text);
             shorten(style, *digits, text);
-            if style == Style::Function {
-                *text = text.replacen(' ', "T", 1);
+            if let (Style::Message { iso: true, .. }, Some(at)) = (style, text.find(' ')) {
+                text.replace_range(at..=at, "T");
             }
             if *local {
                 text.push('Z');
@@ -97,7 +107,7 @@ pub(crate) fn write_value(
         }
         Kind::Map { offsets, keys, values } => {
             let as_object = matches!(keys.kind, Kind::Text(_));
-            if style != Style::Output && !as_object {
+            if style.is_message() && !as_object {
                 return Err(Error::unsupported("JSON has only texts as keys of a map: cast the keys to STRING"));
             }
             out.push(if as_object { b'{' } else { b'[' });
@@ -121,8 +131,12 @@ pub(crate) fn write_value(
         }
         Kind::Row { fields, values } => {
             out.push(b'{');
-            for (n, (field, column)) in fields.iter().zip(values).enumerate() {
-                if n > 0 {
+            let mut first = true;
+            for (field, column) in fields.iter().zip(values) {
+                if matches!(style, Style::Message { skip_nulls: true, .. }) && column.is_null(row) {
+                    continue;
+                }
+                if !std::mem::take(&mut first) {
                     out.push(b',');
                 }
                 write_text(field.name(), out)?;
@@ -151,7 +165,7 @@ fn plain(scratch: &mut String, out: &mut Vec<u8>, write: impl FnOnce(&mut String
 
 /// Takes the zeros at the end of a fraction away, and the point before nothing.
 fn shorten(style: Style, digits: u8, text: &mut String) {
-    if style != Style::Output && digits > 0 {
+    if style.is_message() && digits > 0 {
         text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
     }
 }

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aquifer_catalog::ColumnKind;
 use aquifer_model::{ChangeBatch, Epoch, Error, Result, SqlType};
@@ -138,6 +139,10 @@ pub trait Sink: Send + Sync + Debug {
     fn delivery(&self) -> Delivery;
     /// Which changes it takes. Whoever plans an insert asks this first.
     fn accepts(&self) -> Accepts;
+    /// How long rows may wait for the end of their epoch where nobody else asks for it. A sink whose every epoch costs (a file) says more than nothing.
+    fn epoch_age(&self) -> Duration {
+        Duration::ZERO
+    }
     /// A writer.
     async fn open(&self, writer: WriterId) -> Result<Box<dyn Writer>>;
     /// Makes an epoch visible.

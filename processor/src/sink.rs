@@ -12,7 +12,7 @@ pub mod topic;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aquifer_catalog::{ColumnKind, MetadataKey, Table, catalogs::Target};
 use aquifer_model::{ChangeBatch, Epoch, Error, Result, SqlType};
@@ -86,6 +86,8 @@ pub struct TableWriter {
     writer: Box<dyn Writer>,
     epoch: Epoch,
     pending: bool,
+    /// When the first row of the epoch came.
+    began: Option<Instant>,
     rows: u64,
 }
 
@@ -94,7 +96,7 @@ impl TableWriter {
     pub async fn open(table: &Table, rows: &SchemaRef, updating: bool, connectors: &ConnectorRegistry) -> Result<Self> {
         let sink = open_sink(table, rows, updating, connectors).await?;
         let writer = sink.open(WriterId { job: job_name(), index: 0 }).await?;
-        Ok(Self { sink, writer, epoch: Epoch::default(), pending: false, rows: 0 })
+        Ok(Self { sink, writer, epoch: Epoch::default(), pending: false, began: None, rows: 0 })
     }
 
     /// What the table promises of each row.
@@ -106,6 +108,7 @@ impl TableWriter {
     pub async fn write(&mut self, changes: &ChangeBatch) -> Result<()> {
         if changes.num_rows() > 0 {
             self.pending = true;
+            self.began.get_or_insert_with(Instant::now);
             self.writer.write(changes).await?;
             self.rows += changes.num_rows() as u64;
         }
@@ -115,6 +118,7 @@ impl TableWriter {
     /// Makes everything taken so far durable and visible. **Not cancel-safe.**
     pub async fn end_epoch(&mut self) -> Result<()> {
         if std::mem::take(&mut self.pending) {
+            self.began = None;
             let prepared = self.writer.prepare(self.epoch).await?;
             self.sink.commit(self.epoch, vec![prepared]).await?;
             self.epoch = self.epoch.next();
@@ -122,18 +126,28 @@ impl TableWriter {
         Ok(())
     }
 
-    /// Writes everything that comes, ending an epoch whenever nothing waits, and gives the number of rows. What came before an error is durable.
+    /// Writes everything that comes, ending an epoch whenever nothing waits (or once it is as old as the sink wants it), and gives the number of rows.
+    /// What came before an error is durable.
     pub async fn write_all(mut self, mut changes: mpsc::Receiver<Result<ChangeBatch>>) -> Result<u64> {
         loop {
             let next = match changes.try_recv() {
                 Ok(next) => Some(next),
-                Err(_) => {
-                    self.end_epoch().await?;
-                    changes.recv().await
-                }
+                Err(_) => match until_due(self.began, self.sink.epoch_age(), &mut changes).await {
+                    Some(next) => next,
+                    None => {
+                        self.end_epoch().await?;
+                        changes.recv().await
+                    }
+                },
             };
             match next {
-                Some(Ok(batch)) => self.write(&batch).await?,
+                Some(Ok(batch)) => {
+                    self.write(&batch).await?;
+                    let age = self.sink.epoch_age();
+                    if !age.is_zero() && self.began.is_some_and(|began| began.elapsed() >= age) {
+                        self.end_epoch().await?;
+                    }
+                }
                 Some(Err(error)) => {
                     self.end_epoch().await?;
                     return Err(error);
@@ -145,6 +159,16 @@ impl TableWriter {
             }
         }
     }
+}
+
+/// Waits for what comes next, until the epoch is due; `None` then, and if nothing was written since the last one.
+async fn until_due(
+    began: Option<Instant>,
+    age: Duration,
+    changes: &mut mpsc::Receiver<Result<ChangeBatch>>,
+) -> Option<Option<Result<ChangeBatch>>> {
+    let began = began.filter(|_| !age.is_zero())?;
+    tokio::time::timeout_at((began + age).into(), changes.recv()).await.ok()
 }
 
 /// A name that no other run has: a run that starts over writes its rows again, and the log must not take them for repeats.

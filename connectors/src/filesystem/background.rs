@@ -3,6 +3,12 @@
 use aquifer_model::{Error, Result};
 use tokio::task::{JoinHandle, spawn_blocking};
 
+/// Does work that blocks.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let ended = spawn_blocking(work).await;
+    ended.map_err(|error| Error::internal("the work on a file did not end").with_source(error))?
+}
+
 /// A state that blocking work is done on.
 pub(super) struct Background<S, R> {
     state: Option<S>,

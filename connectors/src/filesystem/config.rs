@@ -6,10 +6,13 @@
 //! | `format` | one of [`FileFormat::names`] | needed |
 //! | `FORMAT.OPTION` | the format's own options | |
 //! | `source.path.regex-pattern` | which files count, by their whole path | all |
+//! | `sink.rolling-policy.file-size` | a file that is written ends at about this size | 128 MB |
+//! | `sink.rolling-policy.rollover-interval` | and, where it is written without checkpoints, after this time | 30 s |
 //! | `partition.default-name` | the directory of a partition column's NULL | `__DEFAULT_PARTITION__` |
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aquifer_formats::changelog::Include;
 use aquifer_model::{Error, Result};
@@ -17,7 +20,8 @@ use aquifer_processor::connector::{Table, nearest_known, physical_columns};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 
 use super::format::FileFormat;
-use super::{partitions, paths};
+use super::{partitions, paths, sink};
+use crate::options;
 
 /// Checked options.
 #[derive(Debug, Clone)]
@@ -32,10 +36,13 @@ pub(super) struct FilesystemConfig {
     /// The partition columns.
     pub partition_keys: Vec<String>,
     pub default_name: String,
+    /// In bytes.
+    pub file_size: u64,
+    pub rollover: Duration,
 }
 
-/// Options of the connector. `source.report-statistics` and `sink.parallelism` mean nothing here: nothing is gained by them.
-const OWN: [&str; 7] = [
+/// Options of the connector. `source.report-statistics`, `sink.parallelism` and the check interval mean nothing here: nothing is gained by them.
+const OWN: [&str; 10] = [
     "path",
     "format",
     "source.path.regex-pattern",
@@ -43,6 +50,9 @@ const OWN: [&str; 7] = [
     "source.report-statistics",
     "sink.parallelism",
     "partition.default-name",
+    "sink.rolling-policy.file-size",
+    "sink.rolling-policy.rollover-interval",
+    "sink.rolling-policy.check-interval",
 ];
 
 impl FilesystemConfig {
@@ -70,6 +80,7 @@ impl FilesystemConfig {
         if let Some(unknown) = partition_keys.iter().find(|key| schema.index_of(key).is_err()) {
             return Err(Error::invalid(format!("PARTITIONED BY names `{unknown}`, which is no column of the table")));
         }
+        sink::check_keys(&partition_keys, &schema)?;
         let fields = schema.fields().iter().filter(|field| !partition_keys.contains(field.name()));
         let in_file = Arc::new(Schema::new(fields.cloned().collect::<Vec<FieldRef>>()));
         Ok(Self {
@@ -79,6 +90,9 @@ impl FilesystemConfig {
             schema,
             in_file,
             partition_keys,
+            file_size: options::bytes(table, "sink.rolling-policy.file-size")?.unwrap_or(128 << 20),
+            rollover: options::duration(table, "sink.rolling-policy.rollover-interval")?
+                .unwrap_or(Duration::from_secs(30)),
             default_name: get("partition.default-name").unwrap_or(partitions::DEFAULT_NAME).to_string(),
         })
     }

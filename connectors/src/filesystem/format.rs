@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use aquifer_formats::avro_file::{AvroCodec, AvroFileDecoder};
-use aquifer_formats::changelog::{ChangeDecoder, MessageFormat};
-use aquifer_formats::csv::{CsvDecoder, CsvFormat};
+use ::parquet::arrow::ArrowSchemaConverter;
+use ::parquet::basic::{Compression, ZstdLevel};
+use aquifer_formats::avro_file::{AvroCodec, AvroFileDecoder, AvroFileEncoder};
+use aquifer_formats::changelog::{ChangeDecoder, ChangeEncoder, MessageFormat};
+use aquifer_formats::csv::{CsvDecoder, CsvEncoder, CsvFormat};
 use aquifer_model::{Error, Result};
 use aquifer_processor::connector::nearest_known;
 use arrow::datatypes::SchemaRef;
-use parquet::basic::{Compression, ZstdLevel};
 
 use super::parquet::ParquetReader;
 use super::records::RecordReader;
@@ -71,6 +72,30 @@ impl FileFormat {
         match self {
             Self::Lines(format) => format.is_insert_only(),
             _ => true,
+        }
+    }
+
+    /// What the names of its files end with.
+    pub fn extension(&self) -> &'static str {
+        match self {
+            Self::Lines(_) => "json",
+            Self::Csv(_) => "csv",
+            Self::Avro(_) => "avro",
+            Self::Parquet(_) => "parquet",
+        }
+    }
+
+    /// Fails where files with these columns cannot be written.
+    pub fn check_writable(&self, columns: &SchemaRef) -> Result<()> {
+        let columns = Arc::clone(columns);
+        match self {
+            Self::Lines(format) => ChangeEncoder::new(format.clone(), columns).map(drop),
+            Self::Csv(format) => CsvEncoder::new(format.clone(), columns).map(drop),
+            Self::Avro(codec) => AvroFileEncoder::new(*codec, columns, [0; 16]).map(drop),
+            Self::Parquet(_) => ArrowSchemaConverter::new().convert(&columns).map(drop).map_err(|error| {
+                Error::unsupported("Parquet has no type for a column: cast it, or use 'format' = 'json'")
+                    .with_source(error)
+            }),
         }
     }
 

@@ -7,9 +7,8 @@ use aquifer_model::{ChangeBatch, Error, Result};
 use aquifer_processor::connector::{PartitionId, Polled, Reader, Replay, ResumeToken, Source, Start};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
-use tokio::task::spawn_blocking;
 
-use super::background::Background;
+use super::background::{Background, blocking};
 use super::config::FilesystemConfig;
 use super::partitions::WithPartition;
 use super::paths;
@@ -45,11 +44,6 @@ fn open_file(source: &FilesystemSource, path: &Path, from: u64) -> Result<Box<dy
     let file = config.format.open(path, from, &config.in_file, stored)?;
     let columns = Arc::clone(columns);
     Ok(Box::new(WithPartition::new(file, columns, &config.partition_keys, &config.default_name, path)?))
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let ended = spawn_blocking(work).await;
-    ended.map_err(|error| Error::internal("the work on a file did not end").with_source(error))?
 }
 
 #[async_trait]

@@ -157,6 +157,44 @@ fn a_missing_field_is_null_or_fails_and_times_are_read_by_their_standard() {
 }
 
 #[test]
+fn what_is_written_is_read_back_with_updates_as_deletes_and_inserts() {
+    let types = [("id", "INT"), ("name", "STRING"), ("ts", "TIMESTAMP(3)"), ("r", "ROW<`x` INT, `y` INT>")];
+    let row = |op: &str, id: u8| {
+        format!(r#"{{"op":"{op}","id":{id},"name":null,"ts":"2024-03-01 10:00:00.500","r":{{"x":null,"y":2}}}}"#)
+    };
+    let mut source = decoder("debezium-json", &[], &types);
+    let image = r#"{"id":1,"ts":"2024-03-01 10:00:00.5","r":{"y":2}}"#;
+    let after = image.replace("1,", "2,");
+    for message in [
+        format!(r#"{{"op":"c","after":{image}}}"#),
+        format!(r#"{{"op":"u","before":{image},"after":{after}}}"#),
+        format!(r#"{{"op":"d","before":{after}}}"#),
+    ] {
+        source.push(message.as_bytes()).expect("a change");
+    }
+    let changes = source.finish().expect("rows");
+    for name in MessageFormat::NAMES {
+        let options = [("timestamp-format.standard", "ISO-8601"), ("encode.ignore-null-fields", "true")];
+        let format = MessageFormat::parse(name, |key| {
+            options.iter().find(|(option, _)| *option == key).map(|(_, value)| *value)
+        })
+        .expect("options");
+        let mut text = Vec::new();
+        let written = ChangeEncoder::new(format, changes.schema()).expect("types").write(&changes, &mut text);
+        if name == "json" {
+            assert!(written.is_err() && text.is_empty(), "json has no word for a delete");
+            continue;
+        }
+        written.expect("written");
+        let text = String::from_utf8(text).expect("text");
+        assert!(text.contains("\"2024-03-01T10:00:00.5\"") && !text.contains("name"), "{text}");
+        let mut again = decoder(name, &options[..1], &types);
+        text.lines().for_each(|line| again.push(line.as_bytes()).expect("a change"));
+        assert_eq!(lines(&mut again), [row("+I", 1), row("-D", 1), row("+I", 2), row("-D", 2)], "{name}");
+    }
+}
+
+#[test]
 fn options_are_checked() {
     let parse = |format: &str, key: &'static str, value: &'static str| {
         MessageFormat::parse(format, |name| (name == key).then_some(value)).map_err(|error| error.to_string())

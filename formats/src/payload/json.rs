@@ -111,7 +111,7 @@ impl PayloadEncoder for JsonEncoder {
         for row in 0..rows.num_rows() {
             for (name, column) in self.names.iter().zip(&columns) {
                 objects.extend_from_slice(name);
-                write_value(column, row, Style::Message, &mut scratch, &mut objects)?;
+                write_value(column, row, Style::MESSAGE, &mut scratch, &mut objects)?;
             }
             objects.extend_from_slice(if columns.is_empty() { b"{}" } else { b"}" });
             ends.push(i32::try_from(objects.len()).map_err(|_| Error::invalid("a batch is too large to encode"))?);
