@@ -11,12 +11,15 @@ mod background;
 mod config;
 mod encode;
 mod format;
+mod infer;
 mod parquet;
 mod partitions;
 mod paths;
 mod records;
 mod sink;
 mod source;
+
+pub use infer::infer;
 
 use std::sync::Arc;
 

@@ -46,7 +46,7 @@ pub fn timestamp(text: &str, per_second: i64, digits: u8) -> Option<i64> {
 }
 
 /// `2024-02-29T10:00:00.123` or `2024-02-29T10:00`, as [`timestamp`].
-pub(crate) fn iso_timestamp(text: &str, per_second: i64, digits: u8) -> Option<i64> {
+pub fn iso_timestamp(text: &str, per_second: i64, digits: u8) -> Option<i64> {
     let (day, clock) = text.split_once('T')?;
     let ticks = i128::from(date(day)?) * 86_400 * i128::from(per_second);
     let clock = match clock.len() {

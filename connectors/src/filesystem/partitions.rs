@@ -90,6 +90,12 @@ pub(super) fn value_in(path: &Path, key: &str, default_name: &str) -> Option<Opt
     found.next().map(|value| (value != default_name).then_some(value))
 }
 
+/// The keys that the directories of a path tell, in their order.
+pub(super) fn keys_in(path: &Path) -> Vec<String> {
+    let directories = path.parent().into_iter().flat_map(Path::components);
+    directories.filter_map(|part| Some(unescaped(part.as_os_str().to_str()?.split_once('=')?.0))).collect()
+}
+
 /// A file's rows with the columns that its path tells.
 pub(super) struct WithPartition {
     inner: Box<dyn FileReader>,

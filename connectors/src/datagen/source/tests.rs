@@ -75,17 +75,62 @@ async fn the_same_seed_gives_the_same_rows_from_any_place_on() {
 
 #[test]
 fn what_makes_no_sense_is_refused() {
-    let columns = [("id", "BIGINT"), ("d", "DATE")];
+    let columns = [("id", "BIGINT"), ("d", "MAP<STRING, INT>")];
     for (options, part) in [
         (vec![("rows-per-secnd", "1")], "did you mean `rows-per-second`?"),
-        (vec![("fields.id.minn", "1")], "did you mean `min`?"),
+        (vec![("fields.id.minn", "1")], "did you mean `fields.id.min`?"),
         (vec![("fields.other.min", "1")], "names no column"),
         (vec![("fields.id.kind", "sequence")], "needs 'fields.id.start'"),
         (vec![("rows-per-second", "0")], "above 0"),
-        (vec![], "column `d`"),
+        (vec![("fields.id.null-rate", "2")], "from 0 to 1"),
+        (vec![("fields.id.var-len", "true")], "unknown option `fields.id.var-len`"),
+        (vec![], "`fields.d`"),
     ] {
-        let columns = if part == "column `d`" { &columns[..] } else { &columns[..1] };
+        let columns = if part == "`fields.d`" { &columns[..] } else { &columns[..1] };
         let error = source(&table(columns, &options)).expect_err(part).to_string();
         assert!(error.contains(part), "{error}");
     }
+}
+
+#[tokio::test]
+async fn every_type_is_made_within_its_bounds() {
+    let columns = [
+        ("d", "DECIMAL(5, 2)"),
+        ("s", "STRING"),
+        ("b", "VARBINARY(4)"),
+        ("t", "TIMESTAMP(6)"),
+        ("day", "DATE"),
+        ("h", "TIME(0)"),
+        ("l", "ARRAY<INT>"),
+        ("r", "ROW<`x` TINYINT, `y` STRING>"),
+    ];
+    let options = [
+        ("number-of-rows", "1000"),
+        ("rows-per-second", "1000000"),
+        ("fields.d.min", "-1.5"),
+        ("fields.d.max", "2"),
+        ("fields.s.var-len", "true"),
+        ("fields.s.length", "7"),
+        ("fields.s.null-rate", "0.5"),
+        ("fields.t.max-past", "10 d"),
+        ("fields.l.length", "2"),
+        ("fields.l.element.min", "5"),
+        ("fields.l.element.max", "6"),
+        ("fields.r.y.length", "1"),
+        ("fields.r.null-rate", "0.1"),
+    ];
+    let source = source(&table(&columns, &options)).expect("fine");
+    let rows =
+        arrow::compute::concat_batches(&source.schema(), &all(&source, Start::Beginning).await).expect("one schema");
+    assert_eq!(rows.num_rows(), 1000);
+    let decimals = rows.column(0).as_primitive::<arrow::datatypes::Decimal128Type>();
+    assert!(decimals.values().iter().all(|d| (-150..=200).contains(d)) && decimals.values().iter().any(|d| *d < 0));
+    let texts = rows.column(1).as_string_view();
+    assert!((300..700).contains(&texts.null_count()));
+    let lengths: std::collections::BTreeSet<usize> = texts.iter().flatten().map(str::len).collect();
+    assert_eq!(lengths, (1..=7).collect());
+    assert!(rows.column(2).as_binary_view().iter().flatten().all(|bytes| bytes.len() == 4));
+    let items = rows.column(6).as_list::<i32>();
+    assert!(items.values().as_primitive::<Int32Type>().values().iter().all(|n| (5..=6).contains(n)));
+    assert!((30..300).contains(&rows.column(7).null_count()));
 }
