@@ -55,7 +55,7 @@ async fn csv_has_a_header_or_not() {
     let expected =
         [("format", "csv"), ("csv.null-literal", ""), ("csv.field-delimiter", ";"), ("csv.ignore-first-line", "true")];
     assert_eq!(found, options(&expected));
-    let (columns, found) = inferred("day=7/x.tsv", b"1\ta\n2.5\tb").await.expect("inferred");
+    let (columns, found) = inferred("data/day=7/x.tsv", b"1\ta\n2.5\tb").await.expect("inferred");
     assert_eq!(columns, ["column0 DOUBLE", "column1 STRING", "day STRING", "PARTITIONED BY day"]);
     assert!(!found.contains_key("csv.ignore-first-line"));
 }
