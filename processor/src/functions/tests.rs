@@ -120,14 +120,13 @@ async fn calls_that_do_not_fit_are_refused_by_the_functions_name() {
     session.execute("SET 'execution.runtime-mode' = 'batch'", 1).await.expect("set");
     for (expression, says) in [
         ("UPPER(1)", "UPPER(text)"),
-        ("SUBSTRING('a')", "SUBSTRING(text, start[, length])"),
+        ("SUBSTRING('a')", "SUBSTRING(text FROM start [FOR length])"),
         ("JSON_VALUE('{}', 'a')", "JSON path"),
-        ("JSON_VALUE('{\"a\":\"x\"}', '$.a' RETURNING INT)", "`x` is no INT"),
         ("JSON_VALUE('{}', '$.a' ERROR ON ERROR)", "JSON_VALUE"),
         ("JSON_OBJECT(1 VALUE 2)", "JSON_OBJECT("),
         ("SHA2('a', 100)", "224, 256, 384 or 512"),
         ("MAP_FROM_ARRAYS(ARRAY['a'], ARRAY[1, 2])", "as many keys as values"),
-        ("FROBNICATE(1)", "FROBNICATE"),
+        ("FROBNICATE(1)", "frobnicate"),
         ("ABS('a')", "ABS(number)"),
         ("EXTRACT(YEAR FROM TIME '10:00:00')", "EXTRACT"),
         ("ARRAY[1, 2][0]", "array[place]"),
