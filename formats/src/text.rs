@@ -83,7 +83,13 @@ pub fn json_column(array: &ArrayRef, field: &Field) -> Result<StringViewArray> {
             continue;
         }
         json.clear();
-        json_write::write_value(&values, row, json_write::Style::Message { iso: true, skip_nulls: false }, &mut scratch, &mut json)?;
+        json_write::write_value(
+            &values,
+            row,
+            json_write::Style::Message { iso: true, skip_nulls: false },
+            &mut scratch,
+            &mut json,
+        )?;
         let text = std::str::from_utf8(&json).map_err(|error| Error::internal("JSON is text").with_source(error))?;
         texts.append_value(text);
     }
