@@ -61,7 +61,7 @@ impl Broker {
         serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or_default()
     }
 
-    /// Runs a Python program with the official client; its standard output.
+    /// Runs a Python program with the official client; what it says on standard error. The client logs to standard output.
     fn python(&self, program: &str, partition: &Partition, arguments: &[&str]) -> Option<String> {
         let Some(python) = std::env::var_os("AQUIFER_TEST_PYTHON") else {
             assert!(std::env::var_os("AQUIFER_TEST_REQUIRE").is_none(), "AQUIFER_TEST_PYTHON is not set");
@@ -75,7 +75,7 @@ impl Broker {
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}", &said[said.len().saturating_sub(3000)..]);
-        Some(String::from_utf8(output.stdout).unwrap())
+        Some(said.into_owned())
     }
 }
 
@@ -183,7 +183,7 @@ reader = client.create_reader(sys.argv[2], pulsar.MessageId.earliest)
 for _ in range(int(sys.argv[3])):
     message = reader.read_next(30000)
     key = message.partition_key().encode() if message.partition_key() else b''
-    print((key.hex() or '-') + ' ' + (message.data().hex() or '-'))
+    print((key.hex() or '-') + ' ' + (message.data().hex() or '-'), file=sys.stderr)
 client.close()
 "#;
 
