@@ -49,6 +49,7 @@ pub(crate) struct Shared {
 
 /// What tells logs apart.
 #[derive(Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // a handful of them live at a time
 enum LogKey {
     Folder(PathBuf),
     Cluster(PulsarConfig),

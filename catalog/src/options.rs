@@ -61,6 +61,7 @@ pub struct CatalogSettings {
 
 /// Which log a catalog or an explicit table reads.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // one is made when a statement is planned
 pub enum LogSettings {
     /// Files in a folder.
     Embedded(PathBuf, EmbeddedSettings),

@@ -1,7 +1,7 @@
 //! Reading at strength against a real broker, and in both directions against other clients: `AQUIFER_TEST_PULSAR=pulsar://HOST:PORT,http://HOST:PORT`,
 //! and `AQUIFER_TEST_PYTHON` for the official Python client.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::large_futures)]
 
 use std::collections::BTreeSet;
 use std::process::Command;
