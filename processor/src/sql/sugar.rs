@@ -145,7 +145,7 @@ fn rewritten(expression: &mut Expr) -> Result<Option<Expr>> {
         }
         Expr::SimilarTo { negated, expr, pattern, escape_char } => {
             let mut arguments = vec![take(expr), take(pattern)];
-            arguments.extend(escape_char.take().map(|escape| Expr::Value(escape)));
+            arguments.extend(escape_char.take().map(Expr::Value));
             let found = call("$SIMILAR", arguments);
             if *negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(found) } } else { found }
         }
