@@ -9,6 +9,8 @@
 //! A writer that decided on an old version and overwrote the other's would set the other's option back: the test holds each option against what
 //! its writer was told.
 
+#![allow(clippy::panic)] // this is test code
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

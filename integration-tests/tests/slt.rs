@@ -46,7 +46,7 @@ fn every_suite_gives_one_answer_in_every_way() {
         }
         for _ in 0..2 {
             let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-            thread.spawn_scoped(scope, &work).expect("a thread");
+            thread.spawn_scoped(scope, work).expect("a thread");
         }
     });
     let (records, failures) = totals.into_inner().expect("not poisoned");
