@@ -6,6 +6,7 @@ pub mod blackhole;
 pub mod datagen;
 pub mod filesystem;
 pub mod nexmark;
+mod numbered;
 mod options;
 pub mod print;
 

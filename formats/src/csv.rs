@@ -94,6 +94,15 @@ fn check_type(name: &str, data_type: &DataType) -> Result<()> {
     }
 }
 
+/// What the escaped character at `at` stands for, or `None` if more bytes are needed.
+fn escaped(bytes: &[u8], at: usize, ended: bool) -> Step<Option<u8>> {
+    match bytes.get(at) {
+        Some(next) => Ok(Some(unescaped(*next))),
+        None if ended => Err("an escape has no character".into()),
+        None => Ok(None),
+    }
+}
+
 /// Splits the record that `bytes` begin with into fields: its length, or `None` if more bytes are needed.
 fn split(format: &CsvFormat, bytes: &[u8], ended: bool, fields: &mut Fields) -> Step<Option<usize>> {
     fields.text.clear();
@@ -118,11 +127,8 @@ fn split(format: &CsvFormat, bytes: &[u8], ended: bool, fields: &mut Fields) -> 
                     }
                     Some(byte) if Some(*byte) == escape => {
                         at += 1;
-                        match bytes.get(at) {
-                            Some(next) => fields.text.push(unescaped(*next)),
-                            None if ended => return Err("an escape has no character".into()),
-                            None => return Ok(None),
-                        }
+                        let Some(next) = escaped(bytes, at, ended)? else { return Ok(None) };
+                        fields.text.push(next);
                     }
                     Some(byte) => fields.text.push(*byte),
                 }
@@ -144,11 +150,8 @@ fn split(format: &CsvFormat, bytes: &[u8], ended: bool, fields: &mut Fields) -> 
                     Some(byte) if *byte == delimiter => break,
                     Some(byte) if Some(*byte) == escape => {
                         at += 1;
-                        match bytes.get(at) {
-                            Some(next) => fields.text.push(unescaped(*next)),
-                            None if ended => return Err("an escape has no character".into()),
-                            None => return Ok(None),
-                        }
+                        let Some(next) = escaped(bytes, at, ended)? else { return Ok(None) };
+                        fields.text.push(next);
                     }
                     Some(byte) => fields.text.push(*byte),
                 }

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use aquifer_model::{ChangeBatch, Error, Result};
 use aquifer_processor::connector::{PartitionId, Polled, Reader, Replay, ResumeToken, Source, Start};
@@ -17,13 +17,9 @@ use arrow::compute::{cast, nullif};
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use tokio::time::Instant;
 
 use super::config::{DatagenConfig, Kind, Length, Made};
-
-const BATCH_ROWS: u64 = 8_192;
-/// A batch is at most what comes in this time.
-const BATCHES_PER_SECOND: u64 = 10;
+use crate::numbered::Numbered;
 
 #[derive(Debug)]
 pub(super) struct DatagenSource {
@@ -55,41 +51,30 @@ impl Source for DatagenSource {
     }
 
     async fn open(&self, _partition: &PartitionId, from: Start) -> Result<Box<dyn Reader>> {
-        let next = match from {
-            Start::Beginning => 0,
-            Start::At(token) => {
-                let bytes = token.0.as_slice().try_into();
-                bytes.map(u64::from_be_bytes).map_err(|_| Error::corrupt("a resume token of datagen has 8 bytes"))?
-            }
-        };
-        Ok(Box::new(DatagenReader { config: self.config.clone(), next, first: next, started: Instant::now() }))
+        let rows = Numbered::open(from, "datagen")?;
+        Ok(Box::new(DatagenReader { config: self.config.clone(), rows }))
     }
 }
 
 struct DatagenReader {
     config: DatagenConfig,
-    next: u64,
-    first: u64,
-    started: Instant,
+    rows: Numbered,
 }
 
 #[async_trait]
 impl Reader for DatagenReader {
     async fn next(&mut self) -> Result<Polled> {
-        let left = self.config.rows.map_or(u64::MAX, |rows| rows.saturating_sub(self.next));
-        if left == 0 {
+        let count = self.rows.due(self.config.rows, Some(self.config.rows_per_second)).await;
+        if count == 0 {
             return Ok(Polled::End);
         }
-        let rows = left.min(BATCH_ROWS).min((self.config.rows_per_second / BATCHES_PER_SECOND).max(1));
-        let due = (self.next - self.first) as f64 / self.config.rows_per_second as f64;
-        tokio::time::sleep_until(self.started + Duration::from_secs_f64(due)).await;
-        let batch = make(&self.config, self.next, rows)?;
-        self.next += rows;
+        let batch = make(&self.config, self.rows.next, count)?;
+        self.rows.next += count;
         Ok(Polled::Changes(ChangeBatch::inserts(batch)))
     }
 
     fn resume_at(&self) -> ResumeToken {
-        ResumeToken(self.next.to_be_bytes().to_vec())
+        self.rows.token()
     }
 
     async fn confirm(&mut self, _token: &ResumeToken) -> Result<()> {

@@ -1,7 +1,6 @@
 //! Events as columns: the table's own, made of those fields that it declares.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use aquifer_model::{ChangeBatch, Error, Result, SqlType, sql_type::ColumnType};
 use aquifer_processor::connector::{PartitionId, Polled, Reader, Replay, ResumeToken, Source, Start};
@@ -12,14 +11,11 @@ use arrow::array::{
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Fields, SchemaRef};
 use async_trait::async_trait;
-use tokio::time::Instant;
 
 use super::config::NexmarkConfig;
 use super::generator::{Event, FIELDS, Generator, Kind};
+use crate::numbered::Numbered;
 
-const BATCH_ROWS: u64 = 8_192;
-/// With a pace, a batch is at most what comes in this part of a second.
-const BATCHES_PER_SECOND: u64 = 10;
 const ROWS: [&str; 3] = ["person", "auction", "bid"];
 
 /// The table's columns being filled.
@@ -179,21 +175,12 @@ impl Source for NexmarkSource {
     }
 
     async fn open(&self, _partition: &PartitionId, from: Start) -> Result<Box<dyn Reader>> {
-        let next = match from {
-            Start::Beginning => 0,
-            Start::At(token) => {
-                let bytes = token.0.as_slice().try_into();
-                bytes.map(u64::from_be_bytes).map_err(|_| Error::corrupt("a resume token of nexmark has 8 bytes"))?
-            }
-        };
         Ok(Box::new(NexmarkReader {
             generator: Generator::new(&self.config),
             columns: Columns::new(&self.config.schema)?,
             event: Event::default(),
             config: self.config.clone(),
-            next,
-            first: next,
-            started: Instant::now(),
+            rows: Numbered::open(from, "nexmark")?,
         }))
     }
 }
@@ -203,34 +190,27 @@ struct NexmarkReader {
     columns: Columns,
     event: Event,
     config: NexmarkConfig,
-    next: u64,
-    first: u64,
-    started: Instant,
+    rows: Numbered,
 }
 
 #[async_trait]
 impl Reader for NexmarkReader {
     async fn next(&mut self) -> Result<Polled> {
-        let mut rows = self.config.events.map_or(u64::MAX, |events| events.saturating_sub(self.next)).min(BATCH_ROWS);
-        if rows == 0 {
+        let count = self.rows.due(self.config.events, self.config.rows_per_second).await;
+        if count == 0 {
             return Ok(Polled::End);
         }
-        if let Some(pace) = self.config.rows_per_second {
-            rows = rows.min((pace / BATCHES_PER_SECOND).max(1));
-            let due = (self.next - self.first) as f64 / pace as f64;
-            tokio::time::sleep_until(self.started + Duration::from_secs_f64(due)).await;
-        }
-        for n in self.next..self.next + rows {
+        for n in self.rows.next..self.rows.next + count {
             self.generator.fill(n, &mut self.event);
             self.columns.push(&self.event);
         }
-        let batch = self.columns.finish(&self.config.schema, rows as usize)?;
-        self.next += rows;
+        let batch = self.columns.finish(&self.config.schema, count as usize)?;
+        self.rows.next += count;
         Ok(Polled::Changes(ChangeBatch::inserts(batch)))
     }
 
     fn resume_at(&self) -> ResumeToken {
-        ResumeToken(self.next.to_be_bytes().to_vec())
+        self.rows.token()
     }
 
     async fn confirm(&mut self, _token: &ResumeToken) -> Result<()> {

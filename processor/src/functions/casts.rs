@@ -32,6 +32,7 @@ use datafusion::logical_expr::{
     Volatility,
 };
 
+use super::session_zone;
 use super::types::{exact, is_number, is_text, type_of};
 use crate::batch::{external, from_datafusion};
 
@@ -149,10 +150,7 @@ impl ScalarUDFImpl for FlinkCast {
         Ok(format!("{}({input} AS {})", self.name(), self.to))
     }
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> datafusion::common::Result<ColumnarValue> {
-        let zone = match args.config_options.execution.time_zone.as_deref() {
-            Some(name) => Some(parse_zone(name).map_err(external)?),
-            None => None,
-        };
+        let zone = session_zone(&args.config_options).map_err(external)?;
         let input = &args.args[0];
         let one = matches!(input, ColumnarValue::Scalar(_));
         let column = input.to_array(if one { 1 } else { args.number_rows })?;
@@ -449,14 +447,14 @@ fn times(column: &ArrayRef, from: &SqlType, to: &SqlType, zone: Option<Tz>) -> R
 }
 
 /// What a zone's clocks are ahead of UTC at an instant, in nanoseconds.
-pub(super) fn offset_at_instant(nanos: i128, zone: Tz) -> Option<i128> {
+pub(crate) fn offset_at_instant(nanos: i128, zone: Tz) -> Option<i128> {
     let seconds = i64::try_from(nanos.div_euclid(1_000_000_000)).ok()?;
     let utc = chrono::DateTime::from_timestamp(seconds, 0)?.naive_utc();
     Some(i128::from(zone.offset_from_utc_datetime(&utc).fix().local_minus_utc()) * 1_000_000_000)
 }
 
 /// The same at a time on the zone's clocks: in a gap as if it were not, in an overlap the first.
-pub(super) fn offset_at_wall(nanos: i128, zone: Tz) -> Option<i128> {
+pub(crate) fn offset_at_wall(nanos: i128, zone: Tz) -> Option<i128> {
     let seconds = i64::try_from(nanos.div_euclid(1_000_000_000)).ok()?;
     let local = chrono::DateTime::from_timestamp(seconds, 0)?.naive_utc();
     let offset = match zone.offset_from_local_datetime(&local) {

@@ -17,7 +17,7 @@ mod times;
 
 use std::sync::Arc;
 
-use aquifer_formats::text::{Tz, parse_zone};
+use aquifer_formats::text::Tz;
 use aquifer_model::sql_type::ColumnType;
 use aquifer_model::{Error, Result, SqlType};
 use arrow::array::{ArrayRef, AsArray};
@@ -27,6 +27,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+use super::session_zone;
 use crate::batch::external;
 
 /// What a kernel is told beside its arguments.
@@ -210,10 +211,7 @@ impl ScalarUDFImpl for Function {
         Ok(Arc::new(result.nullable().to_field(self.name())))
     }
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> datafusion::common::Result<ColumnarValue> {
-        let zone = match args.config_options.execution.time_zone.as_deref() {
-            Some(name) => Some(parse_zone(name).map_err(external)?),
-            None => None,
-        };
+        let zone = session_zone(&args.config_options).map_err(external)?;
         let one = !args.args.is_empty() && args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if one { 1 } else { args.number_rows };
         let column = |arg: &ColumnarValue| -> datafusion::common::Result<ArrayRef> {

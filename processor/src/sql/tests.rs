@@ -117,6 +117,16 @@ async fn values_and_expressions_answer_in_both_modes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn functions_casts_and_windows_follow_a_session_zone_that_is_an_offset() {
+    let mut world = World::new().await;
+    world.run("SET 'execution.runtime-mode' = 'batch'; SET 'table.local-time-zone' = 'GMT+08:00'").await;
+    let query = "SELECT UPPER('x'), CAST(at AS STRING), HOUR(at), window_start FROM \
+                 TABLE(TUMBLE(TABLE instants, DESCRIPTOR(at), INTERVAL '1' DAY))";
+    world.run("CREATE VIEW instants AS SELECT TO_TIMESTAMP_LTZ(57600000, 3) AS at").await;
+    assert_eq!(world.run(query).await, ["X,1970-01-02 00:00:00.000,0,1970-01-02T00:00:00"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_talks_query_gives_the_same_in_batch_and_as_a_stream_over_both_tiers() {
     let mut world = World::new().await;
     world.run(SENSORS).await;

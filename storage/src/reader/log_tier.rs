@@ -206,15 +206,7 @@ impl LogTier {
         merge(&mut self.known, &archived);
         merge(&mut self.known, now.as_deref().unwrap_or_default());
         let first = Position::new(u64::MAX, 0);
-        let facts = SeamFacts {
-            cut: self.at,
-            first,
-            now: now.as_deref(),
-            known: &self.known,
-            archive_end,
-            resumed: self.resumed,
-        };
-        match decide_seam(facts) {
+        match self.seam(first, now.as_deref(), archive_end) {
             Seam::Joined => Ok(None),
             Seam::Archive => Ok(Some(FromLog::Archive)),
             Seam::Gone => {
@@ -225,21 +217,19 @@ impl LogTier {
         }
     }
 
+    /// What stands between the cut and `first`, by the ledgers kept `now` and where the archive ends.
+    fn seam(&self, first: Position, now: Option<&[LedgerInfo]>, archive_end: Cut) -> Seam {
+        let (cut, known, resumed) = (self.at, self.known.as_slice(), self.resumed);
+        decide_seam(SeamFacts { cut, first, now, known, archive_end, resumed })
+    }
+
     /// Checks that nothing is missing before `first`, the first entry of its ledger that is given.
     async fn join(&mut self, scope: &LogScope<'_>, first: Position) -> Result<Seam> {
         let now = scope.ledgers().await?;
         if !follows(self.at, first, now.as_deref()) {
             let (archive_end, archived) = scope.archive_end().await?;
             merge(&mut self.known, &archived);
-            let facts = SeamFacts {
-                cut: self.at,
-                first,
-                now: now.as_deref(),
-                known: &self.known,
-                archive_end,
-                resumed: self.resumed,
-            };
-            match decide_seam(facts) {
+            match self.seam(first, now.as_deref(), archive_end) {
                 Seam::Joined => {}
                 Seam::Archive => return Ok(Seam::Archive),
                 Seam::Gone => {

@@ -114,12 +114,13 @@ pub(super) const KERNELS: &[Kernel] = &[
 
 /// Patterns, compiled once for equal neighbours.
 #[derive(Default)]
-struct Patterns {
+pub(super) struct Patterns {
     last: Option<(String, Option<Regex>)>,
 }
 
 impl Patterns {
-    fn of(&mut self, pattern: &str) -> Option<&Regex> {
+    /// The pattern compiled; `None` if it is none.
+    pub fn of(&mut self, pattern: &str) -> Option<&Regex> {
         if self.last.as_ref().is_none_or(|(known, _)| known != pattern) {
             let compiled = regex::RegexBuilder::new(pattern).size_limit(1 << 20).build().ok();
             self.last = Some((pattern.to_string(), compiled));

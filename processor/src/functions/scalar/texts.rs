@@ -9,8 +9,8 @@ use arrow::array::{
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use datafusion::common::ScalarValue;
-use regex::Regex;
 
+use super::patterns::Patterns;
 use super::{Kernel, pure, want};
 
 type Types<'a> = &'a [SqlType];
@@ -403,23 +403,8 @@ fn split_index(columns: &[ArrayRef]) -> Result<ArrayRef> {
     Ok(Arc::new(parts))
 }
 
-/// Patterns, compiled once for equal neighbours.
-struct Patterns {
-    last: Option<(String, Option<Regex>)>,
-}
-
-impl Patterns {
-    fn of(&mut self, pattern: &str) -> Option<&Regex> {
-        if self.last.as_ref().is_none_or(|(known, _)| known != pattern) {
-            let compiled = regex::RegexBuilder::new(pattern).size_limit(1 << 20).build().ok();
-            self.last = Some((pattern.to_string(), compiled));
-        }
-        self.last.as_ref().and_then(|(_, compiled)| compiled.as_ref())
-    }
-}
-
 fn matches(columns: &[ArrayRef]) -> Result<ArrayRef> {
-    let mut patterns = Patterns { last: None };
+    let mut patterns = Patterns::default();
     let pairs = columns[0].as_string_view().iter().zip(columns[1].as_string_view().iter());
     let found: BooleanArray = pairs
         .map(|(text, pattern)| {
@@ -432,7 +417,7 @@ fn matches(columns: &[ArrayRef]) -> Result<ArrayRef> {
 
 fn regexp_extract(columns: &[ArrayRef]) -> Result<ArrayRef> {
     let groups = columns.get(2).map(integers).transpose()?;
-    let mut patterns = Patterns { last: None };
+    let mut patterns = Patterns::default();
     let pairs = columns[0].as_string_view().iter().zip(columns[1].as_string_view().iter());
     let found: StringViewArray = pairs
         .enumerate()
@@ -450,7 +435,7 @@ fn regexp_extract(columns: &[ArrayRef]) -> Result<ArrayRef> {
 }
 
 fn regexp_replace(columns: &[ArrayRef]) -> Result<ArrayRef> {
-    let mut last: Patterns = Patterns { last: None };
+    let mut last = Patterns::default();
     let [a, b, c] = [0, 1, 2].map(|n| columns[n].as_string_view());
     let found: StringViewArray = (0..a.len())
         .map(|row| {

@@ -7,13 +7,12 @@
 
 use std::sync::Arc;
 
+use aquifer_formats::text::Tz;
 use aquifer_model::{Error, Result};
-use arrow::array::{Array, ArrayRef, Int64Builder, ListArray, TimestampMillisecondArray};
+use arrow::array::{Array, ArrayRef, Int64Array, Int64Builder, ListArray, TimestampMillisecondArray};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
-use chrono::{LocalResult, NaiveDateTime, Offset, TimeZone};
-use chrono_tz::Tz;
 use datafusion::common::{Column, ScalarValue, UnnestOptions};
 use datafusion::functions_aggregate::expr_fn::{max, min, sum};
 use datafusion::functions_window::expr_fn::lag;
@@ -23,6 +22,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::batch::external;
+use crate::functions::{offset_at_instant, offset_at_wall, session_zone};
 use crate::operators::window_assign::{milliseconds, windows_of};
 use crate::plan::WindowKind;
 
@@ -118,45 +118,23 @@ fn any(arguments: usize) -> Signature {
     Signature::any(arguments, Volatility::Immutable)
 }
 
-/// The session's zone; UTC if it is not set.
-fn zone(args: &ScalarFunctionArgs) -> Result<Tz> {
-    match args.config_options.execution.time_zone.as_deref() {
-        None => Ok(Tz::UTC),
-        Some(name) => name.parse().map_err(|_| Error::invalid(format!("`{name}` is no time zone"))),
-    }
-}
-
-/// The wall clock of an instant, in milliseconds.
-fn to_wall(instant: i64, zone: Tz) -> Result<i64> {
-    let far = || Error::invalid(format!("the time {instant} ms is out of range"));
-    let utc = chrono::DateTime::from_timestamp_millis(instant).ok_or_else(far)?.naive_utc();
-    Ok(instant + i64::from(zone.offset_from_utc_datetime(&utc).fix().local_minus_utc()) * 1000)
-}
-
-/// The instant of a wall clock's time: in a gap what the clock would have shown without it, in an overlap the first.
-fn to_instant(wall: i64, zone: Tz) -> Result<i64> {
-    let far = || Error::invalid(format!("the time {wall} ms is out of range"));
-    let local: NaiveDateTime = chrono::DateTime::from_timestamp_millis(wall).ok_or_else(far)?.naive_utc();
-    let offset = match zone.offset_from_local_datetime(&local) {
-        LocalResult::Single(offset) | LocalResult::Ambiguous(offset, _) => offset,
-        LocalResult::None => zone.offset_from_utc_datetime(&(local - chrono::TimeDelta::days(1))),
-    };
-    Ok(wall - i64::from(offset.fix().local_minus_utc()) * 1000)
-}
-
 /// A time column on the wall clock, in milliseconds; an instant's in the session's zone.
-fn local_millis(time: &ArrayRef, zone: Tz) -> Result<arrow::array::Int64Array> {
+fn local_millis(time: &ArrayRef, zone: Option<Tz>) -> Result<Int64Array> {
     let times = milliseconds(time)?;
-    match time.data_type() {
-        DataType::Timestamp(_, Some(_)) if zone != Tz::UTC => times.try_unary(|instant| to_wall(instant, zone)),
+    match (time.data_type(), zone) {
+        (DataType::Timestamp(_, Some(_)), Some(zone)) => {
+            times.try_unary(|instant| Ok(instant + offset_millis(offset_at_instant(nanos(instant), zone), instant)?))
+        }
         _ => Ok(times),
     }
 }
 
 /// Wall-clock milliseconds as a column of the field's type.
-fn of_wall(values: arrow::array::Int64Array, data_type: &DataType, zone: Tz) -> Result<ArrayRef> {
-    let values = match data_type {
-        DataType::Timestamp(_, Some(_)) if zone != Tz::UTC => values.try_unary(|wall| to_instant(wall, zone))?,
+fn of_wall(values: Int64Array, data_type: &DataType, zone: Option<Tz>) -> Result<ArrayRef> {
+    let values = match (data_type, zone) {
+        (DataType::Timestamp(_, Some(_)), Some(zone)) => {
+            values.try_unary(|wall| Ok::<_, Error>(wall - offset_millis(offset_at_wall(nanos(wall), zone), wall)?))?
+        }
         _ => values,
     };
     let values: TimestampMillisecondArray = values.reinterpret_cast();
@@ -164,6 +142,16 @@ fn of_wall(values: arrow::array::Int64Array, data_type: &DataType, zone: Tz) -> 
         DataType::Timestamp(TimeUnit::Millisecond, Some(zone)) => Ok(Arc::new(values.with_timezone(Arc::clone(zone)))),
         _ => Ok(cast(&values, data_type)?),
     }
+}
+
+fn nanos(millis: i64) -> i128 {
+    i128::from(millis) * 1_000_000
+}
+
+/// What a zone's clocks are ahead, in milliseconds, if the time is in the calendar.
+fn offset_millis(nanos: Option<i128>, millis: i64) -> Result<i64> {
+    let nanos = nanos.ok_or_else(|| Error::invalid(format!("the time {millis} ms is out of range")))?;
+    Ok((nanos / 1_000_000) as i64)
 }
 
 /// One of a window's three columns: a value a row for TUMBLE, a list of them else.
@@ -198,7 +186,7 @@ impl ScalarUDFImpl for Bounds {
         Ok(self.output())
     }
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let zone = zone(&args).map_err(external)?;
+        let zone = session_zone(&args.config_options).map_err(external)?;
         let time = args.args[0].to_array(args.number_rows)?;
         let times = local_millis(&time, zone).map_err(external)?;
         let mut values = Int64Builder::with_capacity(times.len());
@@ -248,7 +236,7 @@ impl ScalarUDFImpl for LocalMillis {
         Ok(DataType::Int64)
     }
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let zone = zone(&args).map_err(external)?;
+        let zone = session_zone(&args.config_options).map_err(external)?;
         let time = args.args[0].to_array(args.number_rows)?;
         Ok(ColumnarValue::Array(Arc::new(local_millis(&time, zone).map_err(external)?)))
     }
@@ -275,7 +263,7 @@ impl ScalarUDFImpl for FromLocal {
         Ok(Arc::new(self.field.clone()))
     }
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let zone = zone(&args).map_err(external)?;
+        let zone = session_zone(&args.config_options).map_err(external)?;
         let wall = cast(&args.args[0].to_array(args.number_rows)?, &DataType::Int64)?;
         let wall = arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(&wall).clone();
         Ok(ColumnarValue::Array(of_wall(wall, self.field.data_type(), zone).map_err(external)?))
