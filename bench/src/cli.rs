@@ -13,6 +13,7 @@ use clap::{Args, Parser, ValueEnum};
   aquifer-bench replay --rows 100000      a quick look
   aquifer-bench tumble --runs 5           more runs, steadier medians
   aquifer-bench start                     process start to the first row of SELECT 1
+  aquifer-bench live --batch 1000         reads a live topic; starts a Pulsar unless --pulsar names one
 
 Build with --release: a debug build measures nothing worth quoting."
 )]
@@ -35,8 +36,22 @@ pub enum Benchmark {
     Replay,
     /// A tumbling window over history, batch and streaming, against DataFusion alone
     Tumble,
+    /// Reading a live topic, against the `pulsar` crate with apache-avro and the official Python client
+    Live,
+    /// Writing Arrow columns to a topic, against the `pulsar` crate's producer
+    Write,
+    /// A query over 100 partitions to which nobody writes: CPU
+    Idle,
+    /// One key in one hour of a day, and a count behind a publish time: bytes read
+    Selective,
+    /// Memory while twice as many rows are read as `--rows` says
+    Memory,
+    /// Planning a join of ten tables; `SHOW TABLES` over 1,000 topics
+    Plan,
     #[value(hide = true)]
     Make,
+    #[value(hide = true)]
+    MakeDay,
     #[value(hide = true)]
     RunReplay,
     #[value(hide = true)]
@@ -47,6 +62,18 @@ pub enum Benchmark {
     RunScanTwo,
     #[value(hide = true)]
     RunTumble,
+    #[value(hide = true)]
+    MakeTopic,
+    #[value(hide = true)]
+    RunLive,
+    #[value(hide = true)]
+    RunLiveCrate,
+    #[value(hide = true)]
+    RunWrite,
+    #[value(hide = true)]
+    RunWriteCrate,
+    #[value(hide = true)]
+    RunWriteCrateReady,
 }
 
 /// How to measure.
@@ -64,6 +91,21 @@ pub struct Settings {
     /// Where a JSON line a figure is added
     #[arg(long, value_name = "FILE", default_value = "bench/results/latest.jsonl")]
     pub results: PathBuf,
+    /// Messages of a live topic
+    #[arg(long, default_value_t = 2_000_000)]
+    pub messages: u64,
+    /// Messages in an entry of a live topic
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+    /// A Pulsar to use, as pulsar://HOST:PORT,http://HOST:PORT; without it one is started and stopped again
+    #[arg(long, value_name = "ADDRESSES", env = "AQUIFER_BENCH_PULSAR")]
+    pub pulsar: Option<String>,
+    /// Where pulsar.sh and python.sh lie, which start a Pulsar and make a Python environment
+    #[arg(long, value_name = "FOLDER", default_value = "integration-tests/services")]
+    pub services: PathBuf,
+    /// The topic that a measured process works on
+    #[arg(long, hide = true, default_value = "bench")]
+    pub topic: String,
     /// The `aquifer` program; by default the one beside this program
     #[arg(long, value_name = "PROGRAM")]
     pub aquifer: Option<PathBuf>,

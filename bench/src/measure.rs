@@ -25,24 +25,35 @@ pub struct Outcome {
     pub seconds: f64,
     /// The most memory its process had, in bytes.
     pub peak_bytes: u64,
+    /// CPU, user and system, of the work itself where it was counted.
+    pub cpu_seconds: f64,
 }
 
 impl Outcome {
     /// An outcome whose peak is not known yet.
     pub fn new(rows: u64, took: Duration) -> Self {
-        Self { rows, seconds: took.as_secs_f64(), peak_bytes: 0 }
+        Self { rows, seconds: took.as_secs_f64(), ..Self::default() }
     }
 
+    /// CPU of one row, in microseconds.
+    pub fn cpu_micros_a_row(&self) -> f64 {
+        self.cpu_seconds * 1e6 / self.rows.max(1) as f64
+    }
+
+    /// One line of JSON.
     pub fn to_line(self) -> String {
-        json!({"rows": self.rows, "seconds": self.seconds, "peak_bytes": self.peak_bytes}).to_string()
+        json!({"rows": self.rows, "seconds": self.seconds, "peak_bytes": self.peak_bytes, "cpu_seconds": self.cpu_seconds})
+            .to_string()
     }
 
-    fn of_line(line: &str) -> Option<Self> {
+    /// Reads what [`Outcome::to_line`] wrote.
+    pub fn of_line(line: &str) -> Option<Self> {
         let value: Value = serde_json::from_str(line).ok()?;
         Some(Self {
             rows: value.get("rows")?.as_u64()?,
             seconds: value.get("seconds")?.as_f64()?,
             peak_bytes: value.get("peak_bytes")?.as_u64()?,
+            cpu_seconds: value.get("cpu_seconds")?.as_f64()?,
         })
     }
 }
@@ -69,10 +80,22 @@ pub fn run_self(work: Benchmark, settings: &Settings) -> Result<(Outcome, Cost),
         Benchmark::RunUnordered => "run-unordered",
         Benchmark::RunScanTwo => "run-scan-two",
         Benchmark::RunTumble => "run-tumble",
+        Benchmark::MakeDay => "make-day",
+        Benchmark::MakeTopic => "make-topic",
+        Benchmark::RunLive => "run-live",
+        Benchmark::RunLiveCrate => "run-live-crate",
+        Benchmark::RunWrite => "run-write",
+        Benchmark::RunWriteCrate => "run-write-crate",
+        Benchmark::RunWriteCrateReady => "run-write-crate-ready",
         other => return Err(format!("{other:?} is no work of a measured process").into()),
     };
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(name).arg("--rows").arg(settings.rows.to_string()).arg("--data").arg(&settings.data);
+    command.arg("--messages").arg(settings.messages.to_string()).arg("--batch").arg(settings.batch.to_string());
+    command.arg("--topic").arg(&settings.topic);
+    if let Some(pulsar) = &settings.pulsar {
+        command.arg("--pulsar").arg(pulsar);
+    }
     let mut last = String::new();
     let cost = run(command, |line| last = line.to_string())?;
     let outcome = Outcome::of_line(&last).ok_or_else(|| format!("`{name}` ended without saying what it did"))?;
@@ -130,13 +153,27 @@ pub fn run(mut command: Command, mut line: impl FnMut(&str)) -> Result<Cost, Fai
 
 /// CPU of all children that have ended and were waited for, in seconds.
 fn cpu_of_ended_children() -> Result<f64, Failure> {
-    let stat = fs::read_to_string("/proc/self/stat")?;
-    // The second field is the program's name in brackets and may hold blanks; cutime and cstime are fields 16 and 17.
-    let rest = stat.rsplit_once(')').ok_or("/proc/self/stat is of an unknown form")?.1;
-    let ticks: Vec<f64> = rest.split_whitespace().skip(13).take(2).filter_map(|field| field.parse().ok()).collect();
+    cpu_of(&fs::read_to_string("/proc/self/stat")?, 13)
+}
+
+/// CPU of this process so far, in seconds.
+pub fn own_cpu() -> Result<f64, Failure> {
+    cpu_of(&fs::read_to_string("/proc/self/stat")?, 11)
+}
+
+/// CPU of a running process so far, in seconds.
+pub fn cpu_of_process(id: u32) -> Result<f64, Failure> {
+    cpu_of(&fs::read_to_string(format!("/proc/{id}/stat"))?, 11)
+}
+
+/// Two neighbouring fields of a `stat` file, user and system ticks, as seconds. `at` counts from the field behind the program's name.
+fn cpu_of(stat: &str, at: usize) -> Result<f64, Failure> {
+    // The second field is the program's name in brackets and may hold blanks; utime is field 14, cutime 16.
+    let rest = stat.rsplit_once(')').ok_or("/proc/…/stat is of an unknown form")?.1;
+    let ticks: Vec<f64> = rest.split_whitespace().skip(at).take(2).filter_map(|field| field.parse().ok()).collect();
     match ticks.as_slice() {
         [user, system] => Ok((user + system) / TICKS_PER_SECOND),
-        _ => Err("/proc/self/stat is of an unknown form".into()),
+        _ => Err("/proc/…/stat is of an unknown form".into()),
     }
 }
 
@@ -172,9 +209,9 @@ mod tests {
 
     #[test]
     fn an_outcome_survives_its_line_and_memory_is_known() {
-        let outcome = Outcome { rows: 3, seconds: 1.5, peak_bytes: own_peak_bytes() };
+        let outcome = Outcome { rows: 3, seconds: 1.5, peak_bytes: own_peak_bytes(), cpu_seconds: 0.25 };
         let read = Outcome::of_line(&outcome.to_line()).expect("written by us");
-        assert_eq!((read.rows, read.seconds, read.peak_bytes), (3, 1.5, outcome.peak_bytes));
+        assert_eq!((read.rows, read.seconds, read.peak_bytes, read.cpu_seconds), (3, 1.5, outcome.peak_bytes, 0.25));
         assert!(outcome.peak_bytes > 1 << 20);
     }
 }

@@ -17,7 +17,7 @@ FROM {table}{hint} GROUP BY TUMBLE(dateTime, INTERVAL '10' SECOND), channel;",
 
 /// Measures and reports.
 pub fn run(settings: &Settings) -> Result<(), Failure> {
-    data::prepare(settings)?;
+    data::prepare(data::History::Bids, settings)?;
     println!(
         "tumble: windows of 10 s by channel over {} bids; DataFusion with {}",
         settings.rows,
