@@ -281,10 +281,17 @@ pub(crate) fn from_datafusion(error: DataFusionError) -> Error {
         DataFusionError::Shared(inner) => from_shared(&inner),
         DataFusionError::ArrowError(inner, _) => Error::invalid(inner.to_string()),
         DataFusionError::NotImplemented(text) => Error::unsupported(text),
-        DataFusionError::Plan(text) | DataFusionError::Execution(text) => Error::invalid(text),
+        DataFusionError::Plan(text) | DataFusionError::Execution(text) => Error::invalid(own_words(text)),
         DataFusionError::SchemaError(inner, _) => Error::invalid(inner.to_string()),
         other => Error::internal(other.strip_backtrace()),
     }
+}
+
+/// What a function of ours says of its arguments, without DataFusion's words around it.
+fn own_words(text: String) -> String {
+    const BEFORE: &str = "user-defined coercion failed with: External error: ";
+    let ours = text.split_once(BEFORE).and_then(|(_, rest)| rest.split_once(". No function matches"));
+    ours.map_or(text.clone(), |(ours, _)| ours.to_string())
 }
 
 fn from_shared(error: &DataFusionError) -> Error {

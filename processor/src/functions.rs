@@ -23,7 +23,7 @@ pub use arithmetic::negate;
 pub use casts::{cast, cast_column};
 pub(crate) use casts::{offset_at_instant, offset_at_wall};
 pub use operators::binary;
-pub use scalar::{scalar, scalar_names};
+pub use scalar::{original, scalar, scalar_names};
 pub use types::{common_type, is_boolean, type_of};
 
 /// The session's zone as a statement carries it: a region or an offset such as `+08:00`; `None` is UTC.

@@ -12,6 +12,7 @@ mod json;
 mod maps;
 mod numbers;
 mod patterns;
+mod renamed;
 mod texts;
 mod times;
 
@@ -26,6 +27,8 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+
+pub use renamed::original;
 
 use super::session_zone;
 use crate::batch::external;
@@ -116,8 +119,6 @@ const SAME: &[(&str, &str)] = &[
     ("ARRAY_MAX", "array_max"),
     ("ARRAY_MIN", "array_min"),
     ("ARRAY_JOIN", "array_to_string"),
-    ("ARRAY", "make_array"),
-    ("ROW", "struct"),
     ("MAP_KEYS", "map_keys"),
     ("MAP_VALUES", "map_values"),
     ("MAP_ENTRIES", "map_entries"),
@@ -132,8 +133,8 @@ pub fn scalar(name: &str, theirs: impl Fn(&str) -> Option<Arc<ScalarUDF>>) -> Op
         let signature = Signature::user_defined(kernel.volatility);
         return Some(Arc::new(ScalarUDF::from(Function { kernel, signature })));
     }
-    let (_, own) = SAME.iter().find(|(known, _)| *known == upper)?;
-    theirs(own)
+    let (known, own) = SAME.iter().find(|(known, _)| *known == upper)?;
+    theirs(own).map(|function| renamed::renamed(known, function))
 }
 
 /// The names that [`scalar`] knows.

@@ -32,7 +32,7 @@ use self::tables::BoundTable;
 use super::resolve::{self, Use};
 use super::statement::{SelectQuery, parse_expression, parse_query};
 use super::windows::WindowCall;
-use super::{names, sugar, typing, using, windows};
+use super::{names, row_stars, sugar, typing, using, windows};
 use crate::batch::{ConnectorTable, TieredTable, from_datafusion};
 use crate::connector::ConnectorRegistry;
 use crate::functions;
@@ -132,6 +132,14 @@ pub(super) async fn bind(
     for one in &mut uses {
         if let BoundUse::View(query, _) = one {
             resolve::leave_out_of_stars(query, &system);
+        }
+    }
+    let types: Vec<_> = uses.iter().map(BoundUse::row_types).collect();
+    let types = |n: usize, column: &str| types.get(n)?.get(column).cloned();
+    row_stars::expand(&mut query, &types)?;
+    for one in &mut uses {
+        if let BoundUse::View(query, _) = one {
+            row_stars::expand(query, &types)?;
         }
     }
     let (mut tables, mut connectors) = (Vec::new(), Vec::new());

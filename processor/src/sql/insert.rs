@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use aquifer_catalog::Table;
+use aquifer_model::sql_type::ColumnType;
 use aquifer_model::{Error, Result, SqlType};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, ScalarValue};
-use datafusion::logical_expr::{Cast, Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::common::{Column, DFSchema, ScalarValue};
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
 use sqlparser::ast::{Expr as SqlExpr, Value};
 use tokio::sync::mpsc;
 
@@ -138,7 +139,7 @@ impl Session {
                     let (qualifier, field) = bound.plan.schema().qualified_field(*n);
                     fits(field, target)?;
                     let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
-                    if field.data_type() == target.data_type() { column } else { cast(column, target) }
+                    converted(column, field, target, bound.plan.schema())?
                 }
                 Given::Fixed(value) => cast(Expr::Literal(ScalarValue::Utf8View(value.clone()), None), target),
             };
@@ -178,6 +179,20 @@ impl Session {
     }
 }
 
+/// A query's column as its target's type: fields of rows go by their places.
+fn converted(column: Expr, given: &FieldRef, target: &FieldRef, schema: &DFSchema) -> Result<Expr> {
+    if given.data_type() == target.data_type() {
+        return Ok(column);
+    }
+    if !given.data_type().is_nested() {
+        return Ok(cast(column, target));
+    }
+    let to = ColumnType::of_field(target)?.sql_type;
+    let value = crate::functions::cast(column, &to, false, schema)?;
+    let (_, field) = value.to_field(schema).map_err(crate::batch::from_datafusion)?;
+    Ok(if field.data_type() == target.data_type() { value } else { cast(value, target) })
+}
+
 fn cast(value: Expr, target: &FieldRef) -> Expr {
     Expr::Cast(Cast::new(Box::new(value), target.data_type().clone()))
 }
@@ -215,21 +230,28 @@ fn fits(given: &FieldRef, target: &FieldRef) -> Result<()> {
 
 fn is_assignable(from: &SqlType, to: &SqlType) -> bool {
     use SqlType as T;
-    let is_number =
-        |one: &T| matches!(one, T::TinyInt | T::SmallInt | T::Int | T::BigInt | T::Float | T::Double | T::Decimal(..));
+    // Inside of other values a number is never made smaller in silence.
+    let inside = |from: &T, to: &T| {
+        is_assignable(from, to)
+            && (!is_number(from) || crate::functions::common_type(&[from.clone(), to.clone()]).as_ref() == Some(to))
+    };
+    fn is_number(one: &SqlType) -> bool {
+        use SqlType as T;
+        matches!(one, T::TinyInt | T::SmallInt | T::Int | T::BigInt | T::Float | T::Double | T::Decimal(..))
+    }
     let is_text = |one: &T| matches!(one, T::Char(_) | T::Varchar(_) | T::Variant);
     let is_binary = |one: &T| matches!(one, T::Binary(_) | T::Varbinary(_));
     let is_moment = |one: &T| matches!(one, T::Date | T::Timestamp(_) | T::TimestampLtz(_));
     match (from, to) {
         (T::Null, _) | (T::Boolean, T::Boolean) | (T::Time(_), T::Time(_)) => true,
         (T::IntervalMonths, T::IntervalMonths) | (T::IntervalMillis, T::IntervalMillis) => true,
-        (T::Array(a), T::Array(b)) | (T::Multiset(a), T::Multiset(b)) => is_assignable(&a.sql_type, &b.sql_type),
+        (T::Array(a), T::Array(b)) | (T::Multiset(a), T::Multiset(b)) => inside(&a.sql_type, &b.sql_type),
         (T::Map(ka, va), T::Map(kb, vb)) => {
-            is_assignable(&ka.sql_type, &kb.sql_type) && is_assignable(&va.sql_type, &vb.sql_type)
+            inside(&ka.sql_type, &kb.sql_type) && inside(&va.sql_type, &vb.sql_type)
         }
         (T::Row(a), T::Row(b)) => {
             a.len() == b.len()
-                && a.iter().zip(b).all(|(a, b)| is_assignable(&a.column_type.sql_type, &b.column_type.sql_type))
+                && a.iter().zip(b).all(|(a, b)| inside(&a.column_type.sql_type, &b.column_type.sql_type))
         }
         _ => {
             (is_number(from) && is_number(to))

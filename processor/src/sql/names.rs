@@ -60,8 +60,8 @@ fn name_items(items: &mut [SelectItem]) {
     }
 }
 
-/// Types integer literals where they stand for themselves: as a column, a row of VALUES, a branch of CASE, an element of an array, the argument of an
-/// aggregate. Elsewhere the function around them does it. Numbers with an exponent are DOUBLE.
+/// Types integer literals where they stand for themselves: as a column, a row of VALUES, a branch of CASE, an element of an array, a map or a row, the
+/// argument of an aggregate. Elsewhere the function around them does it. Numbers with an exponent are DOUBLE.
 pub(super) fn type_literals(query: &mut Query) -> Result<()> {
     match query.visit(&mut LiteralTyper) {
         ControlFlow::Continue(()) => Ok(()),
@@ -123,11 +123,14 @@ impl VisitorMut for LiteralTyper {
                 }
             }
             Expr::Array(array) => array.elem.iter_mut().for_each(int),
+            Expr::Tuple(values) => values.iter_mut().for_each(int),
             Expr::Function(function) => {
                 let name = function.name.to_string().to_ascii_uppercase();
-                let aggregates =
-                    ["SUM", "AVG", "MIN", "MAX", "FIRST_VALUE", "LAST_VALUE", "COLLECT", "ARRAY_AGG", "COUNT"];
-                if aggregates.contains(&name.as_str())
+                let of_values = [
+                    "SUM", "AVG", "MIN", "MAX", "FIRST_VALUE", "LAST_VALUE", "COLLECT", "ARRAY_AGG", "COUNT", "ROW", "MAP",
+                    "ARRAY",
+                ];
+                if of_values.contains(&name.as_str())
                     && let FunctionArguments::List(list) = &mut function.args
                 {
                     for argument in &mut list.args {

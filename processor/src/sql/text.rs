@@ -1,7 +1,8 @@
 //! A statement's text and its tokens: places, slices of the user's own words, and errors that show the line.
 //!
 //! Token rewrites stand here, in one list: (1) `‘…’` and `“…”` outside literals are quotes; (2) the comma missing before `LATERAL` is put
-//! in; (3) `CAST(x AS type)` is read as `$cast(x, 'type')`, for a type may be one that sqlparser does not know; hints, which the tokenizer drops as comments, are read from the text between two tokens.
+//! in; (3) `CAST(x AS type)` is read as `$cast(x, 'type')`, for a type may be one that sqlparser does not know;
+//! (4) `U&'\00e4'`, with `UESCAPE 'c'` behind it or not, is the text that it means; hints, which the tokenizer drops as comments, are read from the text between two tokens.
 
 use aquifer_model::{Error, ErrorKind, Result};
 use sqlparser::dialect::Dialect;
@@ -32,6 +33,10 @@ impl Dialect for FlinkDialect {
 
     fn is_identifier_part(&self, c: char) -> bool {
         c.is_alphanumeric() || c == '_' || c == '$'
+    }
+
+    fn supports_unicode_string_literal(&self) -> bool {
+        true
     }
 
     fn supports_group_by_expr(&self) -> bool {
@@ -150,6 +155,29 @@ fn parse_table_argument(parser: &mut Parser<'_>) -> std::result::Result<Expr, Pa
     }))
 }
 
+/// A text whose characters may be written by their numbers: `\00e4`, `\+01f600`, `\\`.
+fn unescaped(text: &str, escape: char) -> Option<String> {
+    let mut plain: Vec<u16> = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(one) = rest.chars().next() {
+        rest = &rest[one.len_utf8()..];
+        if one != escape {
+            plain.extend(one.encode_utf16(&mut [0; 2]).iter());
+        } else if let Some(after) = rest.strip_prefix(escape) {
+            plain.extend(escape.encode_utf16(&mut [0; 2]).iter());
+            rest = after;
+        } else if let Some(long) = rest.strip_prefix('+') {
+            let number = u32::from_str_radix(long.get(..6)?, 16).ok()?;
+            plain.extend(char::from_u32(number)?.encode_utf16(&mut [0; 2]).iter());
+            rest = &long[6..];
+        } else {
+            plain.push(u16::from_str_radix(rest.get(..4)?, 16).ok()?);
+            rest = &rest[4..];
+        }
+    }
+    String::from_utf16(&plain).ok()
+}
+
 /// A statement's text.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
@@ -170,7 +198,7 @@ impl Source {
             .map_err(|error| self.error(Kind::Invalid, error.location, &error.message))?;
         let tokens: Vec<_> = tokens.into_iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
         self.check_depth(&tokens)?;
-        self.commas_before_lateral(self.curly_quotes(tokens)?).map(|tokens| self.casts(tokens))
+        self.commas_before_lateral(self.unicode(self.curly_quotes(tokens)?)?).map(|tokens| self.casts(tokens))
     }
 
     /// Beyond its own limit the parser of expressions tries each bracket in several ways: time that doubles with every level.
@@ -212,6 +240,37 @@ impl Source {
             let inside = self.slice(open.span.end, close.span.start).to_string();
             let span = Span::new(open.span.start, close.span.end);
             rewritten.push(TokenWithSpan { token: Token::SingleQuotedString(inside), span });
+        }
+        Ok(rewritten)
+    }
+
+    /// Rewrite 4.
+    fn unicode(&self, tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
+        let mut rewritten = Vec::with_capacity(tokens.len());
+        let mut tokens = tokens.into_iter().peekable();
+        while let Some(mut token) = tokens.next() {
+            if matches!(token.token, Token::UnicodeStringLiteral(_)) {
+                let mut escape = '\\';
+                let is_escape = |next: &TokenWithSpan| {
+                    matches!(&next.token, Token::Word(word) if word.value.eq_ignore_ascii_case("UESCAPE"))
+                };
+                let written = self.words(std::slice::from_ref(&token)).to_string();
+                if let Some(word) = tokens.next_if(is_escape) {
+                    escape = match tokens.next().map(|next| next.token) {
+                        Some(Token::SingleQuotedString(one)) if one.chars().count() == 1 => {
+                            one.chars().next().unwrap_or(escape)
+                        }
+                        _ => return Err(self.error(Kind::Invalid, word.span.start, "write UESCAPE '!'")),
+                    };
+                }
+                let inside = written.get(3..written.len().saturating_sub(1)).unwrap_or_default().replace("''", "'");
+                let Some(text) = unescaped(&inside, escape) else {
+                    let what = format!("after `{escape}` stand four digits, `+` and six digits, or `{escape}`");
+                    return Err(self.error(Kind::Invalid, token.span.start, &what));
+                };
+                token.token = Token::SingleQuotedString(text);
+            }
+            rewritten.push(token);
         }
         Ok(rewritten)
     }

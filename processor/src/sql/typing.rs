@@ -13,7 +13,7 @@ use aquifer_model::{Error, Result, SqlType};
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, ScalarValue};
-use datafusion::logical_expr::expr::{InList, InSubquery, NullTreatment};
+use datafusion::logical_expr::expr::{FieldMetadata, InList, InSubquery, NullTreatment};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RelationPlannerContext};
 use datafusion::logical_expr::{
@@ -23,10 +23,10 @@ use datafusion::logical_expr::{
 
 use sqlparser::ast::{Expr as SqlExpr, Parens};
 
-use super::subqueries;
+use super::{set_operations, subqueries};
 use super::sugar::{CAST, NEGATE, TRY_CAST};
 use crate::batch::{external, from_datafusion};
-use crate::functions::{binary, cast, common_type, is_boolean, negate, type_of};
+use crate::functions::{self, binary, cast, common_type, is_boolean, negate, type_of};
 
 type DfResult<T> = datafusion::common::Result<T>;
 
@@ -117,6 +117,7 @@ fn one_node(plan: LogicalPlan) -> DfResult<LogicalPlan> {
             filter.predicate = subqueries::as_condition(filter.predicate, &schema)?;
             Ok(LogicalPlan::Filter(filter))
         }
+        LogicalPlan::Join(join) if set_operations::is_one(&join) => set_operations::counted(join).map_err(external),
         LogicalPlan::Join(mut join) => {
             if let Some(filter) = join.filter.take() {
                 join.filter = Some(condition(filter, &schema, "ON").map_err(external)?);
@@ -255,6 +256,29 @@ fn one_expression(expression: Expr, schema: &DFSchema) -> Result<Expr> {
             }
             Ok(done)
         }
+        Expr::ScalarFunction(call) if call.func.name() == "TYPEOF" && call.args.len() == 1 => {
+            let found = written_type(&call.args[0], schema)?;
+            let not_null = if found.nullable { "" } else { " NOT NULL" };
+            let text = match &found.sql_type {
+                SqlType::IntervalMillis => format!("INTERVAL SECOND(3){not_null}"),
+                SqlType::IntervalMonths => format!("INTERVAL MONTH{not_null}"),
+                other => format!("{other}{not_null}"),
+            };
+            Ok(Expr::Literal(ScalarValue::Utf8View(Some(text)), None))
+        }
+        Expr::ScalarFunction(mut call) => {
+            if let Some(original) = functions::original(&call.func) {
+                call.func = original;
+            }
+            Ok(Expr::ScalarFunction(call))
+        }
+        // Arrow's one type of intervals does not tell months from days.
+        Expr::Literal(value @ ScalarValue::IntervalMonthDayNano(Some(_)), None)
+            if type_of(&Expr::Literal(value.clone(), None), schema)? == SqlType::IntervalMonths =>
+        {
+            let field = SqlType::IntervalMonths.not_null().to_field("");
+            Ok(Expr::Literal(value, Some(FieldMetadata::from(field.metadata()))))
+        }
         Expr::Case(case) => case_of(case, schema),
         Expr::InList(list) => in_list(list, schema),
         Expr::InSubquery(inner) => in_subquery(inner, schema),
@@ -292,6 +316,27 @@ fn one_expression(expression: Expr, schema: &DFSchema) -> Result<Expr> {
         }
         other => Ok(other),
     }
+}
+
+/// An expression's type as Flink says it: of literals as exactly as they are written.
+fn written_type(expression: &Expr, schema: &DFSchema) -> Result<ColumnType> {
+    Ok(match expression {
+        Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => {
+            SqlType::Char(u32::try_from(text.chars().count()).unwrap_or(u32::MAX)).not_null()
+        }
+        Expr::Literal(value, _) if !value.is_null() => type_of(expression, schema)?.not_null(),
+        Expr::ScalarFunction(call) if call.func.name() == "ARRAY" && !call.args.is_empty() => {
+            let elements = call.args.iter().map(|one| written_type(one, schema)).collect::<Result<Vec<_>>>()?;
+            let types: Vec<SqlType> = elements.iter().map(|one| one.sql_type.clone()).collect();
+            let sql_type = common_type(&types).ok_or_else(|| no_common("the elements of ARRAY", &types))?;
+            let nullable = elements.iter().any(|one| one.nullable);
+            SqlType::Array(Box::new(ColumnType { sql_type, nullable })).not_null()
+        }
+        other => {
+            let (_, field) = other.to_field(schema).map_err(from_datafusion)?;
+            ColumnType { sql_type: type_of(other, schema)?, nullable: field.is_nullable() }
+        }
+    })
 }
 
 /// FIRST_VALUE and LAST_VALUE are of values, not of NULLs.
@@ -363,16 +408,16 @@ fn like_of(like: Like, schema: &DFSchema) -> Result<Expr> {
             return Err(Error::invalid(format!("LIKE takes texts, and `{side}` is {found}: CAST it to STRING")));
         }
     }
-    // Flink has no escape character unless one is given; DataFusion's default is the backslash.
-    let pattern = match (escape_char, *pattern) {
-        (None, Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), metadata)) => {
-            Expr::Literal(ScalarValue::Utf8View(Some(text.replace('\\', "\\\\"))), metadata)
-        }
-        (_, pattern) => pattern,
-    };
-    let (expr, pattern) =
-        (cast(*expr, &SqlType::STRING, false, schema)?, cast(pattern, &SqlType::STRING, false, schema)?);
+    let (expr, mut pattern) =
+        (cast(*expr, &SqlType::STRING, false, schema)?, cast(*pattern, &SqlType::STRING, false, schema)?);
+    // Flink has no escape character unless one is given; DataFusion's is the backslash, always.
+    if escape_char != Some('\\') {
+        let mut arguments = vec![pattern];
+        arguments.extend(escape_char.map(|escape| Expr::Literal(ScalarValue::from(escape.to_string()), None)));
+        let plain = functions::scalar("$LIKE_PATTERN", |_| None);
+        pattern = plain.ok_or_else(|| Error::internal("LIKE's patterns are rewritten"))?.call(arguments);
+    }
     // Done once: the escape character says so.
-    let escape_char = escape_char.or(Some('\\'));
+    let escape_char = Some('\\');
     Ok(Expr::Like(Like { negated, expr: Box::new(expr), pattern: Box::new(pattern), escape_char, case_insensitive }))
 }

@@ -229,6 +229,13 @@ impl Groups {
             DataType::Int32 => integers!(Int32Type),
             DataType::Int64 => integers!(Int64Type),
             DataType::Decimal128(precision, scale) => {
+                let limit = 10u128.pow(u32::from(*precision));
+                if values.iter().flatten().any(|value| value.unsigned_abs() >= limit) {
+                    return exec_err!(
+                        "{:?} overflows DECIMAL({precision}, {scale}): cast its argument to fewer digits after the point, or to DOUBLE",
+                        self.what
+                    );
+                }
                 Arc::new(Decimal128Array::from(values.to_vec()).with_precision_and_scale(*precision, *scale)?)
             }
             other => return exec_err!("{:?} has no result of type {other}", self.what),

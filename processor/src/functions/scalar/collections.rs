@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aquifer_model::sql_type::ColumnType;
+use aquifer_model::sql_type::{ColumnType, RowField};
 use aquifer_model::{Error, Result, SqlType};
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, StringViewArray, UInt64Array};
 use arrow::compute::{cast, take};
@@ -42,6 +42,10 @@ fn item_t(types: Types<'_>, literals: Literals<'_>) -> Typed {
 fn field_t(types: Types<'_>, literals: Literals<'_>) -> Typed {
     let name = match literals.get(1).copied().flatten() {
         Some(ScalarValue::Utf8(Some(name)) | ScalarValue::Utf8View(Some(name))) => name.clone(),
+        // What is wanted of the arguments depends on their types alone.
+        _ if matches!(types, [SqlType::Row(_), name] if want::is_text(name)) => {
+            return Some((vec![types[0].clone(), SqlType::STRING], SqlType::Null));
+        }
         _ => return None,
     };
     match types {
@@ -65,6 +69,19 @@ fn element_t(types: Types<'_>, _: Literals<'_>) -> Typed {
         [SqlType::Array(element)] => Some((types.to_vec(), element.sql_type.clone())),
         _ => None,
     }
+}
+
+fn array_t(types: Types<'_>, _: Literals<'_>) -> Typed {
+    let element = common_type(types)?;
+    Some((vec![element.clone(); types.len()], SqlType::Array(Box::new(element.nullable()))))
+}
+
+fn row_t(types: Types<'_>, _: Literals<'_>) -> Typed {
+    let field = |(n, one): (usize, &SqlType)| RowField {
+        name: format!("EXPR${n}"),
+        column_type: one.clone().nullable(),
+    };
+    (!types.is_empty()).then(|| (types.to_vec(), SqlType::Row(types.iter().enumerate().map(field).collect())))
 }
 
 fn map_t(types: Types<'_>, _: Literals<'_>) -> Typed {
@@ -149,6 +166,8 @@ pub(super) const KERNELS: &[Kernel] = &[
     pure("$field", "row.field", field_t, field),
     pure("CARDINALITY", "CARDINALITY(array or map)", cardinality_t, |a, _| cardinality(&a[0])),
     pure("ELEMENT", "ELEMENT(array of one)", element_t, |a, _| element(&a[0])),
+    pure("ARRAY", "ARRAY[value, …] of values of one type", array_t, array),
+    pure("ROW", "ROW(value, …)", row_t, row),
     pure("MAP", "MAP[key, value, …]", map_t, map),
     pure("TYPEOF", "TYPEOF(value)", typeof_t, |_, call| {
         let shown = ColumnType::of_field(&call.fields[0])?;
@@ -231,6 +250,31 @@ fn element(column: &ArrayRef) -> Result<ArrayRef> {
         (_, many) => Err(Error::invalid(format!("ELEMENT takes an array of one element, this has {many}"))),
     });
     Ok(take(list.values(), &found.collect::<Result<UInt64Array>>()?, None)?)
+}
+
+/// Arrays whose elements are the columns' values.
+fn array(columns: &[ArrayRef], call: &Call<'_>) -> Result<ArrayRef> {
+    let DataType::List(item) = call.result.data_type() else { return Err(Error::internal("an array is a list")) };
+    let lengths = arrow::buffer::OffsetBuffer::from_repeated_length(columns.len(), call.rows);
+    let columns = columns.iter().map(|column| cast(column, item.data_type())).collect::<Result<Vec<_>, _>>()?;
+    let values = match columns.as_slice() {
+        [] => arrow::array::new_empty_array(item.data_type()),
+        [one] => Arc::clone(one),
+        all => {
+            let all: Vec<&dyn Array> = all.iter().map(AsRef::as_ref).collect();
+            let order: Vec<(usize, usize)> =
+                (0..call.rows).flat_map(|row| (0..all.len()).map(move |column| (column, row))).collect();
+            arrow::compute::interleave(&all, &order)?
+        }
+    };
+    Ok(Arc::new(arrow::array::ListArray::try_new(Arc::clone(item), lengths, values, None)?))
+}
+
+fn row(columns: &[ArrayRef], call: &Call<'_>) -> Result<ArrayRef> {
+    let DataType::Struct(fields) = call.result.data_type() else { return Err(Error::internal("a row is a structure")) };
+    let columns = columns.iter().zip(fields).map(|(column, field)| cast(column, field.data_type()));
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    Ok(Arc::new(arrow::array::StructArray::try_new(fields.clone(), columns, None)?))
 }
 
 /// A map from keys and values by turns; of equal keys the last value counts.

@@ -49,6 +49,10 @@ fn similar_t(types: Types<'_>, _: Literals<'_>) -> Typed {
     want::any_of(types, &["ss", "sss"], SqlType::Boolean)
 }
 
+fn like_t(types: Types<'_>, _: Literals<'_>) -> Typed {
+    want::any_of(types, &["s", "ss"], SqlType::STRING)
+}
+
 fn is_t(types: Types<'_>, _: Literals<'_>) -> Typed {
     want::any_of(types, &["s"], SqlType::Boolean)
 }
@@ -100,6 +104,7 @@ pub(super) const KERNELS: &[Kernel] = &[
     pure("ELT", "ELT(place, text, …)", elt_t, |a, call| elt(a, call.rows)),
     pure("PRINTF", "PRINTF(format, value, …)", printf_t, printf::printf),
     pure("$SIMILAR", "text SIMILAR TO pattern [ESCAPE character]", similar_t, |a, _| similar_to(a)),
+    pure("$LIKE_PATTERN", "text LIKE pattern [ESCAPE character]", like_t, |a, _| like_patterns(a)),
     pure("IS_ALPHA", "IS_ALPHA(text)", is_t, |a, _| is(a, |s| !s.is_empty() && s.chars().all(char::is_alphabetic))),
     pure("IS_DIGIT", "IS_DIGIT(text)", is_t, |a, _| is(a, |s| !s.is_empty() && s.chars().all(char::is_numeric))),
     pure("IS_DECIMAL", "IS_DECIMAL(text)", is_t, |a, _| {
@@ -131,6 +136,58 @@ impl Patterns {
 
 fn pairs(columns: &[ArrayRef]) -> impl Iterator<Item = (Option<&str>, Option<&str>)> {
     columns[0].as_string_view().iter().zip(columns[1].as_string_view().iter())
+}
+
+/// LIKE's patterns with the backslash as escape character, from patterns with another one or none.
+fn like_patterns(columns: &[ArrayRef]) -> Result<ArrayRef> {
+    let escapes = columns.get(1).map(|escapes| escapes.as_string_view());
+    let mut patterns = StringViewBuilder::with_capacity(columns[0].len());
+    for (row, pattern) in columns[0].as_string_view().iter().enumerate() {
+        let escape = match escapes {
+            None => Some(None),
+            Some(escapes) if escapes.is_null(row) => None,
+            Some(escapes) => Some(Some(escapes.value(row))),
+        };
+        match pattern.zip(escape) {
+            Some((pattern, escape)) => patterns.append_value(like_pattern(pattern, escape)?),
+            None => patterns.append_null(),
+        }
+    }
+    Ok(Arc::new(patterns.finish()))
+}
+
+/// One pattern of LIKE with the backslash as escape character.
+fn like_pattern(pattern: &str, escape: Option<&str>) -> Result<String> {
+    let escape = match escape.map(|escape| (escape.chars().next(), escape.chars().count())) {
+        None => None,
+        Some((one, 1)) => one,
+        Some(_) => return Err(Error::invalid("the escape character of LIKE is one character")),
+    };
+    let mut plain = String::with_capacity(pattern.len());
+    let mut rest = pattern.chars();
+    while let Some(one) = rest.next() {
+        if Some(one) == escape {
+            match rest.next() {
+                Some(next) if matches!(next, '%' | '_') || Some(next) == escape => {
+                    if matches!(next, '%' | '_' | '\\') {
+                        plain.push('\\');
+                    }
+                    plain.push(next);
+                }
+                _ => {
+                    return Err(Error::invalid(format!(
+                        "in the pattern '{pattern}' of LIKE `{one}` must stand before %, _ or itself"
+                    )));
+                }
+            }
+        } else {
+            if one == '\\' {
+                plain.push('\\');
+            }
+            plain.push(one);
+        }
+    }
+    Ok(plain)
 }
 
 fn numbers(columns: &[ArrayRef], of: impl Fn(&Regex, &str) -> i32) -> Result<ArrayRef> {

@@ -1,5 +1,6 @@
 //! Tables, views, windows and UNNEST where the planner meets them in FROM.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,6 +27,16 @@ pub(super) enum BoundUse {
     Table(Box<BoundTable>),
     /// A view's query and the names of its columns.
     View(Box<Query>, Vec<String>),
+}
+
+impl BoundUse {
+    /// The types of a table's columns that are rows.
+    pub fn row_types(&self) -> BTreeMap<String, SqlType> {
+        match self {
+            Self::Table(table) => table.row_types(),
+            Self::View(..) => BTreeMap::new(),
+        }
+    }
 }
 
 /// Plans tables and windows where the planner meets their names.

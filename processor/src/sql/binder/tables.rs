@@ -119,6 +119,18 @@ impl BoundTable {
         &self.table.name
     }
 
+    /// The types of its columns that are rows.
+    pub fn row_types(&self) -> BTreeMap<String, SqlType> {
+        let columns = self.table.definition.columns.iter().filter_map(|column| match &column.kind {
+            ColumnKind::Physical { type_text } | ColumnKind::Metadata { type_text, .. } => {
+                let found = SqlType::parse(type_text).ok()?.sql_type;
+                matches!(found, SqlType::Row(_)).then(|| (column.name.clone(), found))
+            }
+            ColumnKind::Computed { .. } => None,
+        });
+        columns.collect()
+    }
+
     /// Whether it has a column of this name.
     pub fn has_column(&self, name: &str) -> bool {
         self.columns.iter().any(|column| column == name)
