@@ -246,12 +246,9 @@ fn is_assignable(from: &SqlType, to: &SqlType) -> bool {
         (T::Null, _) | (T::Boolean, T::Boolean) | (T::Time(_), T::Time(_)) => true,
         (T::IntervalMonths, T::IntervalMonths) | (T::IntervalMillis, T::IntervalMillis) => true,
         (T::Array(a), T::Array(b)) | (T::Multiset(a), T::Multiset(b)) => inside(&a.sql_type, &b.sql_type),
-        (T::Map(ka, va), T::Map(kb, vb)) => {
-            inside(&ka.sql_type, &kb.sql_type) && inside(&va.sql_type, &vb.sql_type)
-        }
+        (T::Map(ka, va), T::Map(kb, vb)) => inside(&ka.sql_type, &kb.sql_type) && inside(&va.sql_type, &vb.sql_type),
         (T::Row(a), T::Row(b)) => {
-            a.len() == b.len()
-                && a.iter().zip(b).all(|(a, b)| inside(&a.column_type.sql_type, &b.column_type.sql_type))
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| inside(&a.column_type.sql_type, &b.column_type.sql_type))
         }
         _ => {
             (is_number(from) && is_number(to))

@@ -127,7 +127,17 @@ impl VisitorMut for LiteralTyper {
             Expr::Function(function) => {
                 let name = function.name.to_string().to_ascii_uppercase();
                 let of_values = [
-                    "SUM", "AVG", "MIN", "MAX", "FIRST_VALUE", "LAST_VALUE", "COLLECT", "ARRAY_AGG", "COUNT", "ROW", "MAP",
+                    "SUM",
+                    "AVG",
+                    "MIN",
+                    "MAX",
+                    "FIRST_VALUE",
+                    "LAST_VALUE",
+                    "COLLECT",
+                    "ARRAY_AGG",
+                    "COUNT",
+                    "ROW",
+                    "MAP",
                     "ARRAY",
                 ];
                 if of_values.contains(&name.as_str())

@@ -251,9 +251,7 @@ impl Source {
         while let Some(mut token) = tokens.next() {
             if matches!(token.token, Token::UnicodeStringLiteral(_)) {
                 let mut escape = '\\';
-                let is_escape = |next: &TokenWithSpan| {
-                    matches!(&next.token, Token::Word(word) if word.value.eq_ignore_ascii_case("UESCAPE"))
-                };
+                let is_escape = |next: &TokenWithSpan| matches!(&next.token, Token::Word(word) if word.value.eq_ignore_ascii_case("UESCAPE"));
                 let written = self.words(std::slice::from_ref(&token)).to_string();
                 if let Some(word) = tokens.next_if(is_escape) {
                     escape = match tokens.next().map(|next| next.token) {

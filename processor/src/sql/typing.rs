@@ -23,8 +23,8 @@ use datafusion::logical_expr::{
 
 use sqlparser::ast::{Expr as SqlExpr, Parens};
 
-use super::{set_operations, subqueries};
 use super::sugar::{CAST, NEGATE, TRY_CAST};
+use super::{set_operations, subqueries};
 use crate::batch::{external, from_datafusion};
 use crate::functions::{self, binary, cast, common_type, is_boolean, negate, type_of};
 

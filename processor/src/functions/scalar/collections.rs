@@ -77,10 +77,8 @@ fn array_t(types: Types<'_>, _: Literals<'_>) -> Typed {
 }
 
 fn row_t(types: Types<'_>, _: Literals<'_>) -> Typed {
-    let field = |(n, one): (usize, &SqlType)| RowField {
-        name: format!("EXPR${n}"),
-        column_type: one.clone().nullable(),
-    };
+    let field =
+        |(n, one): (usize, &SqlType)| RowField { name: format!("EXPR${n}"), column_type: one.clone().nullable() };
     (!types.is_empty()).then(|| (types.to_vec(), SqlType::Row(types.iter().enumerate().map(field).collect())))
 }
 
