@@ -3,6 +3,7 @@
 //! Both tiers give this shape: the log's entries are split into it, the archive's files keep its columns.
 
 use std::borrow::Cow;
+use std::iter::repeat_n;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMillisecondType};
 use base64::Engine;
 use bytes::Bytes;
+use pulsar::message::proto::MessageMetadata;
 
 use crate::entry::{EntryLimits, ParsedEntry};
 use crate::single::SingleMetadata;
@@ -116,6 +118,9 @@ pub struct MessageBatchBuilder {
     payload_bytes: usize,
 }
 
+/// Texts up to this length lie in their views.
+const INLINE_BYTES: usize = 12;
+
 /// One message as it lies in its entry.
 struct Split<'a> {
     batch_index: i32,
@@ -185,13 +190,11 @@ impl MessageBatchBuilder {
                     .map_err(|error| Error::internal("a message lies outside its entry").with_source(error))?;
             }
             self.null_value.append(message.null_value);
-            self.ledger.push(position.ledger);
-            self.entry.push(position.entry);
             self.batch_index.push(message.batch_index);
-            self.publish_time.push(metadata.publish_time as i64);
             self.event_time.push((message.event_time != 0).then_some(message.event_time as i64));
             self.key.append_option(message.key.as_deref());
             match &message.single {
+                Some(single) if !single.has_properties => {}
                 Some(single) => {
                     for (key, value) in single.properties() {
                         self.property_keys.append_value(key);
@@ -206,11 +209,29 @@ impl MessageBatchBuilder {
                 }
             }
             self.property_ends.push(self.property_keys.len() as i32);
-            self.producer_name.append_value(&metadata.producer_name);
             self.sequence_id.push(message.sequence_id);
-            self.schema_version.append_option(metadata.schema_version.as_deref());
         }
+        self.append_shared(position, metadata, messages.len())?;
         Ok(messages.len() as u32)
+    }
+
+    /// Adds what all messages of an entry share: texts once, with a view a message.
+    fn append_shared(&mut self, position: Position, metadata: &MessageMetadata, count: usize) -> Result<()> {
+        let outside = |error| Error::internal("an entry's metadata lies outside itself").with_source(error);
+        let name = metadata.producer_name.as_bytes();
+        if name.len() <= INLINE_BYTES || count == 1 {
+            (0..count).for_each(|_| self.producer_name.append_value(&metadata.producer_name));
+        } else {
+            let block = self.producer_name.append_block(Buffer::from(name));
+            for _ in 0..count {
+                self.producer_name.try_append_view(block, 0, name.len() as u32).map_err(outside)?;
+            }
+        }
+        (0..count).for_each(|_| self.schema_version.append_option(metadata.schema_version.as_deref()));
+        self.ledger.extend(repeat_n(position.ledger, count));
+        self.entry.extend(repeat_n(position.entry, count));
+        self.publish_time.extend(repeat_n(metadata.publish_time as i64, count));
+        Ok(())
     }
 
     /// Rows so far.

@@ -14,6 +14,7 @@ pub(crate) struct SingleMetadata<'a> {
     pub event_time: u64,
     pub sequence_id: Option<u64>,
     pub null_value: bool,
+    pub has_properties: bool,
     /// The bytes it was read from: properties are read from them when asked for.
     bytes: &'a [u8],
 }
@@ -26,6 +27,7 @@ impl<'a> SingleMetadata<'a> {
             match field? {
                 (1, Value::Bytes(pair)) => {
                     key_value(pair)?;
+                    this.has_properties = true;
                 }
                 (2, Value::Bytes(key)) => this.key = Some(key),
                 (3, Value::Number(n)) => size = Some(n),

@@ -294,16 +294,19 @@ impl Feeder {
                         "the event time `{name}` is NULL in a row of `{topic}`: leave such rows out, or compute the column so that it never is"
                     )));
                 }
-                (!spec.input.tells_time()).then(|| milliseconds(&evaluate(&watermark.expression, changes.rows())?))
+                Some(watermark).filter(|_| !spec.input.tells_time())
             }
             None => None,
         };
-        let says = says.transpose()?;
         if spec.row_watermark {
+            let says =
+                says.map(|watermark| milliseconds(&evaluate(&watermark.expression, changes.rows())?)).transpose()?;
             let silent = Int64Array::new_null(if says.is_some() { 0 } else { changes.num_rows() });
             let before = self.watermarks.per_row(partition, says.as_ref().unwrap_or(&silent).iter());
             changes = with_row_watermark(&changes, before)?;
-        } else if let Some(highest) = says.as_ref().and_then(max) {
+        } else if let Some(watermark) = says
+            && let Some(highest) = watermark.highest(changes.rows())?
+        {
             self.watermarks.advance(partition, Watermark(highest));
         }
         self.shared.to_worker(partition, ToWorker::Batch(self.epoch, input, changes));

@@ -5,12 +5,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use aquifer_model::{Cut, Epoch, Result, Watermark};
-use arrow::datatypes::{Fields, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::compute::{cast, max};
+use arrow::datatypes::{DataType, Fields, Int64Type, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Operator as Op;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
 
 use super::operator::{Operator, Snapshot};
 use super::source::JobInput;
-use crate::operators::stateless::Stateless;
+use crate::operators::stateless::{Stateless, evaluate};
+use crate::operators::window_assign::milliseconds;
 
 /// A job: inputs side by side, then stages one after the other.
 #[derive(Debug)]
@@ -45,6 +51,45 @@ pub struct WatermarkSpec {
     pub time_column: (String, usize),
     /// The watermark, of a timestamp type; NULL says nothing.
     pub expression: Arc<dyn PhysicalExpr>,
+}
+
+impl WatermarkSpec {
+    /// The highest watermark that rows say. Where the expression rises with the time it is computed for the latest row alone.
+    pub(crate) fn highest(&self, rows: &RecordBatch) -> Result<Option<i64>> {
+        let column = self.time_column.1;
+        let latest = if rises(&self.expression, column) { latest(rows.column(column)) } else { None };
+        let rows = latest.map_or_else(|| rows.clone(), |row| rows.slice(row, 1));
+        Ok(max(&milliseconds(&evaluate(&self.expression, &rows)?)?))
+    }
+}
+
+/// Whether an expression over a time column never falls where the time rises: the column, a fixed stretch of time around it, another unit of it.
+fn rises(expression: &Arc<dyn PhysicalExpr>, column: usize) -> bool {
+    let any: &dyn std::any::Any = expression.as_ref();
+    if let Some(found) = any.downcast_ref::<Column>() {
+        return found.index() == column;
+    }
+    if let Some(cast) = any.downcast_ref::<CastExpr>() {
+        return matches!(cast.cast_type(), DataType::Timestamp(..)) && rises(cast.expr(), column);
+    }
+    let Some(binary) = any.downcast_ref::<BinaryExpr>() else { return false };
+    let right: &dyn std::any::Any = binary.right().as_ref();
+    let fixed = match right.downcast_ref::<Literal>().map(Literal::value) {
+        // Months are of many lengths: the 31st less a month may be earlier than the 30th less a month.
+        Some(ScalarValue::IntervalMonthDayNano(Some(interval))) => interval.months == 0,
+        Some(ScalarValue::IntervalDayTime(Some(_)) | ScalarValue::DurationMillisecond(Some(_))) => true,
+        _ => false,
+    };
+    fixed && matches!(binary.op(), Op::Plus | Op::Minus) && rises(binary.left(), column)
+}
+
+/// The row with the latest time; `None` without one, or where the column is no timestamp.
+fn latest(times: &ArrayRef) -> Option<usize> {
+    let numbers =
+        matches!(times.data_type(), DataType::Timestamp(..)).then(|| cast(times, &DataType::Int64).ok())??;
+    let numbers = numbers.as_primitive::<Int64Type>();
+    let highest = max(numbers)?;
+    numbers.iter().position(|number| number == Some(highest))
 }
 
 /// A stateful operator and what runs behind it.
@@ -99,4 +144,51 @@ pub struct PartitionMark {
     pub idle: bool,
     /// Nothing more comes.
     pub ended: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::TimestampMillisecondArray;
+    use arrow::datatypes::{Field, IntervalMonthDayNano, Schema, TimeUnit};
+    use datafusion::physical_expr::expressions::{binary, col, lit};
+    use rand::{Rng, SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    #[test]
+    fn the_latest_row_says_the_highest_watermark_where_the_expression_rises() {
+        let mut random = StdRng::seed_from_u64(5);
+        let fields = vec![
+            Field::new("n", DataType::Int64, true),
+            Field::new("ts", DataType::Timestamp(TimeUnit::Millisecond, None), true),
+        ];
+        let schema = Arc::new(Schema::new(fields));
+        let interval = |months, days, nanoseconds| {
+            lit(ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano { months, days, nanoseconds })))
+        };
+        let moved = |by, op| binary(col("ts", &schema).expect("ts"), op, by, &schema).expect("types fit");
+        let cases = [
+            (col("ts", &schema).expect("ts"), true),
+            (moved(interval(0, 0, 4_000_000_000), Op::Minus), true),
+            (moved(interval(0, 2, -1_000_000), Op::Plus), true),
+            (moved(interval(1, 0, 0), Op::Minus), false),
+        ];
+        for (expression, expected) in cases {
+            assert_eq!(rises(&expression, 1), expected, "{expression}");
+            assert!(!rises(&expression, 0), "{expression} is about another column");
+            let spec = WatermarkSpec { time_column: ("ts".into(), 1), expression };
+            for _ in 0..100 {
+                let rows = random.random_range(0..20);
+                // Around the end of March, where months are uneven.
+                let times: TimestampMillisecondArray = (0..rows)
+                    .map(|_| random.random_bool(0.9).then(|| 1_711_800_000_000 + random.random_range(0..200_000_000)))
+                    .collect();
+                let numbers: arrow::array::Int64Array = (0..rows).map(Some).collect();
+                let rows =
+                    RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(numbers), Arc::new(times)]).expect("fits");
+                let all = max(&milliseconds(&evaluate(&spec.expression, &rows).expect("computes")).expect("a time"));
+                assert_eq!(spec.highest(&rows).expect("computes"), all);
+            }
+        }
+    }
 }

@@ -9,10 +9,13 @@
 //! lies in an arena. The hash decides the shard, so it is fixed: a change of [`hash_bytes`] is a new codec version of every table. NULL is a key of its
 //! own; `-0.0` and `0.0` are two.
 
+mod distinct;
+
 use std::sync::Arc;
 
 use aquifer_model::{Error, Result};
-use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array, UInt64Array};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use arrow::row::{RowConverter, Rows, SortField};
 use hashbrown::HashTable;
@@ -34,7 +37,10 @@ pub struct KeyCodec {
 #[derive(Debug)]
 pub struct EncodedKeys {
     bytes: KeyBytes,
+    /// Of each row.
     hashes: Vec<u64>,
+    /// For each row the place of its key in `bytes`, where keys that come again were encoded once.
+    of: Option<Vec<u32>>,
 }
 
 #[derive(Debug)]
@@ -80,21 +86,34 @@ impl KeyCodec {
 
     /// Encodes the keys of `rows` rows; `hashes` where they were computed before.
     pub fn encode(&self, columns: &[ArrayRef], rows: usize, hashes: Option<&UInt64Array>) -> Result<EncodedKeys> {
-        let bytes = if columns.is_empty() {
-            KeyBytes::Packed(vec![0; rows])
-        } else {
-            let encoded = self.converter.convert_columns(columns)?;
-            match self.packed {
-                Some(_) => KeyBytes::Packed(encoded.iter().map(|row| pack(row.data())).collect()),
-                None => KeyBytes::Rows(encoded),
+        let Some(distinct) = distinct::distinct(columns, rows) else {
+            let bytes = self.encode_all(columns, rows)?;
+            let hashes = hashes.map_or_else(|| bytes.hashes(), |known| known.values().to_vec());
+            return Ok(EncodedKeys { bytes, hashes, of: None });
+        };
+        let first = UInt32Array::from(distinct.first);
+        let columns: Vec<ArrayRef> =
+            columns.iter().map(|column| take(column, &first, None)).collect::<Result<_, _>>()?;
+        let bytes = self.encode_all(&columns, first.len())?;
+        let hashes = match hashes {
+            Some(known) => known.values().to_vec(),
+            None => {
+                let each = bytes.hashes();
+                distinct.of.iter().map(|place| each[*place as usize]).collect()
             }
         };
-        let hashes = match (hashes, &bytes) {
-            (Some(known), _) => known.values().to_vec(),
-            (None, KeyBytes::Packed(keys)) => keys.iter().map(|key| hash_packed(*key)).collect(),
-            (None, KeyBytes::Rows(rows)) => rows.iter().map(|row| hash_bytes(row.data())).collect(),
-        };
-        Ok(EncodedKeys { bytes, hashes })
+        Ok(EncodedKeys { bytes, hashes, of: Some(distinct.of) })
+    }
+
+    fn encode_all(&self, columns: &[ArrayRef], rows: usize) -> Result<KeyBytes> {
+        if columns.is_empty() {
+            return Ok(KeyBytes::Packed(vec![0; rows]));
+        }
+        let encoded = self.converter.convert_columns(columns)?;
+        Ok(match self.packed {
+            Some(_) => KeyBytes::Packed(encoded.iter().map(|row| pack(row.data())).collect()),
+            None => KeyBytes::Rows(encoded),
+        })
     }
 
     /// The key columns of these ids, in this order.
@@ -120,13 +139,35 @@ impl KeyCodec {
     }
 }
 
+impl KeyBytes {
+    fn hashes(&self) -> Vec<u64> {
+        match self {
+            KeyBytes::Packed(keys) => keys.iter().map(|key| hash_packed(*key)).collect(),
+            KeyBytes::Rows(rows) => rows.iter().map(|row| hash_bytes(row.data())).collect(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            KeyBytes::Packed(keys) => keys.len(),
+            KeyBytes::Rows(rows) => rows.num_rows(),
+        }
+    }
+}
+
 impl EncodedKeys {
+    /// For each row which of the keys that come again it has, and how many of those there are; `None` where that is not known.
+    pub(super) fn repeated(&self) -> Option<(&[u32], usize)> {
+        self.of.as_deref().map(|of| (of, self.bytes.len()))
+    }
+
     /// Each row's hash.
     pub fn hashes(&self) -> &[u64] {
         &self.hashes
     }
 
     fn key(&self, row: usize) -> KeyRef<'_> {
+        let row = self.of.as_ref().map_or(row, |of| of[row] as usize);
         match &self.bytes {
             KeyBytes::Packed(keys) => KeyRef::Packed(keys[row]),
             KeyBytes::Rows(rows) => KeyRef::Bytes(rows.row(row).data()),

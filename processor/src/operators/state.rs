@@ -47,9 +47,19 @@ impl Groups {
         weights: &mut Option<Vec<i64>>,
         mut seen: impl FnMut(u32),
     ) -> Vec<u32> {
-        let mut groups = Vec::with_capacity(rows.size_hint().0);
+        let count = rows.size_hint().0;
+        let mut groups = Vec::with_capacity(count);
+        // A key that comes again is looked up once.
+        let repeated = keys.repeated().filter(|(_, distinct)| *distinct <= count);
+        let mut known: Vec<Option<u32>> = vec![None; repeated.map_or(0, |(_, distinct)| distinct)];
         for row in rows {
-            let (id, _) = self.keys.intern(keys, row);
+            let id = match repeated {
+                Some((of, _)) => {
+                    let known = &mut known[of[row] as usize];
+                    *known.get_or_insert_with(|| self.keys.intern(keys, row).0)
+                }
+                None => self.keys.intern(keys, row).0,
+            };
             if id as usize >= self.counts.len() {
                 self.counts.resize(id as usize + 1, 0);
             }

@@ -81,12 +81,20 @@ pub(crate) fn assign(kind: WindowKind, time: &ArrayRef, types: [&DataType; 3]) -
             "a row's event time is NULL, so it belongs to no window; leave such rows out with `WHERE … IS NOT NULL`",
         ));
     }
-    let starts: Int64Array = times.try_unary(|time| {
-        let into = (time as i128 - offset as i128).rem_euclid(size as i128) as i64;
-        time.checked_sub(into).filter(|start| start.checked_add(size).is_some()).ok_or_else(|| {
-            Error::invalid(format!("the event time {time} ms is too far away for a window of {size} ms"))
-        })
-    })?;
+    let mut starts = Vec::with_capacity(times.len());
+    // Neighbours mostly share a window: then nothing is divided.
+    let mut window = 0..0;
+    for time in times.values() {
+        if !window.contains(time) {
+            let into = (i128::from(*time) - i128::from(offset)).rem_euclid(i128::from(size)) as i64;
+            let found = time.checked_sub(into).and_then(|start| Some(start..start.checked_add(size)?));
+            window = found.ok_or_else(|| {
+                Error::invalid(format!("the event time {time} ms is too far away for a window of {size} ms"))
+            })?;
+        }
+        starts.push(window.start);
+    }
+    let starts = Int64Array::from(starts);
     let ends: Int64Array = starts.unary(|start| start + size);
     let last: Int64Array = ends.unary(|end| end - 1);
     let typed = |values: Int64Array, data_type: &DataType| -> Result<ArrayRef> {

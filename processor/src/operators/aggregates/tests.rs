@@ -85,3 +85,30 @@ fn what_is_taken_back_does_not_count() {
     );
     assert!(run(AggregateKind::Max, values, DataType::Int32, Some(&weights)).is_err());
 }
+
+#[test]
+fn whole_numbers_and_times_are_ordered_as_their_row_encoding_is() {
+    use arrow::array::{Date32Array, Int16Array, Int64Array, Time32SecondArray, Time64NanosecondArray};
+    let (near, far) = (vec![-3i64, 0, 7], vec![i64::MIN, -1, 0, 1, i64::MAX]);
+    let small: Vec<i32> = vec![i32::MIN, -1, 0, 1, i32::MAX];
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int8Array::from(vec![i8::MIN, -1, 0, 1, i8::MAX])),
+        Arc::new(Int16Array::from(vec![i16::MIN, -1, 0, 1, i16::MAX])),
+        Arc::new(Int32Array::from(small.clone())),
+        Arc::new(Int64Array::from(far.clone())),
+        Arc::new(Date32Array::from(small.clone())),
+        Arc::new(Time32SecondArray::from(small)),
+        Arc::new(Time64NanosecondArray::from(near)),
+        Arc::new(TimestampMillisecondArray::from(far)),
+    ];
+    for column in columns {
+        let converter = RowConverter::new(vec![SortField::new(column.data_type().clone())]).expect("has an order");
+        let encoded = converter.convert_columns(&[Arc::clone(&column)]).expect("encodes");
+        let numbers = ordered(&column).expect("casts").expect("a whole number");
+        for row in 0..column.len() {
+            assert_eq!(numbers(row), pack(&encoded.row(row).data()[1..]), "{} {row}", column.data_type());
+        }
+    }
+    let floats: ArrayRef = Arc::new(Float32Array::from(vec![1.0]));
+    assert!(ordered(&floats).expect("asked").is_none());
+}
