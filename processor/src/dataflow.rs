@@ -26,6 +26,7 @@ use arrow::datatypes::Schema;
 pub use job::{InputSpec, JobSnapshot, JobSpec, PartitionMark, SourceMarks, StageSpec, WatermarkSpec};
 pub use operator::{EpochEnd, Operator, Output, Port, Snapshot, SnapshotReader};
 pub use runtime::JobHandle;
+pub(crate) use source::ReadAhead;
 pub use source::{JobInput, JobSource, ScriptedInput, SourceBatch};
 
 /// The name of the hidden last column (Int64, milliseconds) with the watermark before each row, where a job judges lateness row by row.

@@ -11,6 +11,7 @@ pub mod dataflow;
 pub mod functions;
 pub mod operators;
 pub mod plan;
+mod runtimes;
 pub mod sink;
 pub mod sql;
 pub mod streaming;

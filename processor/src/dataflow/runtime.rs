@@ -21,6 +21,7 @@ use super::feeder::{Feeder, SnapshotRequest};
 use super::job::{JobSnapshot, JobSpec, SourceMarks};
 use super::operator::Snapshot;
 use super::worker::{Report, ToWorker, panicked, run_worker};
+use crate::runtimes;
 use crate::streaming::{JobCounters, JobSettings, RunningJob};
 
 /// More workers than this in one process are refused.
@@ -243,9 +244,10 @@ fn run_feeder(
     requests: mpsc::UnboundedReceiver<SnapshotRequest>,
     changes: &mpsc::Sender<Result<ChangeBatch>>,
 ) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    // What sources start (connections, reading ahead, decoding) runs there, not on this thread.
+    let runtime = match runtimes::sources() {
         Ok(runtime) => runtime,
-        Err(error) => return shared.fail(Error::unavailable("starting the feeder's runtime").with_source(error)),
+        Err(error) => return shared.fail(error),
     };
     let mut stopping = shared.stopping.subscribe();
     let feed = async {
@@ -273,7 +275,6 @@ fn run_feeder(
         shared.fail(panicked("feeder", panic.as_ref()));
     }
     shared.stop();
-    runtime.shutdown_background();
 }
 
 /// Puts the workers' reports together, epoch by epoch.

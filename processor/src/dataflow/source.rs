@@ -4,11 +4,14 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
-use aquifer_model::{ChangeBatch, Cut, Position, Result, Watermark};
+use aquifer_model::{ChangeBatch, Cut, Error, Position, Result, Watermark};
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+
+use super::worker::panicked;
 
 /// One input of a job: a table's partitions.
 #[async_trait]
@@ -48,6 +51,58 @@ pub struct SourceBatch {
     pub cut: Cut,
     /// From an input that [tells time](JobInput::tells_time): the largest time of all rows up to the cut, as an array of one; `None` if there is none.
     pub time: Option<ArrayRef>,
+}
+
+/// How many batches of a source may lie read and not yet taken, beside the one that is being decoded.
+const BATCHES_AHEAD: usize = 2;
+
+/// A source that is read and decoded ahead, by a task of its own.
+pub(crate) struct ReadAhead {
+    batches: mpsc::Receiver<Result<SourceBatch>>,
+    /// `None` once its end is known.
+    task: Option<JoinHandle<()>>,
+}
+
+impl ReadAhead {
+    /// Starts to read. The task ends when this is dropped.
+    pub(crate) fn start(mut source: Box<dyn JobSource>) -> Self {
+        let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
+        let task = tokio::spawn(async move {
+            while let Some(next) = source.next().await.transpose() {
+                // After an error the source may be asked again.
+                if sender.send(next).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self { batches, task: Some(task) }
+    }
+}
+
+impl Drop for ReadAhead {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+#[async_trait]
+impl JobSource for ReadAhead {
+    async fn next(&mut self) -> Result<Option<SourceBatch>> {
+        if let Some(next) = self.batches.recv().await {
+            return next.map(Some);
+        }
+        // A panic must not look like the end.
+        match self.task.take() {
+            Some(task) => match task.await {
+                Ok(()) => Ok(None),
+                Err(error) if error.is_panic() => Err(panicked("source", error.into_panic().as_ref())),
+                Err(_) => Err(Error::internal("reading ahead was given up")),
+            },
+            None => Ok(None),
+        }
+    }
 }
 
 /// Batches in memory: `VALUES`, and the input of tests. Partition `n` is called `n`.
@@ -119,7 +174,7 @@ impl JobInput for ScriptedInput {
 
     async fn open(&self, partition: &str, from: Option<Cut>) -> Result<Box<dyn JobSource>> {
         let script = partition.parse::<usize>().ok().and_then(|partition| self.partitions.get(partition));
-        let script = script.ok_or_else(|| aquifer_model::Error::internal(format!("no partition `{partition}`")))?;
+        let script = script.ok_or_else(|| Error::internal(format!("no partition `{partition}`")))?;
         let next = from.and_then(Cut::position).map_or(0, |last| last.entry as usize + 1);
         Ok(Box::new(ScriptReader { script: Arc::clone(script), next }))
     }
@@ -150,6 +205,84 @@ impl JobSource for ScriptReader {
                 return Ok(None);
             }
             changed.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use arrow::array::{Int64Array, RecordBatch};
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    /// Numbered batches, then what `end` makes; counts what it was asked for.
+    struct Numbers {
+        given: i64,
+        last: i64,
+        asked: Arc<AtomicUsize>,
+        end: fn() -> Result<Option<SourceBatch>>,
+    }
+
+    #[async_trait]
+    impl JobSource for Numbers {
+        async fn next(&mut self) -> Result<Option<SourceBatch>> {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            if self.given >= self.last {
+                return (self.end)();
+            }
+            self.given += 1;
+            let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+            let rows = RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(vec![self.given]))])?;
+            let cut = Cut::After(Position::new(0, self.given as u64));
+            Ok(Some(SourceBatch { changes: ChangeBatch::inserts(rows), cut, time: None }))
+        }
+    }
+
+    fn numbers(last: i64, end: fn() -> Result<Option<SourceBatch>>) -> (ReadAhead, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        (ReadAhead::start(Box::new(Numbers { given: 0, last, asked: Arc::clone(&asked), end })), asked)
+    }
+
+    #[tokio::test]
+    async fn what_is_read_ahead_comes_in_order_once_and_ends() {
+        let (mut ahead, asked) = numbers(100, || Ok(None));
+        for n in 1..=100 {
+            let batch = ahead.next().await.expect("reads").expect("more");
+            assert_eq!(batch.cut, Cut::After(Position::new(0, n)));
+            let most = n as usize + BATCHES_AHEAD + 1;
+            assert!(asked.load(Ordering::SeqCst) <= most, "it does not run away");
+        }
+        assert!(ahead.next().await.expect("reads").is_none());
+        assert!(ahead.next().await.expect("reads").is_none());
+    }
+
+    #[tokio::test]
+    #[allow(clippy::panic)]
+    async fn an_error_is_told_and_a_panic_is_no_end() {
+        let (mut ahead, _) = numbers(1, || Err(Error::corrupt("torn")));
+        assert!(ahead.next().await.expect("reads").is_some());
+        assert!(ahead.next().await.expect_err("told").to_string().contains("torn"));
+        let (mut ahead, _) = numbers(1, || panic!("out of hands"));
+        assert!(ahead.next().await.expect("reads").is_some());
+        assert!(ahead.next().await.expect_err("told").to_string().contains("out of hands"));
+    }
+
+    #[tokio::test]
+    async fn reading_ends_with_the_reader() {
+        struct Waits(Arc<()>);
+        #[async_trait]
+        impl JobSource for Waits {
+            async fn next(&mut self) -> Result<Option<SourceBatch>> {
+                std::future::pending().await
+            }
+        }
+        let alive = Arc::new(());
+        drop(ReadAhead::start(Box::new(Waits(Arc::clone(&alive)))));
+        while Arc::strong_count(&alive) > 1 {
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::binder::Bound;
 use super::{Report, Running};
 use crate::batch::{TieredTable, from_datafusion};
+use crate::runtimes;
 use crate::streaming::{self, JobCounters, JobSettings};
 
 /// What a query's readers and its job count.
@@ -80,7 +81,12 @@ pub(super) async fn start(bound: Bound, state: &SessionState, job: Option<JobSet
         None => {
             let physical = state.query_planner().create_physical_plan(&plan, state).await.map_err(from_datafusion)?;
             tracing::debug!(partitions = physical.output_partitioning().partition_count(), "running in batch");
-            let mut stream = execute_stream(physical, state.task_ctx()).map_err(from_datafusion)?;
+            let room = runtimes::batch()?;
+            let mut stream = {
+                // Some plans begin to run when they are asked for their stream.
+                let _inside = room.enter();
+                execute_stream(physical, state.task_ctx()).map_err(from_datafusion)?
+            };
             let (sender, changes) = mpsc::channel(4);
             let named = Arc::clone(&schema);
             let stopped = sender.clone();
@@ -94,8 +100,12 @@ pub(super) async fn start(bound: Bound, state: &SessionState, job: Option<JobSet
                 }
             };
             // A panic must not look like the end of the rows.
-            tokio::spawn(async move {
-                if let Err(panic) = AssertUnwindSafe(rows).catch_unwind().await {
+            room.spawn(async move {
+                let ended = tokio::select! {
+                    ended = AssertUnwindSafe(rows).catch_unwind() => ended,
+                    () = stopped.closed() => return,
+                };
+                if let Err(panic) = ended {
                     let _ = stopped.send(Err(super::fault(panic.as_ref()))).await;
                 }
             });

@@ -18,7 +18,7 @@ use datafusion::logical_expr::{TableSource, TableType};
 
 use crate::batch::Until;
 use crate::batch::{ConnectorTable, StartMode, TieredTable};
-use crate::dataflow::{JobInput, JobSource, SourceBatch};
+use crate::dataflow::{JobInput, JobSource, ReadAhead, SourceBatch};
 
 /// How many rows a batch has under backlog.
 const BATCH_ROWS: usize = 8192;
@@ -140,7 +140,8 @@ impl JobInput for TieredInput {
         let topic = self.topics[found.topic].clone();
         let time = self.time.as_ref().map(|(_, data_type)| data_type.clone());
         let (partition, said) = (found.partition, ReadStatistics::default());
-        Ok(Box::new(TieredSource { topic, partition, reader, schema, statistics, until_ms, time, said }))
+        let source = TieredSource { topic, partition, reader, schema, statistics, until_ms, time, said };
+        Ok(Box::new(ReadAhead::start(Box::new(source))))
     }
 
     fn tells_time(&self) -> bool {
