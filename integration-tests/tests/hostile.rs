@@ -4,7 +4,7 @@
 //!  test ─► child (this binary): statement n → session, its rows drained; n and its text stand in a file ◄─ watched: progress, memory, exit
 //! ```
 //!
-//! `make soak` runs it: 100,000 statements, or `AQUIFER_HOSTILE=n` of them; `AQUIFER_HOSTILE_SEED` names another seed, `AQUIFER_HOSTILE_ONLY=n` runs
+//! `make test` runs 10,000 statements, `make soak` 100,000, or `AQUIFER_HOSTILE=n` of them; `AQUIFER_HOSTILE_SEED` names another seed, `AQUIFER_HOSTILE_ONLY=n` runs
 //! one statement alone. A stack that overflows ends the child, and the file says at which statement.
 
 use std::path::Path;
@@ -39,11 +39,31 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 #[ignore = "takes minutes: make soak"]
 fn hostile_statements_neither_panic_nor_hang_nor_take_all_memory() {
+    watched(number("AQUIFER_HOSTILE").unwrap_or(STATEMENTS));
+}
+
+#[test]
+fn ten_thousand_hostile_statements_neither_panic_nor_hang_nor_take_all_memory() {
+    watched(number("AQUIFER_HOSTILE").unwrap_or(STATEMENTS / 10));
+}
+
+/// Runs so many statements, half of them in each of two children.
+fn watched(statements: u64) {
+    std::thread::scope(|scope| {
+        for part in [0..statements / 2, statements / 2..statements] {
+            scope.spawn(move || watch(part));
+        }
+    });
+}
+
+fn watch(part: std::ops::Range<u64>) {
     let folder = tempfile::tempdir().expect("a folder");
     let at = folder.path().join("at");
     let mut child = Command::new(std::env::current_exe().expect("a test has a path"))
         .args(["--exact", "the_child_runs_hostile_statements", "--ignored", "--nocapture"])
         .env("AQUIFER_HOSTILE_FOLDER", folder.path())
+        .env("AQUIFER_HOSTILE_FROM", part.start.to_string())
+        .env("AQUIFER_HOSTILE", part.end.to_string())
         .current_dir(folder.path())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -99,11 +119,12 @@ fn the_child_runs_hostile_statements() {
     let seed = number("AQUIFER_HOSTILE_SEED").unwrap_or(SEED);
     let all = match number("AQUIFER_HOSTILE_ONLY") {
         Some(one) => one..one + 1,
-        None => 0..number("AQUIFER_HOSTILE").unwrap_or(STATEMENTS),
+        None => number("AQUIFER_HOSTILE_FROM").unwrap_or(0)..number("AQUIFER_HOSTILE").unwrap_or(STATEMENTS),
     };
     let mut world = None;
-    let (mut fine, mut failed) = (0, Vec::new());
+    let (mut fine, mut failed, mut slowest) = (0, Vec::new(), Vec::new());
     for n in all {
+        let began = Instant::now();
         if n % A_WORLD == 0 || world.is_none() {
             let data_dir = folder.join(format!("world-{n}"));
             let _ = std::fs::remove_dir_all(folder.join(format!("world-{}", n.saturating_sub(A_WORLD))));
@@ -123,12 +144,15 @@ fn the_child_runs_hostile_statements() {
             Ok(Err(panicked)) => failed.push(format!("{n} panicked: {panicked}\n{statement}")),
             Err(_) => failed.push(format!("{n} did not end within {LONGEST:?}\n{statement}")),
         }
+        slowest.push((began.elapsed(), n));
+        slowest.sort_unstable_by(|a, b| b.cmp(a));
+        slowest.truncate(10);
         for panic in PANICS.lock().expect("not poisoned").drain(..) {
             failed.push(format!("{n} panicked: {panic}\n{statement}"));
         }
     }
     let _ = std::panic::take_hook();
-    eprintln!("{fine} statements answered, {} failed", failed.len());
+    eprintln!("{fine} statements answered, {} failed; the slowest: {slowest:?}", failed.len());
     assert!(failed.is_empty(), "{} statements failed:\n\n{}", failed.len(), failed.join("\n\n"));
 }
 

@@ -279,6 +279,10 @@ pub(crate) fn from_datafusion(error: DataFusionError) -> Error {
         DataFusionError::Context(_, inner) => from_datafusion(*inner),
         DataFusionError::Diagnostic(_, inner) => from_datafusion(*inner),
         DataFusionError::Shared(inner) => from_shared(&inner),
+        // Of several things that are wrong the first.
+        DataFusionError::Collection(all) if !all.is_empty() => {
+            all.into_iter().next().map_or_else(|| Error::internal("an error without a cause"), from_datafusion)
+        }
         DataFusionError::ArrowError(inner, _) => Error::invalid(inner.to_string()),
         DataFusionError::NotImplemented(text) => Error::unsupported(text),
         DataFusionError::Plan(text) | DataFusionError::Execution(text) => Error::invalid(own_words(text)),

@@ -35,6 +35,17 @@ pub struct ConnectorTable {
     pub schema: SchemaRef,
 }
 
+impl ConnectorTable {
+    /// The same table with these of its columns only, where its source can leave the others unread. A changelog is folded by whole rows.
+    pub(crate) fn projected(&self, columns: &[usize]) -> Option<Self> {
+        if columns.is_empty() || columns.len() == self.schema.fields().len() || !self.source.is_insert_only() {
+            return None;
+        }
+        let schema = Arc::new(self.schema.project(columns).ok()?);
+        Some(Self { name: self.name.clone(), source: self.source.project(columns)?, schema })
+    }
+}
+
 #[async_trait]
 impl TableProvider for ConnectorTable {
     fn schema(&self) -> SchemaRef {
@@ -69,11 +80,17 @@ impl TableProvider for ConnectorTable {
             true => partitions.into_iter().map(|one| vec![one]).collect(),
             false => vec![partitions],
         };
+        // A source that can read fewer columns does.
+        let narrow = projection.and_then(|projection| self.projected(projection));
+        let (table, projection) = match &narrow {
+            Some(narrow) => (narrow, None),
+            None => (self, projection),
+        };
         let part = |partitions| {
             Arc::new(Part {
-                source: Arc::clone(&self.source),
+                source: Arc::clone(&table.source),
                 partitions,
-                full: Arc::clone(&self.schema),
+                full: Arc::clone(&table.schema),
                 projection: projection.cloned(),
                 schema: Arc::clone(&schema),
             }) as Arc<dyn PartitionStream>

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Datum, Decimal128Array, Scalar};
 use arrow::compute::kernels::numeric;
 use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, i256};
-use datafusion::common::{exec_err, plan_err};
+use datafusion::common::{DFSchema, exec_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
 };
 
 /// An operator.
@@ -93,6 +94,20 @@ fn user_defined() -> Signature {
 struct Checked {
     operation: Operation,
     signature: Signature,
+}
+
+/// The type of checked arithmetic, from its sides' types alone; `None` for all else. The planner's own way to a type writes the names of all that is
+/// inside, at every level.
+pub(super) fn type_of_checked(expression: &Expr, schema: &DFSchema) -> Option<DataType> {
+    let Expr::ScalarFunction(call) = expression else { return None };
+    let found: &dyn std::any::Any = call.func.inner().as_ref();
+    let checked = found.downcast_ref::<Checked>()?;
+    let of = |side: &Expr| match side {
+        Expr::Literal(value, _) => Some(value.data_type()),
+        other => type_of_checked(other, schema).or_else(|| other.get_type(schema).ok()),
+    };
+    let sides = call.args.iter().map(of).collect::<Option<Vec<_>>>()?;
+    checked.return_type(&sides).ok()
 }
 
 impl ScalarUDFImpl for Checked {

@@ -93,6 +93,18 @@ fn written_time(time: &SqlType, text: &Expr) -> SqlType {
     }
 }
 
+/// Arithmetic deeper than this is refused: types are looked up in time that grows with the depth's third power.
+const DEEPEST: usize = 100;
+
+/// How deep arithmetic stands on arithmetic.
+fn depth(expression: &Expr) -> usize {
+    match expression {
+        Expr::ScalarFunction(call) => 1 + call.args.iter().map(depth).max().unwrap_or(0),
+        Expr::BinaryExpr(binary) => 1 + depth(&binary.left).max(depth(&binary.right)),
+        _ => 0,
+    }
+}
+
 fn arithmetic(
     operation: Operation,
     (left, l): (Expr, SqlType),
@@ -108,6 +120,11 @@ fn arithmetic(
     };
     let plain = |left, right| Expr::BinaryExpr(BinaryExpr::new(Box::new(left), operator, Box::new(right)));
     let wrong = || Err(Error::invalid(format!("`{operator}` does not fit {l} and {r}")));
+    if depth(&left).max(depth(&right)) > DEEPEST {
+        return Err(Error::unsupported(format!(
+            "`{operator}` stands on more than {DEEPEST} operators or functions, one in the other: cut the expression up with WITH or a view"
+        )));
+    }
     let number = |one: &SqlType| is_number(one) || *one == SqlType::Null;
     if number(&l) && number(&r) {
         // A NULL without a type takes the other side's.

@@ -5,6 +5,7 @@ use aquifer_model::{Result, SqlType};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 
+use super::arithmetic::type_of_checked;
 use crate::batch::from_datafusion;
 
 /// The SQL type of a bound expression. An integer literal that fits is INT.
@@ -20,6 +21,9 @@ pub fn type_of(expression: &Expr, schema: &DFSchema) -> Result<SqlType> {
         }
         Expr::Alias(alias) => type_of(&alias.expr, schema)?,
         other => {
+            if let Some(found) = type_of_checked(other, schema) {
+                return SqlType::from_arrow(&found);
+            }
             let (_, field) = other.to_field(schema).map_err(from_datafusion)?;
             ColumnType::of_field(&field)?.sql_type
         }

@@ -4,6 +4,7 @@
 //!  table ─► scan (physical and metadata columns) ─► projection (computed columns) ─► watermark (streaming) ─► window ─► the query's own operators
 //! ```
 
+mod as_of;
 mod range;
 mod relations;
 mod tables;
@@ -92,6 +93,12 @@ pub(super) async fn bind(
                         "the hint OPTIONS at `{name}` belongs behind a table, this is a view"
                     )));
                 }
+                if one.name.as_of.is_some() {
+                    let name = one.name.name.join(".");
+                    return Err(Error::unsupported(format!(
+                        "FOR SYSTEM_TIME AS OF belongs behind a table, and `{name}` is a view: make another view with it inside"
+                    )));
+                }
                 if one.depth == VIEW_DEPTH {
                     return Err(Error::invalid(format!("views stand more than {VIEW_DEPTH} deep on views")));
                 }
@@ -106,6 +113,9 @@ pub(super) async fn bind(
                 let mut table = lookup.table(&one.name.name).await?;
                 if let Some(options) = one.name.hint.and_then(|hint| tree.hints.get(hint)) {
                     table = lookup.with_options(&table, options).await?;
+                }
+                if let Some(time) = one.name.as_of {
+                    table = as_of::table(&table, time, lookup, state).await?;
                 }
                 Found::Table(Box::new(table))
             }

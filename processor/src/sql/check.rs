@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use aquifer_model::{Error, Result};
 use sqlparser::ast::{
     Distinct, Expr, Function, GroupByExpr, GroupByWithModifier, Join, JoinOperator, LimitClause, OrderBy, OrderByKind,
-    Query, Select, SelectFlavor, SelectItem, SetExpr, TableFactor, TableWithJoins, Visit, Visitor,
+    Query, Select, SelectFlavor, SelectItem, SetExpr, TableFactor, TableVersion, TableWithJoins, Visit, Visitor,
 };
 
 fn refuse(what: impl std::fmt::Display) -> Result<()> {
@@ -191,7 +191,7 @@ fn check_factor(factor: &TableFactor) -> Result<()> {
             index_hints,
         } => {
             refuse_if(!with_hints.is_empty() || !index_hints.is_empty(), "this hint at a table")?;
-            refuse_if(version.is_some(), "FOR SYSTEM_TIME AS OF")?;
+            check_version(version.as_ref())?;
             let is_unnest = name.to_string().eq_ignore_ascii_case("UNNEST");
             refuse_if(*with_ordinality && !is_unnest, "WITH ORDINALITY")?;
             refuse_if(!partitions.is_empty(), "PARTITION at a table")?;
@@ -212,6 +212,19 @@ fn check_factor(factor: &TableFactor) -> Result<()> {
     }
 }
 
+/// A version of a table is a time that is the same for all rows.
+fn check_version(version: Option<&TableVersion>) -> Result<()> {
+    let Some(version) = version else { return Ok(()) };
+    let TableVersion::ForSystemTimeAsOf(time) = version else {
+        return refuse("this version of a table: write FOR SYSTEM_TIME AS OF TIMESTAMP '…'; the form that is written");
+    };
+    let names = sqlparser::ast::visit_expressions(time, |one| match one {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    refuse_if(names.is_break(), "a temporal join: FOR SYSTEM_TIME AS OF a column's time")
+}
+
 fn check_function(function: &Function) -> Result<()> {
     let Function { name, uses_odbc_syntax, parameters, args: _, filter: _, null_treatment, over: _, within_group } =
         function;
@@ -230,7 +243,7 @@ mod tests {
     #[test]
     fn no_clause_is_ignored_in_silence() {
         for (text, named) in [
-            ("SELECT * FROM t FOR SYSTEM_TIME AS OF TIMESTAMP '2024-01-01 00:00:00'", "SYSTEM_TIME"),
+            ("SELECT * FROM t FOR SYSTEM_TIME AS OF t.rowtime", "SYSTEM_TIME"),
             ("SELECT TOP 3 a FROM t", "TOP"),
             ("SELECT DISTINCT ON (a) a FROM t", "DISTINCT ON"),
             ("SELECT a INTO x FROM t", "INTO"),

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use aquifer_model::{Error, Result};
 use sqlparser::ast::{
     ExcludeSelectItem, Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, ObjectNamePart, Query, Select,
-    SelectItem, TableAlias, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+    SelectItem, TableAlias, TableFactor, TableVersion, TableWithJoins, Value, VisitMut, VisitorMut,
 };
 
 /// What the tokens of a hint become: `t /*+ … */` is read as `t('\u{1}', n)`.
@@ -24,6 +24,8 @@ pub(super) struct Use {
     pub name: Vec<String>,
     /// The number of the hint behind it.
     pub hint: Option<usize>,
+    /// The time of `FOR SYSTEM_TIME AS OF`.
+    pub as_of: Option<Expr>,
 }
 
 /// The name that stands for the `n`th use in the tree.
@@ -81,7 +83,7 @@ impl VisitorMut for Numberer<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
-        let TableFactor::Table { name, alias, args, .. } = factor else { return ControlFlow::Continue(()) };
+        let TableFactor::Table { name, alias, args, version, .. } = factor else { return ControlFlow::Continue(()) };
         let hint = match args.as_ref().map(|args| args.args.as_slice()) {
             None => None,
             Some([mark, number]) => match (literal(mark), literal(number)) {
@@ -93,9 +95,18 @@ impl VisitorMut for Numberer<'_> {
             Some(_) => return ControlFlow::Continue(()),
         };
         let written = parts(name);
+        let as_of = match version.take() {
+            Some(TableVersion::ForSystemTimeAsOf(time)) => Some(time),
+            _ => None,
+        };
         if let [one] = written.as_slice()
             && (self.scope.contains(one) || super::windows::window_number(one).is_some())
         {
+            if as_of.is_some() {
+                return ControlFlow::Break(Error::invalid(format!(
+                    "FOR SYSTEM_TIME AS OF at `{one}` belongs behind a table, and this is a WITH query"
+                )));
+            }
             if hint.is_some() {
                 return ControlFlow::Break(Error::invalid(format!(
                     "the hint OPTIONS at `{one}` belongs behind a table, and this is a WITH query"
@@ -110,7 +121,7 @@ impl VisitorMut for Numberer<'_> {
         }
         *args = None;
         *name = ObjectName(vec![ObjectNamePart::Identifier(Ident::with_quote('`', use_name(self.uses.len())))]);
-        self.uses.push(Use { name: written, hint });
+        self.uses.push(Use { name: written, hint, as_of });
         ControlFlow::Continue(())
     }
 }

@@ -219,6 +219,46 @@ async fn errors_show_the_line_the_place_and_the_nearest_name() {
     assert!(error.contains("overflows"), "{error}");
     let error = world.refused("SELECT room FROM sensors FOR SYSTEM_TIME AS OF rowtime").await;
     assert!(error.contains("SYSTEM_TIME"), "{error}");
+    for wrong in ["'2024-01-01 00:00:00'", "1", "CAST(NULL AS TIMESTAMP(3))"] {
+        let error = world.refused(&format!("SELECT room FROM sensors FOR SYSTEM_TIME AS OF {wrong}")).await;
+        assert!(error.contains("takes a TIMESTAMP"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_as_of_a_time_is_what_was_published_by_then_in_either_tier_and_mode() {
+    let mut world = World::new().await;
+    world.run("CREATE TABLE t (n INT)").await;
+    world.run("INSERT INTO t VALUES (1), (2)").await;
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    let first = world.run("SELECT CAST(MAX(publish_time) AS STRING) FROM t").await.remove(0);
+    // Entries of one millisecond cannot be told apart by their times.
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while world.run(&format!("SELECT CURRENT_TIMESTAMP > CAST('{first}' AS TIMESTAMP_LTZ(3))")).await == ["false"] {
+        assert!(std::time::Instant::now() < deadline, "the clock stands still");
+        tokio::task::yield_now().await;
+    }
+    world.run("INSERT INTO t VALUES (4), (8)").await;
+    for archived in [false, true] {
+        if archived {
+            world.archive("t").await;
+        }
+        for mode in ["batch", "streaming"] {
+            world.run(&format!("SET 'execution.runtime-mode' = '{mode}'")).await;
+            let then = format!("t FOR SYSTEM_TIME AS OF TIMESTAMP '{first}'");
+            assert_eq!(world.run(&format!("SELECT n FROM {then}")).await, ["1", "2"], "{mode} {archived}");
+            assert_eq!(world.run(&format!("SELECT x.n + 1 FROM {then} AS x WHERE n > 1")).await, ["3"]);
+            let before = format!("TIMESTAMP '{first}' - INTERVAL '1' HOUR");
+            let nothing: [&str; 0] = [];
+            assert_eq!(world.run(&format!("SELECT n FROM t FOR SYSTEM_TIME AS OF {before}")).await, nothing);
+            assert_eq!(world.run("SELECT n FROM t FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP").await, ["1", "2", "4", "8"]);
+        }
+        world.run("SET 'execution.runtime-mode' = 'batch'").await;
+        let both = format!(
+            "SELECT a.n FROM t AS a LEFT JOIN t FOR SYSTEM_TIME AS OF TIMESTAMP '{first}' AS b ON a.n = b.n WHERE b.n IS NULL"
+        );
+        assert_eq!(world.run(&both).await, ["4", "8"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,8 +23,21 @@ use super::json_calls;
 const DEEPEST: usize = 40;
 
 /// Flink's dialect, as far as sqlparser asks.
-#[derive(Debug)]
-pub(super) struct FlinkDialect;
+#[derive(Debug, Default)]
+pub(super) struct FlinkDialect {
+    /// Whether `FOR SYSTEM_TIME AS OF` stands somewhere. Where it does not, words that other dialects put behind a table are names.
+    pub time_travel: bool,
+}
+
+impl FlinkDialect {
+    /// The dialect for these tokens.
+    pub fn of(tokens: &[TokenWithSpan]) -> Self {
+        let is = |token: &Token, keyword| matches!(token, Token::Word(word) if word.keyword == keyword);
+        let time_travel =
+            tokens.windows(2).any(|two| is(&two[0].token, Keyword::FOR) && is(&two[1].token, Keyword::SYSTEM_TIME));
+        Self { time_travel }
+    }
+}
 
 impl Dialect for FlinkDialect {
     fn is_identifier_start(&self, c: char) -> bool {
@@ -33,6 +46,10 @@ impl Dialect for FlinkDialect {
 
     fn is_identifier_part(&self, c: char) -> bool {
         c.is_alphanumeric() || c == '_' || c == '$'
+    }
+
+    fn supports_table_versioning(&self) -> bool {
+        self.time_travel
     }
 
     fn supports_unicode_string_literal(&self) -> bool {
@@ -107,7 +124,8 @@ pub(super) const PARTITIONED: &str = "$PARTITIONED";
 fn parse_table_argument(parser: &mut Parser<'_>) -> std::result::Result<Expr, ParserError> {
     let mut text = "SELECT * FROM ".to_string();
     text.push_str(&parser.parse_object_name(false)?.to_string());
-    let mut query = Parser::new(&FlinkDialect).try_with_sql(&text)?.parse_query()?;
+    let dialect = FlinkDialect::default();
+    let mut query = Parser::new(&dialect).try_with_sql(&text)?.parse_query()?;
     if parser.peek_token().token == Token::LParen {
         // The number of a hint.
         parser.next_token();
@@ -193,7 +211,7 @@ impl Source {
 
     /// Its tokens without blanks and comments, rewritten.
     pub fn tokens(&self) -> Result<Vec<TokenWithSpan>> {
-        let tokens = Tokenizer::new(&FlinkDialect, &self.text)
+        let tokens = Tokenizer::new(&FlinkDialect::default(), &self.text)
             .tokenize_with_location()
             .map_err(|error| self.error(Kind::Invalid, error.location, &error.message))?;
         let tokens: Vec<_> = tokens.into_iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
@@ -385,7 +403,7 @@ impl Source {
 
     /// Where a name first stands in the text, to mark it in errors that have no place.
     pub fn find_name(&self, name: &str) -> Option<Location> {
-        let tokens = Tokenizer::new(&FlinkDialect, &self.text).tokenize_with_location().ok()?;
+        let tokens = Tokenizer::new(&FlinkDialect::default(), &self.text).tokenize_with_location().ok()?;
         tokens.into_iter().find(|t| matches!(&t.token, Token::Word(w) if w.value == name)).map(|t| t.span.start)
     }
 }
@@ -393,7 +411,7 @@ impl Source {
 /// Cuts a script into statements: text and the line each begins on.
 pub(super) fn split(script: &str) -> Result<Vec<(usize, String)>> {
     let source = Source::new(script, 1);
-    let tokens = Tokenizer::new(&FlinkDialect, script)
+    let tokens = Tokenizer::new(&FlinkDialect::default(), script)
         .tokenize_with_location()
         .map_err(|error| source.error(Kind::Invalid, error.location, &error.message))?;
     let mut statements = Vec::new();

@@ -251,7 +251,10 @@ impl Planner<'_> {
                 let time = time.filter(|_| filter.is_some());
                 (Arc::new(TieredInput::new(table, &read, filter, time)?), read)
             }
-            ScannedTable::Connector(table) => (Arc::new(ConnectorInput::new(table)), all),
+            ScannedTable::Connector(table) => match table.projected(&read) {
+                Some(narrow) => (Arc::new(ConnectorInput::new(&narrow)), read),
+                None => (Arc::new(ConnectorInput::new(table)), all),
+            },
             ScannedTable::Stream(input) => (Arc::clone(input), all),
         };
         let given_schema = Arc::new(schema.project(&given)?);

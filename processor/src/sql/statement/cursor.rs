@@ -241,7 +241,8 @@ impl Cursor<'_> {
 
     /// An expression's own words; it is parsed so that it is known to be one.
     pub(super) fn expression(&mut self) -> Result<String> {
-        let mut parser = Parser::new(&FlinkDialect).with_tokens_with_locations(self.tokens[self.at..].to_vec());
+        let dialect = FlinkDialect::default();
+        let mut parser = Parser::new(&dialect).with_tokens_with_locations(self.tokens[self.at..].to_vec());
         parser.parse_expr().map_err(|error| self.parser_error(error))?;
         let left = remaining(&mut parser);
         let end = self.tokens.len() - left;
@@ -282,7 +283,8 @@ pub(super) fn remaining(parser: &mut Parser<'_>) -> usize {
 pub(in crate::sql) fn parse_expression(text: &str) -> Result<Expr> {
     let source = Source::new(text, 1);
     let cursor = Cursor::new(&source)?;
-    let mut parser = Parser::new(&FlinkDialect).with_tokens_with_locations(cursor.tokens.clone());
+    let dialect = FlinkDialect::default();
+        let mut parser = Parser::new(&dialect).with_tokens_with_locations(cursor.tokens.clone());
     let expression = parser.parse_expr().map_err(|error| cursor.parser_error(error))?;
     if remaining(&mut parser) > 0 {
         return Err(Error::invalid(format!("`{text}` is no single expression")));

@@ -101,7 +101,8 @@ impl Cursor<'_> {
 
     pub(super) fn query(&mut self) -> Result<SelectQuery> {
         let hints = self.take_hints()?;
-        let mut parser = Parser::new(&FlinkDialect).with_tokens_with_locations(self.tokens[self.at..].to_vec());
+        let dialect = FlinkDialect::of(&self.tokens[self.at..]);
+        let mut parser = Parser::new(&dialect).with_tokens_with_locations(self.tokens[self.at..].to_vec());
         let query = parser.parse_query().map_err(|error| self.parser_error(error))?;
         self.at = self.tokens.len() - remaining(&mut parser);
         Ok(SelectQuery { query: *query, hints })
