@@ -251,7 +251,10 @@ async fn a_table_as_of_a_time_is_what_was_published_by_then_in_either_tier_and_m
             let before = format!("TIMESTAMP '{first}' - INTERVAL '1' HOUR");
             let nothing: [&str; 0] = [];
             assert_eq!(world.run(&format!("SELECT n FROM t FOR SYSTEM_TIME AS OF {before}")).await, nothing);
-            assert_eq!(world.run("SELECT n FROM t FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP").await, ["1", "2", "4", "8"]);
+            assert_eq!(
+                world.run("SELECT n FROM t FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP").await,
+                ["1", "2", "4", "8"]
+            );
         }
         world.run("SET 'execution.runtime-mode' = 'batch'").await;
         let both = format!(

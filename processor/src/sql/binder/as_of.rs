@@ -40,7 +40,8 @@ pub(super) async fn table(table: &Table, time: Expr, lookup: &dyn Lookup, state:
 /// What a time without columns is, in milliseconds since 1970.
 fn moment(mut time: Expr, state: &SessionState) -> Result<i64> {
     let written = time.to_string();
-    let invalid = |what: &str| Error::invalid(format!("FOR SYSTEM_TIME AS OF takes a TIMESTAMP, and `{written}` {what}"));
+    let invalid =
+        |what: &str| Error::invalid(format!("FOR SYSTEM_TIME AS OF takes a TIMESTAMP, and `{written}` {what}"));
     sugar::unsweeten_expression(&mut time)?;
     let nothing = DFSchema::empty();
     let context = Context::new(state, Vec::new());
@@ -57,9 +58,8 @@ fn moment(mut time: Expr, state: &SessionState) -> Result<i64> {
         return Err(invalid(&format!("is {found}")));
     }
     let bound = cast(bound, &SqlType::TimestampLtz(3), false, &nothing)?;
-    let physical =
-        create_physical_expr(&bound, &nothing, state.execution_props(), &PhysicalPlanningContext::default())
-            .map_err(from_datafusion)?;
+    let physical = create_physical_expr(&bound, &nothing, state.execution_props(), &PhysicalPlanningContext::default())
+        .map_err(from_datafusion)?;
     let one_row = RecordBatchOptions::new().with_row_count(Some(1));
     let one_row = RecordBatch::try_new_with_options(Schema::empty().into(), Vec::new(), &one_row)?;
     let value = physical.evaluate(&one_row).and_then(|value| value.into_array(1)).map_err(from_datafusion)?;

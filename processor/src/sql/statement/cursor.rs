@@ -284,7 +284,7 @@ pub(in crate::sql) fn parse_expression(text: &str) -> Result<Expr> {
     let source = Source::new(text, 1);
     let cursor = Cursor::new(&source)?;
     let dialect = FlinkDialect::default();
-        let mut parser = Parser::new(&dialect).with_tokens_with_locations(cursor.tokens.clone());
+    let mut parser = Parser::new(&dialect).with_tokens_with_locations(cursor.tokens.clone());
     let expression = parser.parse_expr().map_err(|error| cursor.parser_error(error))?;
     if remaining(&mut parser) > 0 {
         return Err(Error::invalid(format!("`{text}` is no single expression")));
