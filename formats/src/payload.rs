@@ -5,6 +5,7 @@
 
 pub(crate) mod avro;
 mod avro_fit;
+mod avro_flat;
 pub(crate) mod avro_schema;
 mod avro_walk;
 mod avro_write;

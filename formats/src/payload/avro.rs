@@ -4,6 +4,8 @@
 //!  datum ─► walk over the writer schema (whole? nothing hostile?) ─► framed, a batch at once ─► arrow-avro ─► fitted to the table's types
 //! ```
 //!
+//! Records of plain fields go another way, in one pass ([`super::avro_flat`]); this one takes what is left, and every batch with a bad datum.
+//!
 //! The walk proves that a datum is whole and ends where it should before the columnar decoder sees it: that decoder would otherwise spoil a
 //! datum's neighbours, or trust sizes that the bytes do not hold. Where a batch fails all the same (a value that the table's type cannot hold),
 //! its datums are decoded again one by one.
@@ -21,6 +23,7 @@ use arrow_avro::reader::{Decoder, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, CONFLUENT_MAGIC, Fingerprint, FingerprintAlgorithm, SchemaStore};
 
 use super::avro_fit::{absent, fit};
+use super::avro_flat::Flat;
 use super::{DecodedPayloads, PayloadDecoder, PayloadError, avro_schema, runs_of, scatter, versions_not_in};
 
 pub(crate) use super::avro_walk::Shape;
@@ -45,6 +48,8 @@ struct Writer {
     decoder: Decoder,
     /// For each column of the table the decoder's column that it comes from.
     sources: Vec<Option<usize>>,
+    /// Where all wanted fields are plain.
+    flat: Option<Flat>,
 }
 
 impl AvroDecoder {
@@ -64,6 +69,11 @@ impl AvroDecoder {
         errors: &mut Vec<PayloadError>,
     ) -> Result<RecordBatch> {
         let mut writer = self.writers.get_mut(version).and_then(Option::as_mut);
+        if let Some(flat) = writer.as_ref().and_then(|writer| writer.flat.as_ref())
+            && let Some(decoded) = flat.decode(payloads, rows.clone(), &self.columns)?
+        {
+            return Ok(decoded);
+        }
         let mut good = Vec::with_capacity(rows.len());
         let mut framed = Vec::new();
         let mut count = 0u32;
@@ -175,7 +185,8 @@ impl Writer {
         let decoder = columnar(&definition, &wanted)?;
         let decoded = decoder.schema();
         let sources = columns.fields().iter().map(|column| decoded.index_of(column.name()).ok()).collect();
-        Ok(Self { shape, definition, wanted, decoder, sources })
+        let flat = Flat::new(record, &shape, columns);
+        Ok(Self { shape, definition, wanted, decoder, sources, flat })
     }
 
     /// Decodes `count` framed datums that the walk has found whole. After an error the decoder is a new one.
@@ -257,3 +268,6 @@ impl Writer {
         scatter(&concat_batches(columns, &decoded)?, &from)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,7 +122,7 @@ impl Shape {
 
     /// The datums of this shape that stand one after the other, as many as told.
     pub fn split<'a>(&self, datums: &'a [u8], count: usize) -> std::result::Result<Vec<&'a [u8]>, &'static str> {
-        let mut walk = Walk { rest: datums, budget: datums.len() * 8 + 1024 };
+        let mut walk = Walk::new(datums);
         let mut parts = Vec::new();
         for _ in 0..count {
             let before = walk.rest;
@@ -134,28 +134,44 @@ impl Shape {
 
     /// Whether `datum` is one whole value of this shape and nothing else.
     pub fn check(&self, datum: &[u8]) -> std::result::Result<(), &'static str> {
-        let mut walk = Walk { rest: datum, budget: datum.len() * 8 + 1024 };
+        let mut walk = Walk::new(datum);
         walk.value(self)?;
         if walk.rest.is_empty() { Ok(()) } else { Err("bytes are left after the Avro datum") }
     }
 }
 
 /// A walk over a datum's bytes. Items that take no bytes cost budget, so that a count of 2^60 nulls ends soon.
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     rest: &'a [u8],
     budget: usize,
 }
 
-type Step<T> = std::result::Result<T, &'static str>;
+pub(super) type Step<T> = std::result::Result<T, &'static str>;
 const SHORT: &str = "the Avro datum ends too early";
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, budget: bytes.len() * 8 + 1024 }
+    }
+
+    /// What is not walked yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// The next bytes.
+    pub fn take(&mut self, length: usize) -> Step<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(SHORT)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
     fn skip(&mut self, length: usize) -> Step<()> {
         self.rest = self.rest.get(length..).ok_or(SHORT)?;
         Ok(())
     }
 
-    fn long(&mut self) -> Step<i64> {
+    pub fn long(&mut self) -> Step<i64> {
         let mut number = 0u64;
         for (n, byte) in self.rest.iter().enumerate().take(10) {
             number |= u64::from(byte & 0x7f) << (7 * n as u32).min(63);
@@ -170,7 +186,7 @@ impl Walk<'_> {
         Err(if self.rest.len() < 10 { SHORT } else { "a number in the Avro datum is too long" })
     }
 
-    fn length(&mut self) -> Step<usize> {
+    pub fn length(&mut self) -> Step<usize> {
         let length = self.long()?;
         usize::try_from(length)
             .map_err(|_| "a length in the Avro datum is negative")
@@ -199,7 +215,7 @@ impl Walk<'_> {
         }
     }
 
-    fn value(&mut self, shape: &Shape) -> Step<()> {
+    pub fn value(&mut self, shape: &Shape) -> Step<()> {
         self.budget = self.budget.checked_sub(1).ok_or("the Avro datum holds more items than its bytes can")?;
         match shape {
             Shape::Nothing => Ok(()),

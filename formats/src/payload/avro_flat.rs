@@ -1,0 +1,276 @@
+//! Records of plain fields, decoded in one pass over their bytes: numbers into columns, texts and bytes as views into the payloads themselves.
+//!
+//! ```text
+//!  payload   │ 0x54 0x0e G o o g l e │   ─►   price 42     channel ─► (block, offset 2, length 6)
+//! ```
+//!
+//! The pass proves what the walk of [`super::avro_walk`] proves, but for UTF-8, which is checked by column at the end. Where anything is wrong, or where a field or a
+//! column is not plain, the general decoder takes over: it tells which datum is bad and why.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use apache_avro::Schema as Avro;
+use apache_avro::schema::RecordSchema;
+use aquifer_model::Result;
+use arrow::array::builder::make_view;
+use arrow::array::{
+    Array, ArrayRef, BinaryViewArray, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch,
+    RecordBatchOptions, StringViewArray,
+};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
+
+use super::avro_fit::absent;
+use super::avro_walk::{Shape, Step, Walk};
+
+/// How a field's bytes become a column's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Boolean,
+    Int,
+    Long,
+    Float,
+    Double,
+    Text,
+    Bytes,
+}
+
+/// One field of the writer's record, in its order.
+struct FlatField {
+    /// The number of the branch that is null, of a nullable field.
+    null: Option<i64>,
+    /// The column it goes to and how; `None`: it is passed over.
+    to: Option<(usize, Kind)>,
+    shape: Arc<Shape>,
+}
+
+/// A record of which all wanted fields are plain.
+pub(super) struct Flat {
+    fields: Vec<FlatField>,
+    /// The fields behind the last wanted one are passed over like others: a datum must be whole.
+    columns: usize,
+}
+
+/// Views up to this length hold their bytes.
+const INLINE_BYTES: u32 = 12;
+
+/// The kind of a plain type that a column takes as it is.
+fn kind_of(schema: &Avro, column: &DataType) -> Option<Kind> {
+    let utc = |zone: &Option<Arc<str>>| zone.as_deref().is_none_or(|zone| matches!(zone, "UTC" | "+00:00"));
+    Some(match (schema, column) {
+        (Avro::Boolean, DataType::Boolean) => Kind::Boolean,
+        (Avro::Int, DataType::Int32) | (Avro::Date, DataType::Date32) => Kind::Int,
+        (Avro::Long, DataType::Int64) => Kind::Long,
+        (Avro::TimestampMillis | Avro::LocalTimestampMillis, DataType::Timestamp(TimeUnit::Millisecond, zone))
+        | (Avro::TimestampMicros | Avro::LocalTimestampMicros, DataType::Timestamp(TimeUnit::Microsecond, zone))
+            if utc(zone) =>
+        {
+            Kind::Long
+        }
+        (Avro::Float, DataType::Float32) => Kind::Float,
+        (Avro::Double, DataType::Float64) => Kind::Double,
+        (Avro::String, DataType::Utf8View) => Kind::Text,
+        (Avro::Bytes, DataType::BinaryView) => Kind::Bytes,
+        _ => return None,
+    })
+}
+
+/// A field's type without its null, and the number of that branch.
+fn nullable(schema: &Avro) -> Option<(&Avro, Option<i64>)> {
+    let Avro::Union(union) = schema else { return Some((schema, None)) };
+    match union.variants() {
+        [Avro::Null, present] => Some((present, Some(0))),
+        [present, Avro::Null] => Some((present, Some(1))),
+        _ => None,
+    }
+}
+
+impl Flat {
+    /// The plan for a record, of this shape; `None` where a wanted field is not plain.
+    pub fn new(record: &RecordSchema, shape: &Shape, columns: &SchemaRef) -> Option<Self> {
+        let Shape::Record(shapes) = shape.resolved() else { return None };
+        let mut fields = Vec::with_capacity(record.fields.len());
+        for (field, (_, shape)) in record.fields.iter().zip(shapes) {
+            let mut plan = FlatField { null: None, to: None, shape: Arc::clone(shape) };
+            if let Some((at, column)) = columns.fields().find(&field.name) {
+                let (present, null) = nullable(&field.schema)?;
+                plan.null = null;
+                plan.to = Some((at, kind_of(present, column.data_type())?));
+            }
+            fields.push(plan);
+        }
+        Some(Self { fields, columns: columns.fields().len() })
+    }
+
+    /// Decodes the payloads of `rows`; `None` where one is not whole or not UTF-8 where it should be. NULL payloads give rows of NULLs.
+    pub fn decode(
+        &self,
+        payloads: &BinaryViewArray,
+        rows: Range<usize>,
+        columns: &SchemaRef,
+    ) -> Result<Option<RecordBatch>> {
+        let count = rows.len();
+        let mut stores: Vec<Option<Store>> = Vec::with_capacity(self.columns);
+        stores.resize_with(self.columns, || None);
+        for (at, kind) in self.fields.iter().filter_map(|field| field.to) {
+            stores[at] = Some(Store::new(kind, count));
+        }
+        for row in rows {
+            if payloads.is_null(row) {
+                stores.iter_mut().flatten().for_each(Store::null);
+                continue;
+            }
+            let datum = payloads.value(row);
+            let place = Place::of(payloads.views()[row], datum.len());
+            if self.datum(datum, place, &mut stores).is_err() {
+                return Ok(None);
+            }
+        }
+        let blocks: Arc<[Buffer]> = payloads.data_buffers().into();
+        let mut arrays = Vec::with_capacity(self.columns);
+        for (store, field) in stores.into_iter().zip(columns.fields()) {
+            let array = match store {
+                Some(store) => store.finish(&blocks, field)?,
+                None => Some(absent(field, count)?),
+            };
+            let Some(array) = array else { return Ok(None) };
+            arrays.push(array);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
+        Ok(Some(RecordBatch::try_new_with_options(Arc::clone(columns), arrays, &options)?))
+    }
+
+    fn datum(&self, datum: &[u8], place: Place, stores: &mut [Option<Store>]) -> Step<()> {
+        let mut walk = Walk::new(datum);
+        for field in &self.fields {
+            let Some((at, kind)) = field.to else {
+                walk.value(&field.shape)?;
+                continue;
+            };
+            let Some(store) = &mut stores[at] else { continue };
+            if let Some(null) = field.null {
+                match walk.long()? {
+                    branch if branch == null => {
+                        store.null();
+                        continue;
+                    }
+                    0 | 1 => {}
+                    _ => return Err("a union in the Avro datum has no such branch"),
+                }
+            }
+            match (&mut store.values, kind) {
+                (Values::Bits(bits), Kind::Boolean) => match walk.take(1)?[0] {
+                    bit @ (0 | 1) => bits.push(bit == 1),
+                    _ => return Err("a boolean in the Avro datum is neither 0 nor 1"),
+                },
+                (Values::Ints(ints), Kind::Int) => {
+                    ints.push(i32::try_from(walk.long()?).map_err(|_| "an int in the Avro datum is too large")?);
+                }
+                (Values::Longs(longs), Kind::Long) => longs.push(walk.long()?),
+                (Values::Floats(floats), Kind::Float) => floats.push(f32::from_le_bytes(fixed(walk.take(4)?))),
+                (Values::Doubles(doubles), Kind::Double) => doubles.push(f64::from_le_bytes(fixed(walk.take(8)?))),
+                (Values::Views(views), Kind::Text | Kind::Bytes) => {
+                    let length = walk.length()?;
+                    let at = datum.len() - walk.rest().len();
+                    views.push(place.view(walk.take(length)?, at));
+                }
+                _ => return Err("a column of another kind"),
+            }
+            store.valid.push(true);
+        }
+        if walk.rest().is_empty() { Ok(()) } else { Err("bytes are left after the Avro datum") }
+    }
+}
+
+fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut array = [0; N];
+    array.copy_from_slice(bytes);
+    array
+}
+
+/// Where a datum lies.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    block: u32,
+    offset: u32,
+}
+
+impl Place {
+    /// Of a payload's view: length, prefix, block, offset. A short payload lies in its view, and so will all that is in it.
+    fn of(view: u128, length: usize) -> Self {
+        if length <= INLINE_BYTES as usize {
+            Self { block: 0, offset: 0 }
+        } else {
+            Self { block: (view >> 64) as u32, offset: (view >> 96) as u32 }
+        }
+    }
+
+    /// The view of bytes that lie so far into the datum.
+    fn view(self, bytes: &[u8], at: usize) -> u128 {
+        make_view(bytes, self.block, self.offset + at as u32)
+    }
+}
+
+/// A column being filled.
+struct Store {
+    kind: Kind,
+    values: Values,
+    valid: Vec<bool>,
+}
+
+enum Values {
+    Bits(Vec<bool>),
+    Ints(Vec<i32>),
+    Longs(Vec<i64>),
+    Floats(Vec<f32>),
+    Doubles(Vec<f64>),
+    Views(Vec<u128>),
+}
+
+impl Store {
+    fn new(kind: Kind, rows: usize) -> Self {
+        let values = match kind {
+            Kind::Boolean => Values::Bits(Vec::with_capacity(rows)),
+            Kind::Int => Values::Ints(Vec::with_capacity(rows)),
+            Kind::Long => Values::Longs(Vec::with_capacity(rows)),
+            Kind::Float => Values::Floats(Vec::with_capacity(rows)),
+            Kind::Double => Values::Doubles(Vec::with_capacity(rows)),
+            Kind::Text | Kind::Bytes => Values::Views(Vec::with_capacity(rows)),
+        };
+        Self { kind, values, valid: Vec::with_capacity(rows) }
+    }
+
+    fn null(&mut self) {
+        match &mut self.values {
+            Values::Bits(bits) => bits.push(false),
+            Values::Ints(ints) => ints.push(0),
+            Values::Longs(longs) => longs.push(0),
+            Values::Floats(floats) => floats.push(0.0),
+            Values::Doubles(doubles) => doubles.push(0.0),
+            Values::Views(views) => views.push(0),
+        }
+        self.valid.push(false);
+    }
+
+    /// The column; `None` where a text is not UTF-8.
+    fn finish(self, blocks: &Arc<[Buffer]>, field: &Field) -> Result<Option<ArrayRef>> {
+        let nulls = self.valid.contains(&false).then(|| NullBuffer::from(self.valid));
+        let array: ArrayRef = match self.values {
+            Values::Bits(bits) => Arc::new(BooleanArray::new(BooleanBuffer::from(bits), nulls)),
+            Values::Ints(ints) => Arc::new(Int32Array::new(ints.into(), nulls)),
+            Values::Longs(longs) => Arc::new(Int64Array::new(longs.into(), nulls)),
+            Values::Floats(floats) => Arc::new(Float32Array::new(floats.into(), nulls)),
+            Values::Doubles(doubles) => Arc::new(Float64Array::new(doubles.into(), nulls)),
+            Values::Views(views) if self.kind == Kind::Text => {
+                match StringViewArray::try_new(views.into(), Arc::clone(blocks), nulls) {
+                    Ok(texts) => Arc::new(texts),
+                    Err(_) => return Ok(None),
+                }
+            }
+            Values::Views(views) => Arc::new(BinaryViewArray::try_new(views.into(), Arc::clone(blocks), nulls)?),
+        };
+        Ok(Some(if array.data_type() == field.data_type() { array } else { cast(&array, field.data_type())? }))
+    }
+}
