@@ -26,6 +26,7 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringViewBuilder
 use arrow::datatypes::{Int64Type, Schema, SchemaRef};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
 
 use crate::Failure;
 use crate::cli::{Benchmark, Settings};
@@ -41,6 +42,19 @@ pub const COLUMNS: [(&str, &str); 7] = [
     ("dateTime", "TIMESTAMP(3) NOT NULL"),
     ("extra", "STRING NOT NULL"),
 ];
+/// A bid as apache-avro reads and writes it by serde.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Bid<T> {
+    pub auction: i64,
+    pub bidder: i64,
+    pub price: i64,
+    pub channel: T,
+    pub url: T,
+    #[serde(rename = "dateTime")]
+    pub date_time: i64,
+    pub extra: T,
+}
+
 /// The table in `default_catalog`.`default_database`.
 pub const TABLE: &str = "bid";
 /// The table of the day.

@@ -134,18 +134,16 @@ pub async fn by_crate(settings: &Settings) -> Result<Outcome, Failure> {
         .with_options(options)
         .build()
         .await?;
-    let mut rows = 0u64;
-    let mut fields = 0usize;
+    let (mut rows, mut prices) = (0u64, 0i64);
     while rows < settings.messages {
         let message = consumer.try_next().await?.ok_or("the consumer ended early")?;
-        match decoder.read_value(&mut message.payload.data.as_slice())? {
-            apache_avro::types::Value::Record(record) => fields += record.len(),
-            other => return Err(format!("a bid is no record: {other:?}").into()),
-        }
+        // Into a struct, which costs less than into `Value`.
+        let bid: data::Bid<String> = decoder.read_deser(&mut message.payload.data.as_slice())?;
+        prices += bid.price.signum();
         rows += 1;
     }
-    if fields as u64 != rows * data::COLUMNS.len() as u64 {
-        return Err(format!("{fields} fields of {rows} bids were decoded").into());
+    if prices as u64 != rows {
+        return Err(format!("{rows} bids were decoded, {prices} with a price").into());
     }
     Ok(Outcome { cpu_seconds: own_cpu()? - cpu, ..Outcome::new(rows, start.elapsed()) })
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use apache_avro::Schema;
-use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use aquifer_model::{ChangeBatch, Epoch};
 use aquifer_processor::connector::{ConnectorRegistry, WriterId};
@@ -104,29 +103,22 @@ pub async fn ours(settings: &Settings) -> Result<Outcome, Failure> {
     Ok(Outcome { cpu_seconds: own_cpu()? - cpu, ..Outcome::new(rows, start.elapsed()) })
 }
 
-/// The rows of a batch as values of apache-avro, encoded one by one.
-struct RowEncoder<'a> {
-    writer: GenericDatumWriter<'a>,
-    names: Vec<String>,
-}
-
-impl RowEncoder<'_> {
-    fn encode(&self, batch: &RecordBatch, row: usize) -> Result<Vec<u8>, Failure> {
-        let mut fields = Vec::with_capacity(self.names.len());
-        for (name, column) in self.names.iter().zip(batch.columns()) {
-            let value = if let Some(numbers) = column.as_primitive_opt::<Int64Type>() {
-                Value::Long(numbers.value(row))
-            } else if let Some(times) = column.as_primitive_opt::<TimestampMillisecondType>() {
-                Value::LocalTimestampMillis(times.value(row))
-            } else {
-                Value::String(column.as_string_view().value(row).to_string())
-            };
-            fields.push((name.clone(), value));
-        }
-        let mut payload = Vec::with_capacity(192);
-        self.writer.write_value_ref(&mut payload, &Value::Record(fields))?;
-        Ok(payload)
-    }
+/// A row of a batch, encoded by apache-avro from a struct, which costs less than from `Value`.
+fn encode(writer: &GenericDatumWriter<'_>, batch: &RecordBatch, row: usize) -> Result<Vec<u8>, Failure> {
+    let number = |column: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
+    let text = |column: usize| batch.column(column).as_string_view().value(row);
+    let bid = data::Bid {
+        auction: number(0),
+        bidder: number(1),
+        price: number(2),
+        channel: text(3),
+        url: text(4),
+        date_time: batch.column(5).as_primitive::<TimestampMillisecondType>().value(row),
+        extra: text(6),
+    };
+    let mut payload = Vec::with_capacity(192);
+    writer.write_ser(&mut payload, &bid)?;
+    Ok(payload)
 }
 
 /// One run of the crate's producer; with `ready` the payloads are encoded before it is counted.
@@ -137,11 +129,10 @@ pub async fn by_crate(settings: &Settings, ready: bool) -> Result<Outcome, Failu
     let (_, registered) = topic.log.schema(&topic.topic, None).await?.ok_or("a topic without a schema")?;
     let schema = Schema::parse_str(std::str::from_utf8(&registered.definition)?)?;
     let writer = GenericDatumWriter::builder(&schema).build()?;
-    let encoder = RowEncoder { writer, names: data::COLUMNS.iter().map(|(name, _)| (*name).to_string()).collect() };
     let batches = batches()?;
     let mut payloads = Vec::new();
     for batch in batches.iter().filter(|_| ready) {
-        payloads.push((0..batch.num_rows()).map(|row| encoder.encode(batch, row)).collect::<Result<Vec<_>, _>>()?);
+        payloads.push((0..batch.num_rows()).map(|row| encode(&writer, batch, row)).collect::<Result<Vec<_>, _>>()?);
     }
     let payloads = Arc::new(payloads);
 
@@ -177,7 +168,7 @@ pub async fn by_crate(settings: &Settings, ready: bool) -> Result<Outcome, Failu
             for row in 0..batch.num_rows() {
                 let payload = match payloads.get(number) {
                     Some(ready) => ready[row].clone(),
-                    None => encoder.encode(batch, row)?,
+                    None => encode(&writer, batch, row)?,
                 };
                 receipts.push(producer.send_non_blocking(payload).await?);
                 rows += 1;

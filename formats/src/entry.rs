@@ -18,6 +18,8 @@ use crate::compression::{compress, inflate};
 
 const MAGIC_BROKER_METADATA: [u8; 2] = [0x0e, 0x02];
 const MAGIC_CHECKSUM: [u8; 2] = [0x0e, 0x01];
+/// About what a message in a batch takes beside its payload.
+const SINGLE_BYTES: usize = 24;
 
 /// What an entry may cost before it is refused. Checked before anything is allocated.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +109,8 @@ pub fn build_entry(spec: &EntrySpec, messages: &[NewMessage<'_>]) -> Result<Byte
     let payload = if spec.batched {
         metadata.num_messages_in_batch =
             Some(i32::try_from(messages.len()).map_err(|_| Error::invalid("too many messages"))?);
-        let mut payload = Vec::new();
+        let bytes: usize = messages.iter().map(|message| message.payload.map_or(0, <[u8]>::len) + SINGLE_BYTES).sum();
+        let mut payload = Vec::with_capacity(bytes);
         for message in messages {
             let (partition_key, partition_key_b64_encoded) = message.wire_key();
             let bytes = message.payload.unwrap_or_default();
@@ -122,7 +125,7 @@ pub fn build_entry(spec: &EntrySpec, messages: &[NewMessage<'_>]) -> Result<Byte
                 ..Default::default()
             };
             payload.put_u32(single.encoded_len() as u32);
-            payload.extend_from_slice(&single.encode_to_vec());
+            single.encode(&mut payload).map_err(|error| Error::internal("encoding metadata").with_source(error))?;
             payload.extend_from_slice(bytes);
         }
         payload
