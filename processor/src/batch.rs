@@ -293,9 +293,10 @@ pub(crate) fn from_datafusion(error: DataFusionError) -> Error {
 
 /// What a function of ours says of its arguments, without DataFusion's words around it.
 fn own_words(text: String) -> String {
-    const BEFORE: &str = "user-defined coercion failed with: External error: ";
-    let ours = text.split_once(BEFORE).and_then(|(_, rest)| rest.split_once(". No function matches"));
-    ours.map_or(text.clone(), |(ours, _)| ours.to_string())
+    let Some((_, rest)) = text.split_once("user-defined coercion failed with: ") else { return text };
+    let Some((ours, _)) = rest.split_once(". No function matches") else { return text };
+    let before = ["External error: ", "Error during planning: ", "Execution error: "];
+    before.iter().find_map(|before| ours.strip_prefix(before)).unwrap_or(ours).to_string()
 }
 
 fn from_shared(error: &DataFusionError) -> Error {

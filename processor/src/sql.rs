@@ -379,11 +379,14 @@ fn listing(column: &str, rows: Vec<String>) -> Result<Outcome> {
 }
 
 mod alter;
+mod between;
 mod binder;
 mod check;
+mod correlated;
 mod define;
 mod describe;
 mod explain;
+mod group_names;
 mod insert;
 mod intervals;
 mod json_calls;

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | SUM, AVG | [`exact`]: integer types kept, overflow an error, DISTINCT too |
 //! | LISTAGG, COLLECT, ARRAY_AGG, PERCENTILE | [`collected`]: values kept in order of arrival |
+//! | JSON_ARRAYAGG, JSON_OBJECTAGG | [`joined`] |
 //! | COUNT, MIN, MAX, FIRST_VALUE, LAST_VALUE, GROUPING, APPROX_COUNT_DISTINCT, STDDEV_…, VAR_… | DataFusion |
 
 mod collected;
 mod exact;
+mod joined;
 
 use std::sync::Arc;
 
@@ -24,8 +26,11 @@ use datafusion::logical_expr::AggregateUDF;
 
 use collected::What;
 
+/// The value of the only row, which a scalar subquery gives.
+pub(crate) const SINGLE_VALUE: &str = "$SINGLE_VALUE";
+
 /// The names that [`aggregate`] knows.
-pub const NAMES: [&str; 20] = [
+pub const NAMES: [&str; 22] = [
     "SUM",
     "AVG",
     "COUNT",
@@ -37,6 +42,8 @@ pub const NAMES: [&str; 20] = [
     "COLLECT",
     "ARRAY_AGG",
     "PERCENTILE",
+    "JSON_ARRAYAGG",
+    "JSON_OBJECTAGG",
     "STDDEV",
     "STDDEV_SAMP",
     "STDDEV_POP",
@@ -62,6 +69,9 @@ pub fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
         "COLLECT" => collected::function(What::Collect),
         "ARRAY_AGG" => collected::function(What::ArrayAgg),
         "PERCENTILE" => collected::function(What::Percentile),
+        "JSON_ARRAYAGG" => joined::function(joined::What::JsonArray),
+        "JSON_OBJECTAGG" => joined::function(joined::What::JsonObject),
+        SINGLE_VALUE => joined::function(joined::What::Single),
         "STDDEV" | "STDDEV_SAMP" => stddev_udaf(),
         "STDDEV_POP" => stddev_pop_udaf(),
         "VARIANCE" | "VAR_SAMP" => var_samp_udaf(),

@@ -28,6 +28,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+pub(super) use json::write_text as write_json_text;
 pub use renamed::original;
 
 use super::session_zone;

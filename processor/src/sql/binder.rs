@@ -33,7 +33,7 @@ use self::tables::BoundTable;
 use super::resolve::{self, Use};
 use super::statement::{SelectQuery, parse_expression, parse_query};
 use super::windows::WindowCall;
-use super::{names, row_stars, sugar, typing, using, windows};
+use super::{group_names, names, row_stars, sugar, typing, using, windows};
 use crate::batch::{ConnectorTable, TieredTable, from_datafusion};
 use crate::connector::ConnectorRegistry;
 use crate::functions;
@@ -158,11 +158,24 @@ pub(super) async fn bind(
             table.scans(&mut tables, &mut connectors);
         }
     }
+    let second = group_names::renamed(&query);
     let planner: Arc<dyn RelationPlanner> = Arc::new(Relations { uses, windows: tree.windows, streaming });
     let context = Context::new(state, vec![planner]);
     let plan = SqlToRel::new_with_options(&context, parser_options())
         .sql_statement_to_plan(SqlStatement::Query(Box::new(query)))
         .map_err(from_datafusion)?;
+    if let Some((query, names)) = second {
+        let again = SqlToRel::new_with_options(&context, parser_options())
+            .sql_statement_to_plan(SqlStatement::Query(Box::new(query)))
+            .map_err(|error| from_datafusion(error).to_string());
+        if let Err(error) = again
+            && let Some(name) = names.iter().find(|name| error.contains("No field named") && error.contains(*name))
+        {
+            return Err(Error::invalid(format!(
+                "`{name}` in GROUP BY names a column of the result: write its expression, or group in a query around this one"
+            )));
+        }
+    }
     let plan = unnest::resolve(typing::complete(plan)?).map_err(from_datafusion)?;
     Ok(Bound { plan, tables, connectors })
 }

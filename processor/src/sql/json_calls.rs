@@ -18,7 +18,7 @@ type Parsed<T> = Result<T, ParserError>;
 /// The function whose argument is JSON already, inside JSON_OBJECT and JSON_ARRAY.
 const RAW: &str = "JSON";
 
-/// Reads a call of JSON_VALUE, JSON_QUERY, JSON_EXISTS, JSON_OBJECT or JSON_ARRAY if one stands here.
+/// Reads a call of JSON_VALUE, JSON_QUERY, JSON_EXISTS, JSON_OBJECT, JSON_ARRAY or their aggregates if one stands here.
 pub(super) fn parse_call(parser: &mut Parser<'_>) -> Option<Parsed<Expr>> {
     if parser.peek_nth_token(1).token != Token::LParen {
         return None;
@@ -29,6 +29,8 @@ pub(super) fn parse_call(parser: &mut Parser<'_>) -> Option<Parsed<Expr>> {
         "JSON_EXISTS" => exists,
         "JSON_OBJECT" => object,
         "JSON_ARRAY" => array,
+        "JSON_ARRAYAGG" => array_aggregate,
+        "JSON_OBJECTAGG" => object_aggregate,
         _ => return None,
     };
     parser.next_token();
@@ -191,7 +193,7 @@ fn item(parser: &mut Parser<'_>) -> Parsed<(Expr, char)> {
     let value = parser.parse_expr()?;
     if let Expr::Function(function) = &value {
         let name = function.name.to_string().to_ascii_uppercase();
-        if matches!(name.as_str(), "JSON_OBJECT" | "JSON_ARRAY") {
+        if matches!(name.as_str(), "JSON_OBJECT" | "JSON_ARRAY" | "JSON_OBJECTAGG" | "JSON_ARRAYAGG") {
             return Ok((value, 'j'));
         }
         if name == RAW {
@@ -257,6 +259,44 @@ fn array(parser: &mut Parser<'_>) -> Parsed<Expr> {
     Ok(call("JSON_ARRAY", [text(clause), text(flags)].into_iter().chain(arguments).collect()))
 }
 
+/// A value of an aggregate as JSON.
+fn json_item(parser: &mut Parser<'_>) -> Parsed<Expr> {
+    let (value, flag) = item(parser)?;
+    Ok(if flag == 'j' { value } else { call("JSON_STRING", vec![value]) })
+}
+
+fn array_aggregate(parser: &mut Parser<'_>) -> Parsed<Expr> {
+    let value = json_item(parser)?;
+    let clause = if null_clause(parser) == "NULL" { "NULL" } else { "ABSENT" };
+    parser.expect_token(&Token::RParen)?;
+    filtered(parser, call("JSON_ARRAYAGG", vec![value, text(clause)]))
+}
+
+fn object_aggregate(parser: &mut Parser<'_>) -> Parsed<Expr> {
+    accept(parser, &["KEY"]);
+    let key = parser.parse_expr()?;
+    if !accept(parser, &["VALUE"]) && !parser.consume_token(&Token::Colon) {
+        return parser.expected("VALUE", parser.peek_token());
+    }
+    let value = json_item(parser)?;
+    let clause = if null_clause(parser) == "ABSENT" { "ABSENT" } else { "NULL" };
+    parser.expect_token(&Token::RParen)?;
+    filtered(parser, call("JSON_OBJECTAGG", vec![key, value, text(clause)]))
+}
+
+/// `FILTER (WHERE …)` behind an aggregate.
+fn filtered(parser: &mut Parser<'_>, mut aggregate: Expr) -> Parsed<Expr> {
+    if let Expr::Function(function) = &mut aggregate
+        && accept(parser, &["FILTER"])
+    {
+        parser.expect_token(&Token::LParen)?;
+        parser.expect_keyword(Keyword::WHERE)?;
+        function.filter = Some(Box::new(parser.parse_expr()?));
+        parser.expect_token(&Token::RParen)?;
+    }
+    Ok(aggregate)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::statement::parse_expression;
@@ -277,6 +317,11 @@ mod tests {
             ("JSON_OBJECT(KEY 'k' VALUE 1, 'l' VALUE x ABSENT ON NULL)", "JSON_OBJECT('ABSENT', 'vv', 'k', 1, 'l', x)"),
             ("JSON_OBJECT()", "JSON_OBJECT('', '')"),
             ("JSON_ARRAY(1, JSON_OBJECT() NULL ON NULL)", "JSON_ARRAY('NULL', 'vj', 1, JSON_OBJECT('', ''))"),
+            ("JSON_ARRAYAGG(x)", "JSON_ARRAYAGG(JSON_STRING(x), 'ABSENT')"),
+            (
+                "JSON_OBJECTAGG(KEY k VALUE JSON_ARRAY(1) ABSENT ON NULL) FILTER (WHERE b)",
+                "JSON_OBJECTAGG(k, JSON_ARRAY('', 'v', 1), 'ABSENT') FILTER (WHERE b)",
+            ),
             ("MAP['a', 1]['a']", "MAP('a', 1)['a']"),
             ("j IS JSON", "$IS_JSON(j, 'VALUE')"),
             ("j IS NOT JSON OBJECT AND b", "NOT $IS_JSON(j, 'OBJECT') AND b"),

@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 
 use aquifer_model::{ChangeBatch, Error, Result};
 use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::{ExecutionPlanProperties, execute_stream};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
@@ -73,6 +74,7 @@ pub(super) async fn start(bound: Bound, state: &SessionState, job: Option<JobSet
     let plan = state.optimize(&bound.plan).map_err(from_datafusion)?;
     match job {
         Some(settings) => {
+            refuse_subqueries(&plan)?;
             let job = streaming::start(&plan, state, settings).await?;
             let report = QueryReport { tables: bound.tables, counters: Some(Arc::clone(&job.counters)) };
             let changes = forward_job(job, Arc::clone(&schema));
@@ -113,6 +115,27 @@ pub(super) async fn start(bound: Bound, state: &SessionState, job: Option<JobSet
             Ok(Running { schema, streaming: false, bounded: true, changes, report: Arc::new(report) })
         }
     }
+}
+
+/// A stream runs joins of subqueries where it has them, never a subquery as a value.
+fn refuse_subqueries(plan: &LogicalPlan) -> Result<()> {
+    let is_one = |one: &Expr| {
+        Ok(matches!(one, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)))
+    };
+    let found = plan.exists(|node| {
+        let mut found = false;
+        node.apply_expressions(|expression| {
+            found |= expression.exists(is_one)?;
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(found)
+    });
+    if found.map_err(from_datafusion)? {
+        return Err(Error::unsupported(
+            "a subquery in an expression of a streaming query: run it with `SET 'execution.runtime-mode' = 'batch'`",
+        ));
+    }
+    Ok(())
 }
 
 /// The job's changes under the query's names; the job lives as long as somebody listens.

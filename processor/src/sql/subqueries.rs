@@ -15,6 +15,8 @@ use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Subquery, lit, when};
 
+use crate::functions::aggregates;
+
 /// The columns of an expression as a subquery names them.
 fn outer(expression: Expr, schema: &DFSchema) -> Result<Expr> {
     let done = expression.transform(|one| match one {
@@ -45,7 +47,7 @@ fn only_column(plan: &LogicalPlan) -> Expr {
 
 /// IN and EXISTS as values.
 pub(super) fn as_value(expression: Expr, schema: &DFSchema) -> Result<Expr> {
-    let done = expression.transform_up(|one| match one {
+    let done = as_single(expression)?.transform_up(|one| match one {
         Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
             let rows = || LogicalPlanBuilder::from(subquery.subquery.as_ref().clone());
             let column = only_column(&subquery.subquery);
@@ -69,9 +71,40 @@ pub(super) fn as_value(expression: Expr, schema: &DFSchema) -> Result<Expr> {
     Ok(done.data)
 }
 
+/// Scalar subqueries that name columns of the query around them as aggregates, which give one row at most: what DataFusion makes joins of.
+pub(super) fn as_single(expression: Expr) -> Result<Expr> {
+    let done = expression.transform_up(|one| match one {
+        Expr::ScalarSubquery(subquery)
+            if !subquery.outer_ref_columns.is_empty() && !gives_one_row(&subquery.subquery) =>
+        {
+            let column = only_column(&subquery.subquery);
+            let Some(single) = aggregates::aggregate(aggregates::SINGLE_VALUE) else {
+                return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));
+            };
+            let value = single.call(vec![column]).alias(subquery.subquery.schema().field(0).name());
+            let rows = LogicalPlanBuilder::from(subquery.subquery.as_ref().clone());
+            let plan = rows.aggregate(Vec::<Expr>::new(), vec![value])?.build()?;
+            Ok(Transformed::yes(Expr::ScalarSubquery(as_subquery(plan))))
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(done.data)
+}
+
+/// Whether it is an aggregate over all rows, perhaps with something computed of it.
+fn gives_one_row(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
+        LogicalPlan::Projection(projection) => gives_one_row(&projection.input),
+        LogicalPlan::SubqueryAlias(alias) => gives_one_row(&alias.input),
+        LogicalPlan::Limit(_) => true,
+        _ => false,
+    }
+}
+
 /// A condition whose NOT INs over correlated subqueries are NOT EXISTS.
 pub(super) fn as_condition(predicate: Expr, schema: &DFSchema) -> Result<Expr> {
-    let parts = split_conjunction_owned(predicate).into_iter().map(|part| match part {
+    let parts = split_conjunction_owned(as_single(predicate)?).into_iter().map(|part| match part {
         Expr::InSubquery(InSubquery { expr, subquery, negated: true }) if !subquery.outer_ref_columns.is_empty() => {
             let equal = only_column(&subquery.subquery).eq(outer(*expr, schema)?);
             let rows = LogicalPlanBuilder::from(subquery.subquery.as_ref().clone());

@@ -17,7 +17,7 @@ use sqlparser::ast::{
 };
 use sqlparser::parser::ParserError;
 
-use super::json_calls;
+use super::{between, json_calls};
 
 /// Brackets of all kinds, one inside the other.
 const DEEPEST: usize = 40;
@@ -88,7 +88,7 @@ impl Dialect for FlinkDialect {
         input: &Expr,
         _precedence: u8,
     ) -> Option<std::result::Result<Expr, ParserError>> {
-        json_calls::parse_is_json(parser, input)
+        json_calls::parse_is_json(parser, input).or_else(|| between::parse(parser, input))
     }
 }
 

@@ -24,7 +24,7 @@ use datafusion::logical_expr::{
 use sqlparser::ast::{Expr as SqlExpr, Parens};
 
 use super::sugar::{CAST, NEGATE, TRY_CAST};
-use super::{set_operations, subqueries};
+use super::{correlated, set_operations, subqueries};
 use crate::batch::{external, from_datafusion};
 use crate::functions::{self, binary, cast, common_type, is_boolean, negate, type_of};
 
@@ -115,7 +115,7 @@ fn one_node(plan: LogicalPlan) -> DfResult<LogicalPlan> {
         LogicalPlan::Filter(mut filter) => {
             filter.predicate = condition(filter.predicate, &schema, "WHERE").map_err(external)?;
             filter.predicate = subqueries::as_condition(filter.predicate, &schema)?;
-            Ok(LogicalPlan::Filter(filter))
+            correlated::joined(LogicalPlan::Filter(filter))
         }
         LogicalPlan::Join(join) if set_operations::is_one(&join) => set_operations::counted(join).map_err(external),
         LogicalPlan::Join(mut join) => {
@@ -135,7 +135,7 @@ fn one_node(plan: LogicalPlan) -> DfResult<LogicalPlan> {
             let expressions =
                 std::mem::take(&mut projection.expr).into_iter().map(|e| subqueries::as_value(e, &schema));
             projection.expr = expressions.collect::<DfResult<_>>()?;
-            LogicalPlan::Projection(projection).recompute_schema()
+            correlated::joined(LogicalPlan::Projection(projection).recompute_schema()?)
         }
         LogicalPlan::Extension(extension) => Ok(LogicalPlan::Extension(extension)),
         other => other.recompute_schema(),
@@ -306,6 +306,9 @@ fn one_expression(expression: Expr, schema: &DFSchema) -> Result<Expr> {
             Ok(Expr::WindowFunction(call))
         }
         Expr::AggregateFunction(mut call) => {
+            if call.func.name().eq_ignore_ascii_case("count") && call.params.args.len() > 1 {
+                return Err(Error::invalid("COUNT takes one argument: count ROW(a, b), or rows where both are there"));
+            }
             if skips_nulls(call.func.name(), call.params.null_treatment) {
                 call.params.null_treatment = Some(NullTreatment::IgnoreNulls);
             }

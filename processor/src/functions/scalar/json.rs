@@ -25,7 +25,8 @@ use arrow::compute::interleave;
 use datafusion::common::ScalarValue;
 
 use self::path::Path;
-use self::value::{Json, write_text};
+use self::value::Json;
+pub(in crate::functions) use self::value::write_text;
 use super::super::casts::cast_column;
 use super::super::types::is_number;
 use super::{Call, Kernel, pure, want};
