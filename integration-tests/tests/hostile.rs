@@ -49,14 +49,15 @@ fn ten_thousand_hostile_statements_neither_panic_nor_hang_nor_take_all_memory() 
 
 /// Runs so many statements, half of them in each of two children.
 fn watched(statements: u64) {
-    std::thread::scope(|scope| {
-        for part in [0..statements / 2, statements / 2..statements] {
-            scope.spawn(move || watch(part));
-        }
+    let failed: Vec<String> = std::thread::scope(|scope| {
+        let parts = [0..statements / 2, statements / 2..statements].map(|part| scope.spawn(move || watch(part)));
+        parts.into_iter().filter_map(|part| part.join().expect("a child is watched").err()).collect()
     });
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-fn watch(part: std::ops::Range<u64>) {
+/// Runs a part in a child of its own; an error says which statement ended it, and how.
+fn watch(part: std::ops::Range<u64>) -> Result<(), String> {
     let folder = tempfile::tempdir().expect("a folder");
     let at = folder.path().join("at");
     let mut child = Command::new(std::env::current_exe().expect("a test has a path"))
@@ -89,11 +90,14 @@ fn watch(part: std::ops::Range<u64>) {
         };
         child.kill().expect("a child of ours");
         child.wait().expect("a child of ours");
-        panic!("statement {what} ({most} KiB): {last}");
+        return Err(format!("statement {what} ({most} KiB): {last}"));
     };
     let last = std::fs::read_to_string(&at).unwrap_or_default();
-    assert!(status.success(), "{status} at statement {last}");
+    if !status.success() {
+        return Err(format!("{status} at statement {last}"));
+    }
     println!("at most {} MiB; ended after statement {}", most >> 10, last.lines().next().unwrap_or_default());
+    Ok(())
 }
 
 /// KiB that a process holds; 0 where that cannot be asked.

@@ -25,10 +25,10 @@ impl VisitorMut for Renamer {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         // Only the outermost query's columns can be called otherwise without a change elsewhere.
-        if let SetExpr::Select(select) = query.body.as_mut() {
-            if self.rename(select) {
-                query.order_by = None;
-            }
+        if let SetExpr::Select(select) = query.body.as_mut()
+            && self.rename(select)
+        {
+            query.order_by = None;
         }
         ControlFlow::Break(())
     }
