@@ -102,7 +102,10 @@ impl AggregateUDFImpl for Exact {
             DataType::Decimal32(p, s) | DataType::Decimal64(p, s) => DataType::Decimal128(*p, *s),
             DataType::Null => DataType::Int64,
             number if number.is_numeric() => number.clone(),
-            other => return plan_err!("{} is of numbers, not of {other}", self.name().to_uppercase()),
+            other => {
+                let shown = crate::functions::shown(&Field::new("", other.clone(), true));
+                return plan_err!("{} is of numbers, not of {shown}", self.name().to_uppercase());
+            }
         }])
     }
 
