@@ -55,6 +55,13 @@ pub struct Bid<T> {
     pub extra: T,
 }
 
+/// The topic's schema as apache-avro needs it for [`Bid`]: a struct fits a record of its own name only. The bytes of a record do not tell its name.
+pub fn schema_of_struct(definition: &[u8]) -> Result<apache_avro::Schema, Failure> {
+    let mut schema: serde_json::Value = serde_json::from_slice(definition)?;
+    schema["name"] = "Bid".into();
+    Ok(apache_avro::Schema::parse(&schema)?)
+}
+
 /// The table in `default_catalog`.`default_database`.
 pub const TABLE: &str = "bid";
 /// The table of the day.

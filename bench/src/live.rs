@@ -4,7 +4,6 @@
 use std::process::Command;
 use std::time::Instant;
 
-use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use aquifer_model::Cut;
 use aquifer_storage::reader::{ReadRequest, Tiers};
@@ -120,7 +119,7 @@ pub async fn by_crate(settings: &Settings) -> Result<Outcome, Failure> {
     let client = Client::new(settings).await?;
     let topic = data::topic_of(&client.catalogs, CATALOG, &settings.topic).await?;
     let (_, schema) = topic.log.schema(&topic.topic, None).await?.ok_or("a topic without a schema")?;
-    let schema = Schema::parse_str(std::str::from_utf8(&schema.definition)?)?;
+    let schema = data::schema_of_struct(&schema.definition)?;
     let decoder = GenericDatumReader::builder(&schema).build()?;
     let (start, cpu) = (Instant::now(), own_cpu()?);
     let pulsar: Pulsar<_> = Pulsar::builder(Addresses::of(settings)?.service, TokioExecutor).build().await?;

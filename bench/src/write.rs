@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use apache_avro::Schema;
 use apache_avro::writer::datum::GenericDatumWriter;
 use aquifer_model::{ChangeBatch, Epoch};
 use aquifer_processor::connector::{ConnectorRegistry, WriterId};
@@ -127,7 +126,7 @@ pub async fn by_crate(settings: &Settings, ready: bool) -> Result<Outcome, Failu
     table(&client, settings).await?;
     let topic = data::topic_of(&client.catalogs, CATALOG, &settings.topic).await?;
     let (_, registered) = topic.log.schema(&topic.topic, None).await?.ok_or("a topic without a schema")?;
-    let schema = Schema::parse_str(std::str::from_utf8(&registered.definition)?)?;
+    let schema = data::schema_of_struct(&registered.definition)?;
     let writer = GenericDatumWriter::builder(&schema).build()?;
     let batches = batches()?;
     let mut payloads = Vec::new();
