@@ -22,7 +22,9 @@ use aquifer_model::SqlType;
 use aquifer_storage::archive::archiver::{ArchiveSettings, Archiver};
 use aquifer_storage::log::FinishedEntry;
 use aquifer_storage::reader::TieredTopic;
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringViewBuilder, TimestampMillisecondArray};
+use arrow::array::{
+    ArrayRef, AsArray, Int64Array, Int64Builder, RecordBatch, StringViewBuilder, TimestampMillisecondArray,
+};
 use arrow::datatypes::{Int64Type, Schema, SchemaRef};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -53,6 +55,40 @@ pub struct Bid<T> {
     #[serde(rename = "dateTime")]
     pub date_time: i64,
     pub extra: T,
+}
+
+/// Builders of the columns of bids, filled row by row.
+#[derive(Debug, Default)]
+pub struct BidColumns {
+    numbers: [Int64Builder; 4],
+    texts: [StringViewBuilder; 3],
+}
+
+impl BidColumns {
+    /// Adds a bid.
+    pub fn push(&mut self, bid: &Bid<String>) {
+        let numbers = [bid.auction, bid.bidder, bid.price, bid.date_time];
+        self.numbers.iter_mut().zip(numbers).for_each(|(column, number)| column.append_value(number));
+        let texts = [&bid.channel, &bid.url, &bid.extra];
+        self.texts.iter_mut().zip(texts).for_each(|(column, text)| column.append_value(text));
+    }
+
+    /// The bids as a batch; the builders are empty again.
+    pub fn finish(&mut self) -> Result<RecordBatch, Failure> {
+        let [auction, bidder, price, time] = self.numbers.each_mut().map(Int64Builder::finish);
+        let [channel, url, extra] = self.texts.each_mut().map(StringViewBuilder::finish);
+        let time: TimestampMillisecondArray = time.reinterpret_cast();
+        let arrays: Vec<ArrayRef> = vec![
+            Arc::new(auction),
+            Arc::new(bidder),
+            Arc::new(price),
+            Arc::new(channel),
+            Arc::new(url),
+            Arc::new(time),
+            Arc::new(extra),
+        ];
+        Ok(RecordBatch::try_new(schema_of_bids()?, arrays)?)
+    }
 }
 
 /// The topic's schema as apache-avro needs it for [`Bid`]: a struct fits a record of its own name only. The bytes of a record do not tell its name.

@@ -42,10 +42,10 @@ impl Figure {
     fn verdict(&self) -> String {
         match (self.ratio(), self.target) {
             (Some(ratio), Some(Target::AtLeast(bound))) => {
-                format!("≥ {bound} {}", if ratio >= bound { "yes" } else { "NO" })
+                format!("≥ {} {}", few_digits(bound), if ratio >= bound { "yes" } else { "NO" })
             }
             (Some(ratio), Some(Target::AtMost(bound))) => {
-                format!("≤ {bound} {}", if ratio <= bound { "yes" } else { "NO" })
+                format!("≤ {} {}", few_digits(bound), if ratio <= bound { "yes" } else { "NO" })
             }
             _ => String::new(),
         }
@@ -96,6 +96,11 @@ pub fn report(bench: &str, settings: &Settings, figures: &[Figure]) -> Result<()
         writeln!(file, "{line}")?;
     }
     Ok(())
+}
+
+/// A bound with three digits behind the point at most.
+fn few_digits(bound: f64) -> f64 {
+    (bound * 1000.0).round() / 1000.0
 }
 
 /// A number as people read it: few digits, thousands apart.
@@ -170,5 +175,6 @@ mod tests {
         assert_eq!(figure(1.0, Target::AtLeast(0.5)).verdict(), "≥ 0.5 yes");
         assert_eq!(figure(0.9, Target::AtLeast(0.5)).verdict(), "≥ 0.5 NO");
         assert_eq!(figure(3.2, Target::AtMost(1.5)).verdict(), "≤ 1.5 NO");
+        assert_eq!(figure(0.5, Target::AtMost(1.0 / 3.0)).verdict(), "≤ 0.333 yes");
     }
 }
