@@ -92,11 +92,18 @@ fn check_change(topic: &TopicName, before: &Field, after: &Field) -> Result<()> 
     let widens = from.sql_type == to.sql_type
         || matches!(
             (&from.sql_type, &to.sql_type),
-            (T::Int, T::BigInt | T::Float | T::Double)
+            (T::TinyInt, T::SmallInt | T::Int | T::BigInt | T::Float | T::Double)
+                | (T::SmallInt, T::Int | T::BigInt | T::Float | T::Double)
+                | (T::Int, T::BigInt | T::Float | T::Double)
                 | (T::BigInt, T::Float | T::Double)
                 | (T::Float, T::Double)
                 | (T::Varchar(_), T::Varbinary(_))
                 | (T::Varbinary(_), T::Varchar(_))
+        )
+        || matches!(
+            (&from.sql_type, &to.sql_type),
+            (T::Char(from) | T::Varchar(from), T::Varchar(to)) | (T::Binary(from) | T::Varbinary(from), T::Varbinary(to))
+                if from <= to
         );
     if widens {
         return Ok(());

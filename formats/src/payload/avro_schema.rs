@@ -10,6 +10,9 @@
 //! | decimal | DECIMAL |
 //! | date, time-millis/-micros | DATE, TIME(3/6) |
 //! | timestamp-* and local-timestamp-* | TIMESTAMP(3/6/9), as Flink's Avro format maps both |
+//!
+//! A type that Avro does not tell (TINYINT, CHAR(3), TIMESTAMP_LTZ(3) …) is written beside the field as its property `aquifer.type`, which other
+//! readers pass over. It counts only while it is what the field's Avro type stores.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,8 +41,17 @@ pub(super) fn wrapped(definition: &[u8]) -> Result<Vec<u8>> {
     Ok(json!({"type": "record", "name": "aquifer_value", "fields": [field]}).to_string().into_bytes())
 }
 
-/// The columns of an Avro record, or the one column of another type.
+/// The columns of an Avro record, or the one column of another type. Types are those that the columns were declared with.
 pub(crate) fn columns(definition: &[u8]) -> Result<SchemaRef> {
+    read_columns(definition, true)
+}
+
+/// The columns as the Avro types have them.
+pub(super) fn stored_columns(definition: &[u8]) -> Result<SchemaRef> {
+    read_columns(definition, false)
+}
+
+fn read_columns(definition: &[u8], is_declared: bool) -> Result<SchemaRef> {
     let schema = parse(definition)?;
     let Avro::Record(record) = &schema else {
         let column = Types::default().column_type(&schema, 0)?;
@@ -47,8 +59,46 @@ pub(crate) fn columns(definition: &[u8]) -> Result<SchemaRef> {
     };
     let mut types = Types::default();
     types.named.insert(record.name.clone(), None);
-    let fields = record.fields.iter().map(|f| Ok(types.column_type(&f.schema, 1)?.to_field(&f.name)));
+    let fields = record.fields.iter().map(|f| {
+        let stored = types.column_type(&f.schema, 1)?;
+        let declared = f.custom_attributes.get(TYPE_PROPERTY).filter(|_| is_declared);
+        let declared = declared.and_then(Value::as_str).and_then(|text| SqlType::parse(text).ok());
+        Ok(declared.filter(|declared| stored_column(declared) == stored).unwrap_or(stored).to_field(&f.name))
+    });
     Ok(Arc::new(Schema::new(fields.collect::<Result<Vec<_>>>()?)))
+}
+
+/// The property of a record's field that holds its column's type where the Avro type does not tell it.
+const TYPE_PROPERTY: &str = "aquifer.type";
+
+/// What a column comes back as if only the Avro type is known.
+fn stored_column(column: &ColumnType) -> ColumnType {
+    ColumnType { sql_type: stored_type(&column.sql_type), nullable: column.nullable }
+}
+
+fn stored_type(sql_type: &SqlType) -> SqlType {
+    match sql_type {
+        SqlType::TinyInt | SqlType::SmallInt => SqlType::Int,
+        SqlType::Char(_) | SqlType::Varchar(_) | SqlType::Variant => SqlType::STRING,
+        SqlType::Binary(_) | SqlType::Varbinary(_) => SqlType::BYTES,
+        SqlType::Time(0..=3) => SqlType::Time(3),
+        SqlType::Time(4..=6) => SqlType::Time(6),
+        SqlType::Time(_) => SqlType::BigInt,
+        SqlType::Timestamp(0..=3) | SqlType::TimestampLtz(0..=3) => SqlType::Timestamp(3),
+        SqlType::Timestamp(4..=6) | SqlType::TimestampLtz(4..=6) => SqlType::Timestamp(6),
+        SqlType::Timestamp(_) | SqlType::TimestampLtz(_) => SqlType::Timestamp(9),
+        SqlType::Array(element) => SqlType::Array(Box::new(stored_column(element))),
+        SqlType::Map(key, value) => {
+            let key = stored_type(&key.sql_type).not_null();
+            SqlType::Map(Box::new(key), Box::new(stored_column(value)))
+        }
+        SqlType::Row(fields) => {
+            let stored =
+                |field: &RowField| RowField { name: field.name.clone(), column_type: stored_column(&field.column_type) };
+            SqlType::Row(fields.iter().map(stored).collect())
+        }
+        other => other.clone(),
+    }
 }
 
 /// Types by name, for references; `None` while a type is being read, so a type that contains itself is noticed.
@@ -208,7 +258,12 @@ pub(crate) fn definition(name: &str, columns: &Schema) -> Result<Vec<u8>> {
     let mut fields = Vec::new();
     for field in columns.fields() {
         check_name(field.name())?;
-        fields.push(named_field(field.name(), &ColumnType::of_field(field)?, &record_name)?);
+        let column = ColumnType::of_field(field)?;
+        let mut written = named_field(field.name(), &column, &record_name)?;
+        if stored_column(&column) != column {
+            written[TYPE_PROPERTY] = Value::String(column.to_string());
+        }
+        fields.push(written);
     }
     let schema = json!({"type": "record", "name": record_name, "fields": fields});
     Ok(schema.to_string().into_bytes())
@@ -253,6 +308,8 @@ fn type_schema(sql_type: &SqlType, path: &str) -> Result<Value> {
         SqlType::Date => logical("int", "date"),
         SqlType::Time(0..=3) => logical("int", "time-millis"),
         SqlType::Time(4..=6) => logical("long", "time-micros"),
+        // Avro has no nanoseconds of a day: their number.
+        SqlType::Time(_) => json!("long"),
         SqlType::Timestamp(0..=3) | SqlType::TimestampLtz(0..=3) => logical("long", "timestamp-millis"),
         SqlType::Timestamp(4..=6) | SqlType::TimestampLtz(4..=6) => logical("long", "timestamp-micros"),
         SqlType::Timestamp(_) | SqlType::TimestampLtz(_) => logical("long", "timestamp-nanos"),
@@ -299,6 +356,20 @@ mod tests {
             "ARRAY<INT>",
             "MAP<STRING NOT NULL, DOUBLE>",
             "ROW<`a` INT, `b` ROW<`c` STRING>>",
+            "TINYINT",
+            "SMALLINT NOT NULL",
+            "CHAR(3)",
+            "VARCHAR(7) NOT NULL",
+            "BINARY(4)",
+            "VARBINARY(9)",
+            "TIME(0)",
+            "TIME(5)",
+            "TIME(9)",
+            "TIMESTAMP(0)",
+            "TIMESTAMP_LTZ(3)",
+            "TIMESTAMP_LTZ(9) NOT NULL",
+            "MAP<VARCHAR(5) NOT NULL, ARRAY<TINYINT NOT NULL>>",
+            "ARRAY<ROW<`a` SMALLINT, `b` TIMESTAMP_LTZ(6)>>",
         ];
         let fields: Vec<_> = types
             .iter()
@@ -308,6 +379,21 @@ mod tests {
         let schema = Schema::new(fields);
         let definition = definition("my topic", &schema).expect("all have Avro types");
         assert_eq!(*columns(&definition).expect("made by us"), schema);
+    }
+
+    #[test]
+    fn a_declared_type_that_the_field_does_not_store_counts_for_nothing() {
+        let field = |avro: &str, declared: &str| {
+            let text = format!(
+                r#"{{"type":"record","name":"R","fields":[{{"name":"a","type":{avro},"aquifer.type":{declared}}}]}}"#
+            );
+            let columns = columns(text.as_bytes()).expect("a schema");
+            ColumnType::of_field(columns.field(0)).expect("a type").to_string()
+        };
+        assert_eq!(field(r#""int""#, r#""TINYINT NOT NULL""#), "TINYINT NOT NULL");
+        for lie in [r#""TINYINT""#, r#""BIGINT NOT NULL""#, r#""STRING NOT NULL""#, r#""NO TYPE""#, "7"] {
+            assert_eq!(field(r#""int""#, lie), "INT NOT NULL", "{lie}");
+        }
     }
 
     #[test]

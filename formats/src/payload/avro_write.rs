@@ -66,7 +66,7 @@ impl AvroEncoder {
             Error::invalid("a topic without a schema cannot be written as Avro; register one, or use 'format' = 'json'")
         })?;
         let avro = avro_schema::parse(&topic_schema.definition)?;
-        let written = avro_schema::columns(&topic_schema.definition)?;
+        let written = avro_schema::stored_columns(&topic_schema.definition)?;
         let mut named = HashMap::new();
         let Avro::Record(record) = &avro else {
             let fields = vec![Part::Column(0, Shape::of(&avro, &mut named, 0)?)];
