@@ -93,8 +93,10 @@ fn stored_type(sql_type: &SqlType) -> SqlType {
             SqlType::Map(Box::new(key), Box::new(stored_column(value)))
         }
         SqlType::Row(fields) => {
-            let stored =
-                |field: &RowField| RowField { name: field.name.clone(), column_type: stored_column(&field.column_type) };
+            let stored = |field: &RowField| RowField {
+                name: field.name.clone(),
+                column_type: stored_column(&field.column_type),
+            };
             SqlType::Row(fields.iter().map(stored).collect())
         }
         other => other.clone(),
