@@ -19,18 +19,19 @@ mod records;
 mod sink;
 mod source;
 
-pub use infer::infer;
-
 use std::sync::Arc;
 
+use aquifer_catalog::TableDefinition;
 use aquifer_model::Result;
 use aquifer_processor::connector::{Connector, Sink, Source, Table};
 use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
 
 /// The connector.
 #[derive(Debug)]
 pub struct Filesystem;
 
+#[async_trait]
 impl Connector for Filesystem {
     fn name(&self) -> &'static str {
         "filesystem"
@@ -42,5 +43,9 @@ impl Connector for Filesystem {
 
     fn source(&self, table: &Table) -> Result<Arc<dyn Source>> {
         Ok(Arc::new(source::FilesystemSource::new(config::FilesystemConfig::of(table)?)))
+    }
+
+    async fn infer(&self, path: &str) -> Result<Option<TableDefinition>> {
+        infer::infer(path).await.map(Some)
     }
 }

@@ -12,7 +12,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aquifer_catalog::ColumnKind;
+use aquifer_catalog::{ColumnKind, TableDefinition};
 use aquifer_model::{ChangeBatch, Epoch, Error, Result, SqlType};
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
@@ -159,6 +159,7 @@ pub trait Writer: Send {
 }
 
 /// An outside system that tables can name.
+#[async_trait]
 pub trait Connector: Send + Sync + Debug {
     /// The value of the option `connector`.
     fn name(&self) -> &'static str;
@@ -180,6 +181,12 @@ pub trait Connector: Send + Sync + Debug {
             table.name[2],
             self.name()
         )))
+    }
+
+    /// A table over what a path names, where its content tells the columns: `FROM 'day.parquet'`. `None`: this connector reads no paths.
+    async fn infer(&self, path: &str) -> Result<Option<TableDefinition>> {
+        let _ = path;
+        Ok(None)
     }
 }
 
@@ -208,6 +215,16 @@ impl ConnectorRegistry {
             let known = self.names().into_iter().chain(["pulsar"]);
             Error::invalid(format!("unknown connector `{name}`: {}", nearest_known(name, known)))
         })
+    }
+
+    /// The table that a path in the place of a name means. `None`: no connector here reads paths.
+    pub async fn infer(&self, path: &str) -> Result<Option<TableDefinition>> {
+        for connector in self.connectors.values() {
+            if let Some(definition) = connector.infer(path).await? {
+                return Ok(Some(definition));
+            }
+        }
+        Ok(None)
     }
 
     /// The connector that a table names.

@@ -84,6 +84,8 @@ pub trait Report: std::fmt::Debug + Send + Sync {
     fn late_rows(&self) -> u64;
     /// Messages that did not decode and were left out.
     fn skipped_messages(&self) -> u64;
+    /// Rows and bytes read so far from the topics of the statement, both tiers.
+    fn read(&self) -> (u64, u64);
 }
 
 /// One statement of a script and what is to be told about it.
@@ -118,6 +120,31 @@ impl Session {
     /// Cuts a script into statements, in the user's own text, each with the line its first token stands on (from 1). Fails on text that no token fits.
     pub fn split(script: &str) -> Result<Vec<(usize, String)>> {
         text::split(script)
+    }
+
+    /// Whether a text that is being typed can run: its last statement has its `;`. A literal, name or comment that is still open does not.
+    pub fn is_complete(text: &str) -> bool {
+        text::is_complete(text)
+    }
+
+    /// A setting's value; empty for keys that are not known.
+    pub fn setting(&self, key: &str) -> &str {
+        self.settings.get(key)
+    }
+
+    /// Whether the user has set a setting in this session.
+    pub fn has_set(&self, key: &str) -> bool {
+        self.settings.is_set(key)
+    }
+
+    /// The session's time zone: a region, or an offset as `+hh:mm`.
+    pub fn zone(&self) -> Result<String> {
+        self.settings.zone()
+    }
+
+    /// Catalog and database that names are looked up in.
+    pub fn current(&self) -> Result<(String, String)> {
+        Ok((self.catalog.clone(), self.database()?))
     }
 
     /// Runs one statement. `first_line` is where it stands in its script; errors show line, text and a caret.
@@ -305,7 +332,15 @@ impl Session {
             }
             None => match Box::pin(self.system_table(name)).await? {
                 Some(table) => Ok(table),
-                None => catalog.table(&database, &table).await,
+                None => match (catalog.table(&database, &table).await, name) {
+                    (Err(missing), [path]) if may_be_files(path) => match self.connectors.infer(path).await {
+                        Ok(Some(definition)) => catalog.table_of(&database, path, definition).await,
+                        // A file's own error says more than that there is no such table.
+                        Err(error) if has_format(path) => Err(error),
+                        Ok(None) | Err(_) => Err(missing),
+                    },
+                    (found, _) => found,
+                },
             },
         }
     }
@@ -320,6 +355,16 @@ impl Session {
             None => Ok(catalog.view(&database, &view).await?.map(|(_, view)| view)),
         }
     }
+}
+
+/// Whether a name can mean files, where no table has it: `FROM 'logs/2024-*.json'`.
+fn may_be_files(name: &str) -> bool {
+    name.contains('/') || has_format(name)
+}
+
+fn has_format(name: &str) -> bool {
+    let end = name.rsplit_once('.').map(|(_, end)| end.to_ascii_lowercase());
+    end.is_some_and(|end| ["avro", "csv", "json", "jsonl", "ndjson", "parquet", "tsv"].contains(&end.as_str()))
 }
 
 #[async_trait::async_trait]

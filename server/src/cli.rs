@@ -41,8 +41,9 @@ pub enum Command {
   aquifer demo --data-dir ./my-demo               in this folder, which must be empty or not there")]
     Demo(DemoArguments),
 
-    /// Run SQL statements: Flink's dialect, batch or streaming
+    /// Run SQL: Flink's dialect, batch or streaming; without -e, -f or a pipe a prompt to type at
     #[command(after_help = "Examples:
+  aquifer sql                                     a prompt: Tab completes, HELP; says what there is
   aquifer sql -e \"SELECT 1\"
   aquifer sql -f queries.sql --output json
   echo \"SHOW TABLES\" | aquifer sql --data-dir ./aquifer-data
@@ -92,12 +93,21 @@ pub struct SqlArguments {
     /// A file of statements to run after those of -e; `-` is standard input
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// A file of statements to run first
+    /// A file of statements to run first; then a prompt, if nothing else is to run
     #[arg(short, long, value_name = "INIT")]
     pub init: Option<PathBuf>,
-    /// How results are printed
-    #[arg(short, long, value_enum, default_value_t = OutputFormat::Tableau)]
-    pub output: OutputFormat,
+    /// How results are printed; otherwise as 'sql-client.execution.result-mode' says: tableau
+    #[arg(short, long, value_enum)]
+    pub output: Option<OutputFormat>,
+    /// Go on with the next statement where one fails; the exit code is 1 all the same
+    #[arg(long)]
+    pub continue_on_error: bool,
+    /// Tell on standard error how long each statement takes
+    #[arg(long)]
+    pub timing: bool,
+    /// At the prompt: do not run $XDG_CONFIG_HOME/aquifer/init.sql first
+    #[arg(short = 'X', long)]
+    pub no_init: bool,
     /// Where state lies.
     #[command(flatten)]
     pub data_dir: DataDir,

@@ -1,36 +1,41 @@
-//! Ctrl-C: asked politely once, at once the second time.
+//! Ctrl-C: asked politely once; a script ends at once the second time, a shell goes on to its prompt.
+
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Whether the user wants the end.
+/// Whether the user wants what runs to end.
 #[derive(Debug, Clone)]
-pub struct Interrupt(watch::Receiver<bool>);
+pub struct Interrupt {
+    asked: watch::Receiver<bool>,
+    asks: Arc<watch::Sender<bool>>,
+}
 
 impl Interrupt {
-    /// Listens to Ctrl-C. The second one ends the process.
-    pub fn listen() -> Self {
-        let (sender, receiver) = watch::channel(false);
+    /// Listens to Ctrl-C. Where `is_last`, the second one ends the process with exit code 130.
+    pub fn listen(is_last: bool) -> Self {
+        let (asks, asked) = watch::channel(false);
+        let asks = Arc::new(asks);
+        let sender = Arc::clone(&asks);
         tokio::spawn(async move {
             while tokio::signal::ctrl_c().await.is_ok() {
-                if sender.send_replace(true) {
+                if sender.send_replace(true) && is_last {
                     std::process::exit(130);
                 }
             }
-            // Without a handler nobody will interrupt: the sender stays, so that waiting goes on.
-            std::future::pending::<()>().await;
         });
-        Self(receiver)
+        Self { asked, asks }
     }
 
-    /// One that is told by hand.
-    pub fn by_hand() -> (watch::Sender<bool>, Self) {
-        let (sender, receiver) = watch::channel(false);
-        (sender, Self(receiver))
+    /// Forgets that the user asked: what runs next is to run.
+    pub fn rearm(&self) {
+        self.asks.send_replace(false);
     }
 
     /// Waits for it. Cancel-safe.
     pub async fn wait(&mut self) {
-        if self.0.wait_for(|asked| *asked).await.is_err() {
+        // The sender lives as long as this does.
+        if self.asked.wait_for(|asked| *asked).await.is_err() {
             std::future::pending::<()>().await;
         }
     }

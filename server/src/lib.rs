@@ -1,7 +1,7 @@
 //! The `aquifer` program, but for its `main`: commands, shell and what they print.
 //!
 //! ```text
-//!  cli ─► start (TLS provider, traces, runtime, Ctrl-C) ─┬─► shell    statements ─► output (table, changelog, csv, json)
+//!  cli ─► start (TLS provider, traces, runtime, Ctrl-C) ─┬─► shell    statements ─► output (table, changelog, csv, json); interactive: a prompt before it
 //!                                                      ├─► archive  run, status, verify
 //!                                                      └─► demo     the main job, without a broker
 //! ```
@@ -12,6 +12,7 @@ pub mod archive;
 pub mod cli;
 pub mod demo;
 pub mod engine;
+pub mod interactive;
 pub mod interrupt;
 pub mod output;
 pub mod shell;
@@ -24,7 +25,7 @@ use tracing_subscriber::EnvFilter;
 
 use cli::{ArchiveCommand, Cli, Command, SqlArguments};
 use interrupt::Interrupt;
-use shell::{Ended, Failure, Shell};
+use shell::{Ended, Failure, Shell, ShellOptions};
 
 /// Debug builds of DataFusion plan deep trees; the memory is reserved, not used.
 const STACK_BYTES: usize = 32 << 20;
@@ -46,7 +47,7 @@ pub fn start(cli: Cli) -> ExitCode {
     runtime.shutdown_background();
     match ended {
         Ok(Ok(Ended::Interrupted)) => ExitCode::from(INTERRUPTED),
-        Ok(Ok(_) | Err(Failure::PipeClosed)) => ExitCode::SUCCESS,
+        Ok(Ok(Ended::Normally | Ended::Quit) | Err(Failure::PipeClosed)) => ExitCode::SUCCESS,
         Ok(Err(Failure::Usage(message))) => {
             eprintln!("error: {message}");
             ExitCode::from(2)
@@ -76,20 +77,21 @@ fn trace_to_stderr(level: u8) {
 }
 
 async fn dispatch(cli: Cli) -> std::result::Result<Ended, Failure> {
-    let interrupt = Interrupt::listen();
     match cli.command {
-        Command::Sql(arguments) => Box::pin(sql(arguments, cli.verbose, interrupt)).await,
+        Command::Sql(arguments) => Box::pin(sql(arguments, cli.verbose)).await,
         Command::Archive { command, data_dir } => {
             let catalogs = engine::catalogs(&data_dir.data_dir).await?;
             let mut out = std::io::stdout();
             match command {
-                ArchiveCommand::Run(arguments) => archive::run(&catalogs, &arguments, &mut out, interrupt).await,
+                ArchiveCommand::Run(arguments) => {
+                    archive::run(&catalogs, &arguments, &mut out, Interrupt::listen(true)).await
+                }
                 ArchiveCommand::Status { table } => archive::status(&catalogs, &table, &mut out).await,
                 ArchiveCommand::Verify { table } => archive::verify(&catalogs, &table, &mut out).await,
             }
         }
         Command::Demo(arguments) => {
-            let mut interrupt = interrupt;
+            let mut interrupt = Interrupt::listen(true);
             let mut out = std::io::stdout();
             tokio::select! {
                 ended = Box::pin(demo::run(&arguments, &mut out)) => ended,
@@ -99,43 +101,59 @@ async fn dispatch(cli: Cli) -> std::result::Result<Ended, Failure> {
     }
 }
 
-async fn sql(arguments: SqlArguments, verbose: bool, interrupt: Interrupt) -> std::result::Result<Ended, Failure> {
+async fn sql(arguments: SqlArguments, verbose: bool) -> std::result::Result<Ended, Failure> {
     let scripts = scripts(&arguments)?;
     let session = engine::session(&arguments.data_dir.data_dir).await?;
-    let mut shell = Shell::new(session, arguments.output, verbose)?;
+    let mut shell = Shell::new(
+        session,
+        ShellOptions {
+            output: arguments.output,
+            verbose,
+            timing: arguments.timing,
+            continue_on_error: arguments.continue_on_error,
+        },
+    );
     let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout());
     let mut err = std::io::stderr();
-    for script in scripts {
-        let ended = shell.run(&script, &mut out, &mut err, &interrupt).await;
+    let is_interactive = scripts.is_none();
+    let interrupt = Interrupt::listen(!is_interactive);
+    let settings = interactive::settings_file().filter(|_| is_interactive && !arguments.no_init);
+    for file in settings.iter().chain(&arguments.init) {
+        let ended = shell.run_file(file, &mut out, &mut err, &interrupt).await;
         out.flush().map_err(Failure::from)?;
         match ended? {
             Ended::Normally => {}
             ended => return Ok(ended),
         }
     }
-    Ok(Ended::Normally)
+    let Some(scripts) = scripts else {
+        return interactive::run(&mut shell, &mut out, &interrupt).await;
+    };
+    let mut failed = false;
+    for script in scripts {
+        let ended = shell.run(&script, &mut out, &mut err, &interrupt).await;
+        out.flush().map_err(Failure::from)?;
+        match ended {
+            Ok(Ended::Normally) => {}
+            Ok(ended) => return Ok(ended),
+            Err(Failure::Told) if arguments.continue_on_error => failed = true,
+            Err(failure) => return Err(failure),
+        }
+    }
+    if failed { Err(Failure::Told) } else { Ok(Ended::Normally) }
 }
 
-/// The texts to run, in order: the init file, each `-e`, the file; without any, standard input.
-fn scripts(arguments: &SqlArguments) -> std::result::Result<Vec<String>, Failure> {
-    let mut scripts = Vec::new();
-    if let Some(path) = &arguments.init {
-        scripts.push(read_file(path)?);
-    }
-    scripts.extend(arguments.execute.iter().cloned());
+/// The texts to run, in order: each `-e`, the file; without any, standard input. `None`: what the user types at a prompt.
+fn scripts(arguments: &SqlArguments) -> std::result::Result<Option<Vec<String>>, Failure> {
+    let mut scripts = arguments.execute.clone();
     match &arguments.file {
         Some(path) if path.as_os_str() == "-" => scripts.push(read_stdin()?),
         Some(path) => scripts.push(read_file(path)?),
         None if !arguments.execute.is_empty() => {}
-        None if std::io::stdin().is_terminal() => {
-            return Err(Failure::Usage(
-                "nothing to run: give a statement with -e 'SELECT 1', a file with -f FILE, or pipe a script in (an interactive prompt is not built yet)"
-                    .to_string(),
-            ));
-        }
+        None if std::io::stdin().is_terminal() => return Ok(None),
         None => scripts.push(read_stdin()?),
     }
-    Ok(scripts)
+    Ok(Some(scripts))
 }
 
 fn read_file(path: &std::path::Path) -> Result<String> {

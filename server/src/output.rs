@@ -19,7 +19,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use aquifer_formats::json_lines::write_json_lines;
-use aquifer_formats::text::{TextStyle, Tz, parse_zone, text_columns};
+use aquifer_formats::text::{TextStyle, parse_zone, text_columns};
 use aquifer_model::{ChangeBatch, Result};
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
@@ -50,6 +50,29 @@ impl OutputFormat {
     }
 }
 
+/// How results look: set by the session.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// How cells are written.
+    pub style: TextStyle,
+    /// The width of a changelog's columns whose type sets none; longer text is cut.
+    pub widest: usize,
+    /// Whether the foot tells the time.
+    pub is_timed: bool,
+}
+
+impl Look {
+    /// As Flink's shell begins: UTC, 30 places, with times.
+    pub fn new() -> Result<Self> {
+        Ok(Self { style: TextStyle::printing(parse_zone("UTC")?), widest: 30, is_timed: true })
+    }
+
+    /// ` (1.27 seconds)`, as Flink writes it behind the number of rows.
+    fn time(&self, elapsed: Duration) -> String {
+        if self.is_timed { format!(" ({:.2} seconds)", elapsed.as_secs_f64()) } else { String::new() }
+    }
+}
+
 /// How a result ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Ending {
@@ -75,27 +98,17 @@ pub fn renderer(
     schema: SchemaRef,
     streaming: bool,
     bounded: bool,
-    style: TextStyle,
+    look: &Look,
 ) -> Box<dyn Renderer> {
     match format {
         OutputFormat::Json => Box::new(Json::default()),
-        OutputFormat::Csv => Box::new(csv::Csv::new(schema, streaming, style)),
-        OutputFormat::Table if streaming && bounded => Box::new(fold::FoldedTable::new(schema, style)),
-        OutputFormat::Table | OutputFormat::Tableau if !streaming => Box::new(table::Table::new(schema, style)),
+        OutputFormat::Csv => Box::new(csv::Csv::new(schema, streaming, look.style.clone())),
+        OutputFormat::Table if streaming && bounded => Box::new(fold::FoldedTable::new(schema, look)),
+        OutputFormat::Table | OutputFormat::Tableau if !streaming => Box::new(table::Table::new(schema, look)),
         OutputFormat::Table | OutputFormat::Tableau | OutputFormat::Changelog => {
-            Box::new(changelog::Changelog::new(schema, style))
+            Box::new(changelog::Changelog::new(schema, look))
         }
     }
-}
-
-/// How cells are written where the session says nothing else.
-pub fn default_style() -> Result<TextStyle> {
-    Ok(TextStyle::printing(zone("UTC")?))
-}
-
-/// A time zone by name.
-pub fn zone(name: &str) -> Result<Tz> {
-    parse_zone(name)
 }
 
 /// The rows' texts, row by row; `None` is NULL.
@@ -129,11 +142,6 @@ impl Renderer for Json {
         out.flush()?;
         Ok(())
     }
-}
-
-/// `(1.27 seconds)`, as Flink writes it.
-fn seconds(elapsed: Duration) -> String {
-    format!("({:.2} seconds)", elapsed.as_secs_f64())
 }
 
 /// Whether an error of writing says that nobody reads any more.

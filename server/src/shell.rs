@@ -1,31 +1,40 @@
-//! Runs scripts: statement after statement, each result printed as it comes.
+//! Runs statements, each result printed as it comes.
 //!
 //! ```text
-//!  script ─► Session::split ─► execute ─┬─► rows: a renderer, flushed per batch ─► standard output
-//!                                       └─► notices, warnings, reports ─────────► standard error
+//!  script ─► Session::split ─► command, or execute ─┬─► rows: a renderer, flushed per batch ─► standard output
+//!                                                   └─► notices, warnings, reports ─────────► standard error
 //! ```
 //!
-//! The first statement that fails ends the script. Ctrl-C ends a running statement and the script; what was printed stays valid.
+//! The first statement that fails ends a script, unless it is to go on. Ctrl-C ends a running statement and its script; what was printed stays valid.
 
-use std::io::{self, Write};
+mod command;
+mod progress;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use aquifer_formats::text::TextStyle;
+use aquifer_formats::text::{TextStyle, Tz};
 use aquifer_model::{ChangeBatch, Error, Result};
 use aquifer_processor::sql::{Executed, Outcome, Report, Running, Session};
 use arrow::array::RecordBatch;
 
+use self::progress::Progress;
 use crate::interrupt::Interrupt;
-use crate::output::{Ending, OutputFormat, Renderer, default_style, is_closed, listing, renderer};
+use crate::output::{Ending, Look, OutputFormat, Renderer, is_closed, listing, renderer};
+
+pub use self::command::{Command, HELP, SHORTCUTS, command};
 
 /// How a command ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// Everything was done.
     Normally,
-    /// The user asked for the end.
+    /// Ctrl-C.
     Interrupted,
+    /// `QUIT;`
+    Quit,
 }
 
 /// Why a command did not do everything.
@@ -56,19 +65,35 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// How a shell behaves, as the command line says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ShellOptions {
+    /// How results are printed; `None`: as the session's `sql-client.execution.result-mode` says.
+    pub output: Option<OutputFormat>,
+    /// Whether each statement's report goes to standard error.
+    pub verbose: bool,
+    /// Whether the time of each statement goes to standard error.
+    pub timing: bool,
+    /// Whether a script goes on behind a statement that failed.
+    pub continue_on_error: bool,
+}
+
 /// A session and how its results are printed.
 #[derive(Debug)]
 pub struct Shell {
     session: Session,
-    output: OutputFormat,
-    verbose: bool,
-    style: TextStyle,
+    options: ShellOptions,
 }
 
 impl Shell {
-    /// Prints as `output` says; with `verbose` each statement's report goes to standard error.
-    pub fn new(session: Session, output: OutputFormat, verbose: bool) -> Result<Self> {
-        Ok(Self { session, output, verbose, style: default_style()? })
+    /// Over a session.
+    pub fn new(session: Session, options: ShellOptions) -> Self {
+        Self { session, options }
+    }
+
+    /// The session.
+    pub fn session(&self) -> &Session {
+        &self.session
     }
 
     /// Runs all statements of a script. An error is told on `err` here, in Flink's words.
@@ -79,19 +104,124 @@ impl Shell {
         err: &mut (dyn Write + Send),
         interrupt: &Interrupt,
     ) -> Result<Ended, Failure> {
+        // A shortcut is a line of its own; it may hold what is no token of SQL.
+        if let Some(shortcut) = command(script).filter(|_| script.trim_start().starts_with('\\')) {
+            return self.command(shortcut, out, err, interrupt).await;
+        }
         let statements = match Session::split(script) {
             Ok(statements) => statements,
             Err(error) => return Err(tell(&error, out, err)),
         };
+        let mut failed = false;
         for (line, statement) in statements {
-            match self.statement(&statement, line, out, err, interrupt).await {
-                Ok(Ended::Normally) => {}
+            let ended = match command(&statement) {
+                Some(command) => self.command(command, out, err, interrupt).await,
+                None => self.timed(&statement, line, out, err, interrupt).await,
+            };
+            let told = match ended {
+                Ok(Ended::Normally) => continue,
                 Ok(ended) => return Ok(ended),
-                Err(Failure::Error(error)) => return Err(tell(&error, out, err)),
-                Err(failure) => return Err(failure),
+                Err(Failure::Error(error)) => tell(&error, out, err),
+                Err(failure) => failure,
+            };
+            if !(self.options.continue_on_error && matches!(told, Failure::Told)) {
+                return Err(told);
             }
+            failed = true;
         }
+        if failed { Err(Failure::Told) } else { Ok(Ended::Normally) }
+    }
+
+    /// Runs the statements of a file.
+    pub async fn run_file(
+        &mut self,
+        file: &Path,
+        out: &mut (dyn Write + Send),
+        err: &mut (dyn Write + Send),
+        interrupt: &Interrupt,
+    ) -> Result<Ended, Failure> {
+        let script = std::fs::read_to_string(file).map_err(|error| {
+            Error::invalid(format!("the script `{}` cannot be read", file.display())).with_source(error)
+        })?;
+        Box::pin(self.run(&script, out, err, interrupt)).await
+    }
+
+    async fn command(
+        &mut self,
+        command: Command,
+        out: &mut (dyn Write + Send),
+        err: &mut (dyn Write + Send),
+        interrupt: &Interrupt,
+    ) -> Result<Ended, Failure> {
+        match command {
+            Command::Quit => return Ok(Ended::Quit),
+            Command::Help => write!(out, "{HELP}")?,
+            Command::Clear => {
+                if io::stdout().is_terminal() {
+                    write!(out, "\u{1b}[H\u{1b}[2J\u{1b}[3J")?;
+                }
+            }
+            Command::Timing => {
+                self.options.timing = !self.options.timing;
+                writeln!(out, "Timing is {}.", if self.options.timing { "on" } else { "off" })?;
+            }
+            Command::Include(file) => {
+                return match self.run_file(Path::new(&file), out, err, interrupt).await {
+                    Err(Failure::Error(error)) => Err(tell(&error, out, err)),
+                    ended => ended,
+                };
+            }
+            Command::Sql(statement) => {
+                return match self.timed(&statement, 1, out, err, interrupt).await {
+                    Err(Failure::Error(error)) => Err(tell(&error, out, err)),
+                    ended => ended,
+                };
+            }
+            Command::Unknown(message) => return Err(tell(&Error::invalid(message), out, err)),
+        }
+        out.flush()?;
         Ok(Ended::Normally)
+    }
+
+    async fn timed(
+        &mut self,
+        statement: &str,
+        line: usize,
+        out: &mut (dyn Write + Send),
+        err: &mut (dyn Write + Send),
+        interrupt: &Interrupt,
+    ) -> Result<Ended, Failure> {
+        let started = Instant::now();
+        let ended = Box::pin(self.statement(statement, line, out, err, interrupt)).await;
+        if self.options.timing {
+            out.flush()?;
+            writeln!(err, "[TIME] {:.3} s", started.elapsed().as_secs_f64())?;
+        }
+        ended
+    }
+
+    /// How results are printed now.
+    fn output(&self) -> OutputFormat {
+        self.options.output.unwrap_or_else(|| {
+            match self.session.setting("sql-client.execution.result-mode").to_ascii_lowercase().as_str() {
+                "table" => OutputFormat::Table,
+                "changelog" => OutputFormat::Changelog,
+                _ => OutputFormat::Tableau,
+            }
+        })
+    }
+
+    fn look(&self) -> Result<Look> {
+        let zone = self.session.zone()?;
+        let zone: Tz = zone
+            .parse()
+            .map_err(|error| Error::internal(format!("the session's zone `{zone}` is none")).with_source(error))?;
+        let widest = self.session.setting("table.display.max-column-width");
+        let widest = widest.parse().map_err(|error| {
+            Error::internal(format!("the session's column width `{widest}` is no number")).with_source(error)
+        })?;
+        let is_timed = self.session.setting("sql-client.display.print-time-cost") != "false";
+        Ok(Look { style: TextStyle::printing(zone), widest, is_timed })
     }
 
     async fn statement(
@@ -112,9 +242,10 @@ impl Shell {
         for notice in &notices {
             writeln!(err, "[NOTICE] {notice}")?;
         }
+        let output = self.output();
         match outcome {
             Outcome::Done => {
-                if self.output.is_for_people() {
+                if output.is_for_people() {
                     writeln!(out, "[INFO] Execute statement succeeded.\n")?;
                     out.flush()?;
                 }
@@ -126,12 +257,12 @@ impl Shell {
             }
             Outcome::Query(running) => {
                 let schema = Arc::clone(&running.schema);
-                let renderer = renderer(self.output, schema, running.streaming, running.bounded, self.style);
+                let renderer = renderer(output, schema, running.streaming, running.bounded, &self.look()?);
                 self.watch(running, Some(renderer), started, out, err, interrupt).await
             }
             Outcome::Insert(running) => {
                 let ended = self.watch(running, None, started, out, err, interrupt).await?;
-                if ended == Ended::Normally && self.output.is_for_people() {
+                if ended == Ended::Normally && output.is_for_people() {
                     writeln!(out, "[INFO] Complete execution of the SQL update statement.\n")?;
                     out.flush()?;
                 }
@@ -141,13 +272,14 @@ impl Shell {
     }
 
     fn listing(&self, rows: RecordBatch, out: &mut (dyn Write + Send)) -> Result<(), Failure> {
-        if self.output.is_for_people() {
-            return listing(&rows, &self.style, out);
+        let (output, look) = (self.output(), self.look()?);
+        if output.is_for_people() {
+            return listing(&rows, &look.style, out);
         }
-        let mut renderer = renderer(self.output, rows.schema(), false, true, self.style);
+        let mut renderer = renderer(output, rows.schema(), false, true, &look);
         renderer.start(out)?;
         renderer.changes(&ChangeBatch::inserts(rows), out)?;
-        renderer.finish(Ending { elapsed: Default::default(), interrupted: false }, out)
+        renderer.finish(Ending { elapsed: Duration::ZERO, interrupted: false }, out)
     }
 
     /// Waits for a running statement to end, or ends it.
@@ -164,21 +296,35 @@ impl Shell {
             renderer.start(out)?;
         }
         let mut interrupt = interrupt.clone();
+        let mut progress = Progress::new(started);
+        let mut tick = tokio::time::interval(progress::TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let shares_terminal = io::stdout().is_terminal();
         let ended = loop {
             let next = tokio::select! {
                 biased;
                 () = interrupt.wait() => break Ok(Ended::Interrupted),
                 next = running.changes.recv() => next,
+                _ = tick.tick() => {
+                    progress.show(running.report.read());
+                    continue;
+                }
             };
             match next {
                 Some(Ok(changes)) => match &mut renderer {
-                    Some(renderer) => renderer.changes(&changes, out)?,
+                    Some(renderer) => {
+                        if shares_terminal {
+                            progress.end();
+                        }
+                        renderer.changes(&changes, out)?;
+                    }
                     None => return Err(Error::internal("an INSERT gave rows").into()),
                 },
                 Some(Err(error)) => break Err(error),
                 None => break Ok(Ended::Normally),
             }
         };
+        progress.end();
         // A result that failed half-way keeps its rows, and the error says that they are not all.
         if let (Some(renderer), Ok(ended)) = (&mut renderer, &ended) {
             let interrupted = *ended == Ended::Interrupted;
@@ -196,7 +342,7 @@ impl Shell {
             writeln!(err, "[WARN] {warning}")?;
         }
         let line = report.line();
-        if self.verbose && !line.is_empty() {
+        if self.options.verbose && !line.is_empty() {
             writeln!(err, "[REPORT] {line}")?;
         }
         Ok(())

@@ -321,4 +321,9 @@ impl Report for Reports {
     fn skipped_messages(&self) -> u64 {
         self.0.iter().map(|report| report.skipped_messages()).sum()
     }
+
+    fn read(&self) -> (u64, u64) {
+        let read = self.0.iter().map(|report| report.read());
+        read.fold((0, 0), |sum, (rows, bytes)| (sum.0 + rows, sum.1 + bytes))
+    }
 }

@@ -59,6 +59,12 @@ impl Report for QueryReport {
     fn skipped_messages(&self) -> u64 {
         self.tables.iter().map(|table| table.read_so_far().skipped_messages).sum()
     }
+
+    fn read(&self) -> (u64, u64) {
+        self.tables.iter().map(|table| table.read_so_far()).fold((0, 0), |(rows, bytes), read| {
+            (rows + read.archive_rows + read.log_rows, bytes + read.archive_bytes + read.log_bytes)
+        })
+    }
 }
 
 /// The columns of a plan.

@@ -17,7 +17,13 @@ const KNOWN: &[(&str, &str)] = &[
     ("pipeline.auto-watermark-interval", "200 ms"),
     ("table.dynamic-table-options.enabled", "true"),
     ("table.local-time-zone", "UTC"),
+    ("table.display.max-column-width", "30"),
+    ("sql-client.execution.result-mode", "tableau"),
+    ("sql-client.display.print-time-cost", "true"),
 ];
+
+/// Keys that Flink took before, and what they are called now.
+const FORMER: &[(&str, &str)] = &[("sql-client.display.max-column-width", "table.display.max-column-width")];
 
 /// Flink's keys that change nothing here: the answer is the same without them.
 const WITHOUT_MEANING: &[&str] = &[
@@ -39,7 +45,8 @@ const WITHOUT_MEANING: &[&str] = &[
     "pipeline.object-reuse",
     "pipeline.operator-chaining.enabled",
     "restart-strategy.type",
-    "sql-client.execution.result-mode",
+    "sql-client.display.color-schema",
+    "sql-client.execution.max-table-result.rows",
     "sql-client.verbose",
     "state.backend.incremental",
     "state.backend.type",
@@ -79,6 +86,7 @@ pub(super) struct Settings {
 impl Settings {
     /// Sets a key. Gives a notice if it has no meaning here.
     pub fn set(&mut self, key: &str, value: &str) -> Result<Option<String>> {
+        let key = FORMER.iter().find(|(former, _)| *former == key).map_or(key, |(_, now)| now);
         if WITHOUT_MEANING.contains(&key) {
             self.set.insert(key.to_string(), value.to_string());
             return Ok(Some(format!("`{key}` is accepted and changes nothing here")));
@@ -100,8 +108,20 @@ impl Settings {
             return Err(Error::invalid(format!("`execution.runtime-mode` is 'batch' or 'streaming', not '{mode}'")));
         }
         self.zone()?;
-        if !matches!(self.get("table.dynamic-table-options.enabled"), "true" | "false") {
-            return Err(Error::invalid("`table.dynamic-table-options.enabled` is 'true' or 'false'"));
+        for key in ["table.dynamic-table-options.enabled", "sql-client.display.print-time-cost"] {
+            if !matches!(self.get(key), "true" | "false") {
+                return Err(Error::invalid(format!("`{key}` is 'true' or 'false'")));
+            }
+        }
+        let shown = self.get("sql-client.execution.result-mode");
+        if !["table", "changelog", "tableau"].iter().any(|mode| shown.eq_ignore_ascii_case(mode)) {
+            return Err(Error::invalid(format!(
+                "`sql-client.execution.result-mode` is 'table', 'changelog' or 'tableau', not '{shown}'"
+            )));
+        }
+        if !self.get("table.display.max-column-width").parse::<usize>().is_ok_and(|width| (1..=10_000).contains(&width))
+        {
+            return Err(Error::invalid("`table.display.max-column-width` is a number from 1 to 10000"));
         }
         self.job().map(drop)
     }
@@ -120,6 +140,11 @@ impl Settings {
     pub fn get(&self, key: &str) -> &str {
         let default = || KNOWN.iter().find(|(known, _)| *known == key).map_or("", |(_, value)| value);
         self.set.get(key).map_or_else(default, String::as_str)
+    }
+
+    /// Whether the session set it.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.set.contains_key(key)
     }
 
     /// All keys with their values.

@@ -437,6 +437,19 @@ pub(super) fn split(script: &str) -> Result<Vec<(usize, String)>> {
     Ok(statements)
 }
 
+/// Whether the last statement of a text has its `;`, or there is none.
+pub(super) fn is_complete(text: &str) -> bool {
+    match Tokenizer::new(&FlinkDialect::default(), text).tokenize() {
+        Ok(tokens) => tokens
+            .iter()
+            .rev()
+            .find(|token| !matches!(token, Token::Whitespace(_)))
+            .is_none_or(|last| *last == Token::SemiColon),
+        // What is open at the end goes on; what can be no token fails when it runs.
+        Err(error) => !["nterminated", "EOF", "close delimiter"].iter().any(|open| error.message.contains(open)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -458,6 +471,16 @@ mod tests {
         let with = rewritten("FROM taxiFare AS tf, LATERAL TABLE (f(x)) AS r");
         assert_eq!(rewritten("FROM taxiFare AS tf LATERAL TABLE (f(x)) AS r"), with);
         assert!(!rewritten("a CROSS JOIN LATERAL TABLE (f(x))").contains(&",".to_string()));
+    }
+
+    #[test]
+    fn a_text_is_complete_with_the_semicolon_of_its_last_statement() {
+        for text in ["SELECT 1;", "SELECT 1; -- ;", "", " -- nothing\n", "SELECT 1;\n/* x */ "] {
+            assert!(is_complete(text), "{text}");
+        }
+        for text in ["SELECT 1", "SELECT ';", "SELECT 1 /* ;", "SELECT `a;", "SELECT 1; SELECT 2", "SELECT U&'a;"] {
+            assert!(!is_complete(text), "{text}");
+        }
     }
 
     #[test]

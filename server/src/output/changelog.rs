@@ -11,38 +11,34 @@
 
 use std::io::Write;
 
-use aquifer_formats::text::TextStyle;
 use aquifer_model::sql_type::ColumnType;
 use aquifer_model::{ChangeBatch, SqlType};
 use arrow::datatypes::{Field, SchemaRef};
 
 use super::grid::{NULL, clean, row, rule, width};
-use super::{Ending, Renderer, seconds, text_rows};
+use super::{Ending, Look, Renderer, text_rows};
 use crate::shell::Failure;
-
-/// The width of columns whose type sets none.
-const WIDEST: usize = 30;
 
 /// A changelog being printed.
 pub(super) struct Changelog {
     header: Vec<String>,
     widths: Vec<usize>,
-    style: TextStyle,
+    look: Look,
     rows: u64,
 }
 
 impl Changelog {
-    pub fn new(schema: SchemaRef, style: TextStyle) -> Self {
+    pub fn new(schema: SchemaRef, look: &Look) -> Self {
         let mut header = vec!["op".to_string()];
         header.extend(schema.fields().iter().map(|field| clean(field.name(), false)));
         let mut widths = vec![2];
-        widths.extend(schema.fields().iter().map(|field| column_width(field)));
-        Self { header, widths, style, rows: 0 }
+        widths.extend(schema.fields().iter().map(|field| column_width(field, look.widest)));
+        Self { header, widths, look: look.clone(), rows: 0 }
     }
 }
 
 /// The widest value of the type, NULL and the column's own name.
-fn column_width(field: &Field) -> usize {
+fn column_width(field: &Field, widest: usize) -> usize {
     let by_type = match ColumnType::of_field(field).map(|column| column.sql_type) {
         Ok(SqlType::TinyInt) => 4,
         Ok(SqlType::SmallInt) => 6,
@@ -55,7 +51,7 @@ fn column_width(field: &Field) -> usize {
         Ok(SqlType::Time(digits)) => usize::from(digits) + 9,
         Ok(SqlType::Timestamp(0) | SqlType::TimestampLtz(0)) => 19,
         Ok(SqlType::Timestamp(digits) | SqlType::TimestampLtz(digits)) => usize::from(digits) + 20,
-        _ => WIDEST,
+        _ => widest,
     };
     by_type.max(NULL.len()).max(width(field.name()))
 }
@@ -70,7 +66,7 @@ impl Renderer for Changelog {
     }
 
     fn changes(&mut self, changes: &ChangeBatch, out: &mut dyn Write) -> Result<(), Failure> {
-        for (at, cells) in text_rows(changes.rows(), &self.style)?.into_iter().enumerate() {
+        for (at, cells) in text_rows(changes.rows(), &self.look.style)?.into_iter().enumerate() {
             let cells: Vec<String> = std::iter::once(changes.kind(at).text().to_string())
                 .chain(cells.into_iter().map(|cell| cell.map_or_else(|| NULL.to_string(), |text| clean(&text, false))))
                 .collect();
@@ -87,10 +83,10 @@ impl Renderer for Changelog {
             0 | 1 => format!("{} row", self.rows),
             rows => format!("{rows} rows"),
         };
-        let time = seconds(ending.elapsed);
+        let time = self.look.time(ending.elapsed);
         match ending.interrupted {
-            true => writeln!(out, "Query terminated, received a total of {rows} {time}\n")?,
-            false => writeln!(out, "Received a total of {rows} {time}\n")?,
+            true => writeln!(out, "Query terminated, received a total of {rows}{time}\n")?,
+            false => writeln!(out, "Received a total of {rows}{time}\n")?,
         }
         out.flush()?;
         Ok(())

@@ -5,12 +5,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 
-use aquifer_formats::text::TextStyle;
 use aquifer_model::{ChangeBatch, Error, RowKind};
 use arrow::datatypes::SchemaRef;
 
 use super::table::Table;
-use super::{Ending, Renderer, text_rows};
+use super::{Ending, Look, Renderer, text_rows};
 use crate::shell::Failure;
 
 /// The most rows that a table may have; a larger result is for `changelog`, `csv` or `json`.
@@ -63,13 +62,13 @@ impl Folded {
 
 pub(super) struct FoldedTable {
     table: Table,
-    style: TextStyle,
+    look: Look,
     folded: Folded,
 }
 
 impl FoldedTable {
-    pub fn new(schema: SchemaRef, style: TextStyle) -> Self {
-        Self { table: Table::new(schema, style), style, folded: Folded::default() }
+    pub fn new(schema: SchemaRef, look: &Look) -> Self {
+        Self { table: Table::new(schema, look), look: look.clone(), folded: Folded::default() }
     }
 }
 
@@ -79,7 +78,7 @@ impl Renderer for FoldedTable {
     }
 
     fn changes(&mut self, changes: &ChangeBatch, _out: &mut dyn Write) -> Result<(), Failure> {
-        for (at, cells) in text_rows(changes.rows(), &self.style)?.into_iter().enumerate() {
+        for (at, cells) in text_rows(changes.rows(), &self.look.style)?.into_iter().enumerate() {
             self.folded.apply(changes.kind(at), cells)?;
         }
         Ok(())

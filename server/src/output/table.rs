@@ -19,7 +19,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::grid::{NULL, clean, row, rule, tall_row, width};
-use super::{Ending, Renderer, seconds, text_rows};
+use super::{Ending, Look, Renderer, text_rows};
 use crate::shell::Failure;
 
 /// So many rows are looked at before the first is printed.
@@ -28,7 +28,7 @@ const LOOKED_AT: usize = 5_000;
 /// A table being printed.
 pub(super) struct Table {
     header: Vec<String>,
-    style: TextStyle,
+    look: Look,
     waiting: Vec<Vec<String>>,
     /// Known once printing has begun.
     widths: Option<Vec<usize>>,
@@ -36,9 +36,9 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub fn new(schema: SchemaRef, style: TextStyle) -> Self {
+    pub fn new(schema: SchemaRef, look: &Look) -> Self {
         let header = schema.fields().iter().map(|field| clean(field.name(), false)).collect();
-        Self { header, style, waiting: Vec::new(), widths: None, rows: 0 }
+        Self { header, look: look.clone(), waiting: Vec::new(), widths: None, rows: 0 }
     }
 
     /// Takes rows whose cells are texts already.
@@ -88,16 +88,16 @@ impl Renderer for Table {
     }
 
     fn changes(&mut self, changes: &ChangeBatch, out: &mut dyn Write) -> Result<(), Failure> {
-        for cells in text_rows(changes.rows(), &self.style)? {
+        for cells in text_rows(changes.rows(), &self.look.style)? {
             self.add(cells, out)?;
         }
         Ok(())
     }
 
     fn finish(&mut self, ending: Ending, out: &mut dyn Write) -> Result<(), Failure> {
-        let time = seconds(ending.elapsed);
+        let time = self.look.time(ending.elapsed);
         if self.rows == 0 {
-            writeln!(out, "Empty set {time}")?;
+            writeln!(out, "Empty set{time}")?;
         } else {
             if self.widths.is_none() {
                 self.begin(out)?;
@@ -105,7 +105,7 @@ impl Renderer for Table {
             if let Some(widths) = &self.widths {
                 out.write_all(rule(widths).as_bytes())?;
             }
-            writeln!(out, "{} in set {time}", count(self.rows))?;
+            writeln!(out, "{} in set{time}", count(self.rows))?;
         }
         if ending.interrupted {
             writeln!(out, "Query terminated, these are not all rows.")?;

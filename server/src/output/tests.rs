@@ -25,8 +25,8 @@ fn changes() -> ChangeBatch {
 }
 
 fn printed(format: OutputFormat, batches: &[ChangeBatch], streaming: bool, interrupted: bool) -> String {
-    let style = default_style().expect("UTC");
-    let mut renderer = renderer(format, batches[0].schema(), streaming, true, style);
+    let look = Look::new().expect("UTC");
+    let mut renderer = renderer(format, batches[0].schema(), streaming, true, &look);
     let mut out = Vec::new();
     renderer.start(&mut out).expect("written");
     for batch in batches {
@@ -89,8 +89,8 @@ fn a_batch_table_and_a_folded_stream_are_the_same_table() {
 fn a_fold_that_takes_back_what_is_not_there_is_an_error() {
     let rows = changes().rows().slice(0, 1);
     let changes = ChangeBatch::new(rows, UInt8Array::from(vec![3])).expect("a kind");
-    let style = default_style().expect("UTC");
-    let mut renderer = renderer(OutputFormat::Table, changes.schema(), true, true, style);
+    let look = Look::new().expect("UTC");
+    let mut renderer = renderer(OutputFormat::Table, changes.schema(), true, true, &look);
     assert!(renderer.changes(&changes, &mut Vec::new()).is_err());
 }
 
@@ -136,7 +136,7 @@ fn a_listing_has_no_timing_and_its_cells_may_have_lines() {
     let texts: ArrayRef = Arc::new(StringViewArray::from(vec!["CREATE TABLE t (\n  `a` INT\n)"]));
     let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), vec![texts]).expect("fits");
     let mut out = Vec::new();
-    listing(&rows, &default_style().expect("UTC"), &mut out).expect("written");
+    listing(&rows, &Look::new().expect("UTC").style, &mut out).expect("written");
     let expected = "\
 +------------------+
 |           result |
@@ -150,6 +150,6 @@ fn a_listing_has_no_timing_and_its_cells_may_have_lines() {
 ";
     assert_eq!(String::from_utf8(out).expect("text"), expected);
     let mut out = Vec::new();
-    listing(&rows.slice(0, 0), &default_style().expect("UTC"), &mut out).expect("written");
+    listing(&rows.slice(0, 0), &Look::new().expect("UTC").style, &mut out).expect("written");
     assert_eq!(String::from_utf8(out).expect("text"), "Empty set\n\n");
 }
