@@ -4,17 +4,21 @@
 pub const HELP: &str = "\
 Statements end with `;` and may have several lines. All of them: docs/sql.md.
 
-  HELP;  \\?              this text
-  QUIT;  EXIT;  \\q       leave (also Ctrl-D)
-  CLEAR;                  clear the screen
-  SET;                    the settings; SET 'key' = 'value'; RESET 'key';
+  HELP;  \\?           this text
+  QUIT;  EXIT;  \\q    leave (also Ctrl-D)
+  CLEAR;              clear the screen
+  SET;                the settings; SET 'key' = 'value'; RESET 'key';
 
-  \\d  \\dt                tables and views            \\d NAME    columns of a table
-  \\dv                     views                       \\df        functions
-  \\l                      databases                   \\lc        catalogs
-  \\c NAME                 use a database or catalog   \\i FILE    run a file
-  \\batch  \\stream         answers that end, or that go on as rows come
-  \\timing                 tell how long each statement takes, or no more
+  \\d  \\dt             tables and views
+  \\d NAME             columns of a table
+  \\dv                 views
+  \\df                 functions
+  \\l                  databases
+  \\lc                 catalogs
+  \\c NAME             use a database or a catalog
+  \\i FILE             run a file
+  \\batch  \\stream     answers that end, or that go on as rows come
+  \\timing             tell how long each statement takes, or no more
 
 Results: SET 'sql-client.execution.result-mode' = 'tableau' | 'table' | 'changelog';
 Keys: Tab completes, Ctrl-R searches the history, Ctrl-C ends a statement, Alt-Enter begins a new line.
