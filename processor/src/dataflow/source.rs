@@ -272,7 +272,9 @@ mod tests {
 
     #[tokio::test]
     async fn reading_ends_with_the_reader() {
-        struct Waits(Arc<()>);
+        struct Waits {
+            _alive: Arc<()>,
+        }
         #[async_trait]
         impl JobSource for Waits {
             async fn next(&mut self) -> Result<Option<SourceBatch>> {
@@ -280,7 +282,7 @@ mod tests {
             }
         }
         let alive = Arc::new(());
-        drop(ReadAhead::start(Box::new(Waits(Arc::clone(&alive)))));
+        drop(ReadAhead::start(Box::new(Waits { _alive: Arc::clone(&alive) })));
         while Arc::strong_count(&alive) > 1 {
             tokio::task::yield_now().await;
         }
