@@ -121,6 +121,7 @@ fn encode(writer: &GenericDatumWriter<'_>, batch: &RecordBatch, row: usize) -> R
 }
 
 /// One run of the crate's producer; with `ready` the payloads are encoded before it is counted.
+#[allow(clippy::large_futures)] // the crate's own; a box a message would be charged to it
 pub async fn by_crate(settings: &Settings, ready: bool) -> Result<Outcome, Failure> {
     let client = Client::new(settings).await?;
     table(&client, settings).await?;
