@@ -102,7 +102,7 @@ pub fn renderer(
 ) -> Box<dyn Renderer> {
     match format {
         OutputFormat::Json => Box::new(Json::default()),
-        OutputFormat::Csv => Box::new(csv::Csv::new(schema, streaming, look.style.clone())),
+        OutputFormat::Csv => Box::new(csv::Csv::new(schema, streaming, look.style)),
         OutputFormat::Table if streaming && bounded => Box::new(fold::FoldedTable::new(schema, look)),
         OutputFormat::Table | OutputFormat::Tableau if !streaming => Box::new(table::Table::new(schema, look)),
         OutputFormat::Table | OutputFormat::Tableau | OutputFormat::Changelog => {
