@@ -334,7 +334,7 @@ impl Session {
                 Some(table) => Ok(table),
                 None => match (catalog.table(&database, &table).await, name) {
                     (Err(missing), [path]) if may_be_files(path) => match self.connectors.infer(path).await {
-                        Ok(Some(definition)) => catalog.table_of(&database, path, definition).await,
+                        Ok(Some(definition)) => catalog.table_of(&database, file_name(path), definition).await,
                         // A file's own error says more than that there is no such table.
                         Err(error) if has_format(path) => Err(error),
                         Ok(None) | Err(_) => Err(missing),
@@ -352,9 +352,16 @@ impl Session {
             Some((_, Temporary::View(view))) => Ok(Some(view.clone())),
             Some((_, Temporary::Table(_))) => Ok(None),
             None if database == system::INFORMATION_SCHEMA => Ok(None),
+            // No view's name holds a `/`; a path's does.
+            None if matches!(name, [path] if path.contains('/')) => Ok(None),
             None => Ok(catalog.view(&database, &view).await?.map(|(_, view)| view)),
         }
     }
+}
+
+/// What a table over files is called: the last part of their path.
+fn file_name(path: &str) -> &str {
+    path.trim_end_matches('/').rsplit('/').next().unwrap_or(path)
 }
 
 /// Whether a name can mean files, where no table has it: `FROM 'logs/2024-*.json'`.

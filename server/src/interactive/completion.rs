@@ -318,8 +318,9 @@ fn behind(qualifier: &str, line: &str, names: &mut dyn Names) -> Vec<String> {
             alias == qualifier || table.rsplit('.').next().is_some_and(|t| t.trim_matches('`') == qualifier)
         })
         .collect();
-    if !named.is_empty() {
-        return columns(&named, names);
+    let found = columns(&named, names);
+    if !found.is_empty() {
+        return found;
     }
     let quoted_name = quoted(qualifier);
     let mut found = names.list(&format!("SHOW TABLES FROM {quoted_name}"));
