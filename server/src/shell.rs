@@ -118,14 +118,13 @@ impl Shell {
                 Some(command) => self.command(command, out, err, interrupt).await,
                 None => self.timed(&statement, line, out, err, interrupt).await,
             };
-            let told = match ended {
+            let failure = match ended {
                 Ok(Ended::Normally) => continue,
                 Ok(ended) => return Ok(ended),
-                Err(Failure::Error(error)) => tell(&error, out, err),
-                Err(failure) => failure,
+                Err(failure) => told(failure, out, err),
             };
-            if !(self.options.continue_on_error && matches!(told, Failure::Told)) {
-                return Err(told);
+            if !(self.options.continue_on_error && matches!(failure, Failure::Told)) {
+                return Err(failure);
             }
             failed = true;
         }
@@ -140,9 +139,7 @@ impl Shell {
         err: &mut (dyn Write + Send),
         interrupt: &Interrupt,
     ) -> Result<Ended, Failure> {
-        let script = std::fs::read_to_string(file).map_err(|error| {
-            Error::invalid(format!("the script `{}` cannot be read", file.display())).with_source(error)
-        })?;
+        let script = crate::read_file(file)?;
         Box::pin(self.run(&script, out, err, interrupt)).await
     }
 
@@ -166,16 +163,12 @@ impl Shell {
                 writeln!(out, "Timing is {}.", if self.options.timing { "on" } else { "off" })?;
             }
             Command::Include(file) => {
-                return match self.run_file(Path::new(&file), out, err, interrupt).await {
-                    Err(Failure::Error(error)) => Err(tell(&error, out, err)),
-                    ended => ended,
-                };
+                let ended = self.run_file(Path::new(&file), out, err, interrupt).await;
+                return ended.map_err(|failure| told(failure, out, err));
             }
             Command::Sql(statement) => {
-                return match self.timed(&statement, 1, out, err, interrupt).await {
-                    Err(Failure::Error(error)) => Err(tell(&error, out, err)),
-                    ended => ended,
-                };
+                let ended = self.timed(&statement, 1, out, err, interrupt).await;
+                return ended.map_err(|failure| told(failure, out, err));
             }
             Command::Unknown(message) => return Err(tell(&Error::invalid(message), out, err)),
         }
@@ -363,6 +356,14 @@ fn warning(late_rows: u64, skipped_messages: u64) -> Option<String> {
             .flatten()
             .collect();
     (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// The failure, once the user has been told of it.
+fn told(failure: Failure, out: &mut (dyn Write + Send), err: &mut (dyn Write + Send)) -> Failure {
+    match failure {
+        Failure::Error(error) => tell(&error, out, err),
+        failure => failure,
+    }
 }
 
 fn tell(error: &Error, out: &mut (dyn Write + Send), err: &mut (dyn Write + Send)) -> Failure {
