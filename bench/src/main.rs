@@ -30,6 +30,10 @@ use crate::cli::{Arguments, Benchmark};
 use crate::data::History;
 use crate::measure::Outcome;
 
+/// The allocator of the `aquifer` program, for ours and the yardsticks alike.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
