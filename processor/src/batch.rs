@@ -251,9 +251,17 @@ enum Scan {
     Open(Box<PartitionReader>),
 }
 
+/// The column of messages' keys, where rows are replaced by their key.
+pub(crate) const UPSERT_KEY: &str = "__upsert_key";
+
 /// The reader's columns under the table's names and types.
 pub(crate) fn as_table(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let columns = rows.columns().iter().zip(schema.fields()).map(|(column, field)| {
+        if field.name() == UPSERT_KEY && column.null_count() > 0 {
+            return Err(Error::invalid(
+                "a message has no key, and a table of `upsert-pulsar` takes changes by their key: read its topic as it is, WITH ('connector' = 'pulsar')",
+            ));
+        }
         if column.data_type() == field.data_type() {
             Ok(Arc::clone(column))
         } else {

@@ -3,6 +3,8 @@
 pub mod aggregates;
 pub mod group_aggregate;
 pub mod keys;
+pub mod last_by_key;
+mod row_store;
 mod state;
 pub mod stateless;
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! A table is bound as `Scan` (physical and metadata columns) → `Projection` (computed columns) → [`WatermarkNode`]; a window, written as a
 //! table function or as a legacy group window, is a [`WindowNode`]. In batch the watermark node is left out and the window node becomes a
-//! projection; in streaming both are operators.
+//! projection; in streaming both are operators. A table whose rows are replaced by their key has an [`UpsertNode`] above the watermark as a stream; in
+//! batch it is a projection over each key's last row.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -84,6 +85,23 @@ pub struct WindowNode {
     pub schema: DFSchemaRef,
 }
 
+/// Keeps each key's newest row: the changes of a table whose rows are replaced by their key. Its output is its input.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UpsertNode {
+    /// Where rows come from.
+    pub input: Arc<LogicalPlan>,
+    /// The name of the key column.
+    pub key: String,
+    /// The name of the Boolean column that says that a key's row is deleted.
+    pub deleted: String,
+}
+
+impl PartialOrd for UpsertNode {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        (&self.key, &self.deleted).partial_cmp(&(&other.key, &other.deleted))
+    }
+}
+
 impl PartialOrd for WatermarkNode {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         self.column.partial_cmp(&other.column)
@@ -127,6 +145,39 @@ impl UserDefinedLogicalNodeCore for WatermarkNode {
         };
         let schema = schema_over(input.schema(), &self.schema, 0)?;
         Ok(Self { input: Arc::new(input), expression, column: self.column.clone(), schema })
+    }
+}
+
+impl UserDefinedLogicalNodeCore for UpsertNode {
+    fn name(&self) -> &str {
+        "Upsert"
+    }
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+    fn schema(&self) -> &DFSchemaRef {
+        self.input.schema()
+    }
+    fn expressions(&self) -> Vec<Expr> {
+        vec![]
+    }
+    fn prevent_predicate_push_down_columns(&self) -> std::collections::HashSet<String> {
+        // A filter below would bring old rows back.
+        self.schema().fields().iter().map(|field| field.name().clone()).collect()
+    }
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        let place = |name: &String| self.schema().fields().iter().position(|field| field.name() == name);
+        let with_key = with_column(output_columns.iter().copied(), place(&self.key)?);
+        Some(vec![with_column(with_key.into_iter(), place(&self.deleted)?)])
+    }
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Upsert: by {}, deleted where {}", self.key, self.deleted)
+    }
+    fn with_exprs_and_inputs(&self, _exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> DfResult<Self> {
+        let Some(input) = inputs.pop() else {
+            return datafusion::common::internal_err!("an upsert has one input");
+        };
+        Ok(Self { input: Arc::new(input), ..self.clone() })
     }
 }
 

@@ -377,14 +377,7 @@ fn has_format(name: &str) -> bool {
 #[async_trait::async_trait]
 impl Lookup for Session {
     async fn table(&self, name: &[String]) -> Result<Table> {
-        let table = self.lookup(name).await?;
-        if table.definition.options.get("connector").is_some_and(|connector| connector == "upsert-pulsar") {
-            return Err(Error::unsupported(format!(
-                "`{}` can be written only so far: to read its topic, make a table over it WITH ('connector' = 'pulsar'), which has a row for each message",
-                table.name[2]
-            )));
-        }
-        Ok(table)
+        self.lookup(name).await
     }
 
     async fn view(&self, name: &[String]) -> Result<Option<ViewDefinition>> {

@@ -103,7 +103,8 @@ pub enum Tier {
 /// What to read of a topic.
 #[derive(Debug, Clone)]
 pub struct ReadRequest {
-    /// Names of the columns wanted, in order: message columns (`__…`) and value columns.
+    /// Names of the columns wanted, in order: message columns (`__…`) and value columns. Where `__null_value` is among them, messages without a value are
+    /// rows too, their value columns NULL.
     pub columns: Vec<String>,
     /// Rows to keep, and row groups to leave out.
     pub filter: Option<Arc<dyn ReadFilter>>,

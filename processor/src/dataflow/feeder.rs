@@ -12,8 +12,8 @@ use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aquifer_model::{ChangeBatch, Cut, Epoch, Error, Result, Watermark};
-use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, new_null_array};
-use arrow::compute::{is_null, max};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, new_null_array};
+use arrow::compute::{and_not, is_null, max};
 use arrow::datatypes::{DataType, Field, Schema};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -263,7 +263,7 @@ impl Feeder {
     /// Takes in the largest time of rows that a source has passed.
     fn take_time(&mut self, partition: usize, input: usize, time: ArrayRef) -> Result<()> {
         self.watermarks.row(partition, self.started.elapsed());
-        let Some(WatermarkSpec { time_column: (_, column), expression }) = &self.inputs[input].watermark else {
+        let Some(WatermarkSpec { time_column: (_, column), expression, .. }) = &self.inputs[input].watermark else {
             return Ok(());
         };
         // The watermark speaks of no other column.
@@ -288,7 +288,7 @@ impl Feeder {
         let says = match &spec.watermark {
             Some(watermark) => {
                 let (name, column) = &watermark.time_column;
-                if has_timeless_row(&changes, *column, &spec.run.leading_filters())? {
+                if has_timeless_row(&changes, *column, watermark.timeless, &spec.run.leading_filters())? {
                     let topic = &self.partitions[partition].name;
                     return Err(Error::invalid(format!(
                         "the event time `{name}` is NULL in a row of `{topic}`: leave such rows out, or compute the column so that it never is"
@@ -351,13 +351,17 @@ fn poll_source(partition: usize, mut source: Box<dyn JobSource>) -> Pin<Box<dyn 
     })
 }
 
-/// Whether a row without a time is there that the filters right behind the watermark would keep.
-fn has_timeless_row(changes: &ChangeBatch, column: usize, filters: &Stateless) -> Result<bool> {
+/// Whether a row without a time is there that needs one, and that the filters right behind the watermark would keep.
+fn has_timeless_row(changes: &ChangeBatch, column: usize, allowed: Option<usize>, filters: &Stateless) -> Result<bool> {
     let times = changes.rows().column(column);
     if times.null_count() == 0 {
         return Ok(false);
     }
-    let timeless = changes.filter(&is_null(times)?)?;
+    let mut timeless = is_null(times)?;
+    if let Some(allowed) = allowed.and_then(|allowed| changes.rows().column(allowed).as_boolean_opt()) {
+        timeless = and_not(&timeless, allowed)?;
+    }
+    let timeless = changes.filter(&timeless)?;
     Ok(filters.run(timeless)?.num_rows() > 0)
 }
 

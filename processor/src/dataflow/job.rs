@@ -51,6 +51,8 @@ pub struct WatermarkSpec {
     pub time_column: (String, usize),
     /// The watermark, of a timestamp type; NULL says nothing.
     pub expression: Arc<dyn PhysicalExpr>,
+    /// The place of a Boolean column: where it is true, the time may be NULL.
+    pub timeless: Option<usize>,
 }
 
 impl WatermarkSpec {
@@ -176,7 +178,7 @@ mod tests {
         for (expression, expected) in cases {
             assert_eq!(rises(&expression, 1), expected, "{expression}");
             assert!(!rises(&expression, 0), "{expression} is about another column");
-            let spec = WatermarkSpec { time_column: ("ts".into(), 1), expression };
+            let spec = WatermarkSpec { time_column: ("ts".into(), 1), expression, timeless: None };
             for _ in 0..100 {
                 let rows = random.random_range(0..20);
                 // Around the end of March, where months are uneven.

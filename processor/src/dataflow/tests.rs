@@ -80,8 +80,11 @@ fn counting(input: ScriptedInput, per_row: bool) -> JobSpec {
         make: Arc::new(move || Ok(Box::new(WindowAggregate::new(spec.clone(), &windowed)?))),
         run: Stateless::default(),
     };
-    let watermark =
-        WatermarkSpec { time_column: ("ts".to_string(), 0), expression: col("wm", &columns()).expect("a column") };
+    let watermark = WatermarkSpec {
+        time_column: ("ts".to_string(), 0),
+        expression: col("wm", &columns()).expect("a column"),
+        timeless: None,
+    };
     let input = InputSpec {
         input: Arc::new(input),
         before_watermark: Stateless::default(),

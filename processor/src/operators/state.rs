@@ -154,6 +154,11 @@ impl Dirty {
         self.0[shard(hash) as usize] = true;
     }
 
+    /// Whether a shard changed.
+    pub(super) fn has(&self, shard: usize) -> bool {
+        self.0[shard]
+    }
+
     /// Writes the shards that changed and forgets that they did.
     pub(super) fn write(&mut self, into: &mut Snapshot, table: &str, shards: &[Vec<RecordBatch>]) -> Result<()> {
         for (shard, batches) in shards.iter().enumerate().filter(|(shard, _)| self.0[*shard]) {

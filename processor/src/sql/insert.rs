@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::statement::{Insert, parse_expression};
 use super::{Outcome, Report, Running, Session, run};
 use crate::connector::nearest_known;
+use crate::plan::UpsertNode;
 use crate::sink::{TableWriter, writable_columns};
 
 /// Where an insert goes.
@@ -270,6 +271,7 @@ pub(super) fn updates(plan: &LogicalPlan) -> bool {
             found |= !(grouped("window_start") && grouped("window_end"));
         }
         found |= matches!(node, LogicalPlan::Distinct(_));
+        found |= matches!(node, LogicalPlan::Extension(node) if node.node.as_any().is::<UpsertNode>());
         Ok(TreeNodeRecursion::Continue)
     });
     found

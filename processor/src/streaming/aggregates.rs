@@ -146,7 +146,8 @@ fn group_stage(
     stage("group aggregate", keys, input, make)
 }
 
-fn stage(
+/// A stage of the operators that `make` makes, its input split by these columns.
+pub(super) fn stage(
     name: &str,
     keys: Vec<usize>,
     input: &SchemaRef,

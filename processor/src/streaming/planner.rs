@@ -21,13 +21,15 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, Values};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
+use super::aggregates::stage;
 use super::pushdown::{self, Split};
 use super::tiered::{ScannedTable, TieredInput, find_table};
 use crate::batch::ConnectorInput;
 use crate::batch::from_datafusion;
-use crate::dataflow::{InputSpec, JobInput, JobSpec, ROW_WATERMARK, ScriptedInput, StageSpec, WatermarkSpec};
+use crate::dataflow::{InputSpec, JobInput, JobSpec, Operator, ROW_WATERMARK, ScriptedInput, StageSpec, WatermarkSpec};
+use crate::operators::last_by_key::{LastByKey, LastByKeySpec};
 use crate::operators::stateless::{Stateless, Step, evaluate, expression_error};
-use crate::plan::{WatermarkNode, WindowKind, WindowNode};
+use crate::plan::{UpsertNode, WatermarkNode, WindowKind, WindowNode};
 
 /// What a column of a stream is beyond its type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,6 +160,8 @@ impl Planner<'_> {
                     self.watermark(node, carries)
                 } else if let Some(node) = node.downcast_ref::<WindowNode>() {
                     self.window(node, carries)
+                } else if let Some(node) = node.downcast_ref::<UpsertNode>() {
+                    self.upsert(node)
                 } else {
                     Err(only_batch("this operation"))
                 }
@@ -315,12 +319,30 @@ impl Planner<'_> {
         let time_column = (node.column.clone(), column);
         for input in &mut planned.inputs {
             input.before_watermark = std::mem::take(&mut input.run);
-            input.watermark =
-                Some(WatermarkSpec { time_column: time_column.clone(), expression: Arc::clone(&expression) });
+            input.watermark = Some(WatermarkSpec {
+                time_column: time_column.clone(),
+                expression: Arc::clone(&expression),
+                timeless: None,
+            });
             input.row_watermark = carries && self.watermark_per_row;
         }
         planned.carries = carries && self.watermark_per_row;
         planned.marks[column] = Some(Mark::Rowtime);
+        Ok(planned)
+    }
+
+    fn upsert(&mut self, node: &UpsertNode) -> Result<Planned> {
+        let mut planned = self.plan(&node.input, false)?;
+        let (key, deleted) = (index_of(node.input.schema(), &node.key)?, index_of(node.input.schema(), &node.deleted)?);
+        // A deleted row has no time of its own.
+        for watermark in planned.inputs.iter_mut().filter_map(|input| input.watermark.as_mut()) {
+            watermark.timeless = Some(deleted);
+        }
+        let schema = Arc::clone(node.input.schema().inner());
+        let spec = LastByKeySpec { keys: vec![key], deleted, schema: Arc::clone(&schema) };
+        let make = move || -> Result<Box<dyn Operator>> { Ok(Box::new(LastByKey::new(spec.clone())?)) };
+        planned.stages.push(stage("upsert", vec![key], &schema, make)?);
+        (planned.append_only, planned.carries) = (false, false);
         Ok(planned)
     }
 

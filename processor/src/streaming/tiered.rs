@@ -9,7 +9,7 @@ use aquifer_model::{ChangeBatch, Cut, Error, Partition, Result, Watermark};
 use aquifer_storage::reader::{
     PartitionReader, ReadBatch, ReadFilter, ReadRequest, ReadStatistics, TieredTopic, Tiers,
 };
-use arrow::array::{Int64Array, RecordBatch};
+use arrow::array::Int64Array;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
@@ -17,7 +17,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::{TableSource, TableType};
 
 use crate::batch::Until;
-use crate::batch::{ConnectorTable, StartMode, TieredTable};
+use crate::batch::{ConnectorTable, StartMode, TieredTable, as_table};
 use crate::dataflow::{JobInput, JobSource, ReadAhead, SourceBatch};
 
 /// How many rows a batch has under backlog.
@@ -204,14 +204,7 @@ impl JobSource for TieredSource {
         drop(sums);
         self.said = now;
         let Some(batch) = next? else { return Ok(None) };
-        let columns = batch.rows.columns().iter().zip(self.schema.fields()).map(|(column, field)| {
-            if column.data_type() == field.data_type() {
-                Ok(Arc::clone(column))
-            } else {
-                cast(column, field.data_type())
-            }
-        });
-        let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_, _>>()?)?;
+        let rows = as_table(&batch.rows, &self.schema)?;
         let time = match (&self.time, batch.time_max) {
             (Some(data_type), Some(time)) => Some(cast(&Int64Array::from(vec![time]), data_type)?),
             _ => None,

@@ -256,7 +256,7 @@ fn chunk_of(
     let mut alive: Option<BooleanBuffer> = None;
     if let Some(nothing) = batch.column_by_name(column::NULL_VALUE).and_then(|c| c.as_boolean_opt()) {
         let count = nothing.true_count();
-        if count > 0 {
+        if count > 0 && !layout.keeps_nulls {
             statistics.null_messages += count as u64;
             statistics.archive_rows = statistics.archive_rows.saturating_sub(count as u64);
             alive = Some(!nothing.values());

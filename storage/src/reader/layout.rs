@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use aquifer_formats::messages::message_schema;
+use aquifer_formats::messages::{column::NULL_VALUE, message_schema};
 use aquifer_model::{Error, Partition, Result};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int32Array, RecordBatch, RecordBatchOptions, StringViewArray,
@@ -56,6 +56,8 @@ pub(super) struct Layout {
     pub values: SchemaRef,
     /// The message columns that must be read, as indices of [`message_schema`].
     pub messages: Vec<usize>,
+    /// Whether messages without a value are rows: the request asks for the column that tells them apart.
+    pub keeps_nulls: bool,
     topic: Constant,
     archive: Constant,
     log: Constant,
@@ -176,6 +178,7 @@ impl Layout {
             time,
             values: Arc::new(Schema::new(resolver.values)),
             messages: resolver.messages,
+            keeps_nulls: request.columns.iter().any(|column| column == NULL_VALUE),
             topic: Constant::new(topic.topic.to_string()),
             archive: Constant::new("archive"),
             log: Constant::new("log"),

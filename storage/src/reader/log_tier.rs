@@ -298,7 +298,7 @@ impl LogTier {
         let keys = column_of(column::KEY)?.as_binary_view();
         let decoded = decoding.decode(messages.payloads(), keys, versions_of(messages)?)?;
         let nothing = column_of(column::NULL_VALUE)?.as_boolean();
-        let nulls = nothing.true_count();
+        let nulls = if layout.keeps_nulls { 0 } else { nothing.true_count() };
         statistics.null_messages += nulls as u64;
         let mut alive = (nulls > 0).then(|| !nothing.values());
         if !decoded.errors.is_empty() {

@@ -5,25 +5,33 @@ use std::sync::Arc;
 
 use aquifer_catalog::definition::MetadataKey;
 use aquifer_catalog::{ColumnKind, Table, catalogs::Target};
+use aquifer_formats::messages::column::{BATCH_INDEX, ENTRY, KEY, LEDGER, NULL_VALUE};
 use aquifer_model::sql_type::with_rowtime;
 use aquifer_model::{Error, Result, SqlType};
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{Column, TableReference};
 use datafusion::datasource::{TableProvider, provider_as_source};
+use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::planner::RelationPlannerContext;
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, ExprFunctionExt, Extension, LogicalPlan, LogicalPlanBuilder, lit};
 use sqlparser::ast::Expr as SqlExpr;
 
 use super::super::system::RowsSource;
 use super::definition_expression;
 use super::range::{EventTimes, ReadRange};
 use super::relations::remarked;
-use crate::batch::{ConnectorTable, TieredTable};
+use crate::batch::{ConnectorTable, TieredTable, UPSERT_KEY};
 use crate::connector::ConnectorRegistry;
-use crate::plan::WatermarkNode;
+use crate::plan::{UpsertNode, WatermarkNode};
 
 /// The name of the column of event times that is read where the table has no time column of its own.
 const EVENT_TIME: &str = "__event_time";
+/// The column that says that a key's row is deleted.
+const DELETED: &str = "__upsert_deleted";
+/// What orders the messages of a key.
+const PLACE: [&str; 3] = ["__upsert_ledger", "__upsert_entry", "__upsert_batch_index"];
+/// The number of a key's message, the newest first.
+const AGE: &str = "__upsert_age";
 
 /// Where a table's rows come from.
 #[derive(Debug)]
@@ -47,6 +55,8 @@ pub(super) struct BoundTable {
     system: BTreeSet<String>,
     /// Only rows of these event times are wanted.
     times: EventTimes,
+    /// Whether a row replaces the one before it with its key.
+    upsert: bool,
 }
 
 impl BoundTable {
@@ -88,6 +98,19 @@ impl BoundTable {
             }
         }
         let system = named.iter().map(|column| column.name.clone()).collect();
+        let upsert = table.definition.options.get("connector").is_some_and(|name| name == "upsert-pulsar");
+        if upsert {
+            // A message without a value is a row whose columns are all NULL, until its key's row is found.
+            fields = fields.into_iter().map(|field: Field| field.with_nullable(true)).collect();
+            fields.push(Field::new(UPSERT_KEY, DataType::BinaryView, false));
+            fields.push(Field::new(DELETED, DataType::Boolean, false));
+            reader_columns.extend([KEY, NULL_VALUE].map(String::from));
+            if !streaming {
+                let types = [DataType::UInt64, DataType::UInt64, DataType::Int32];
+                fields.extend(PLACE.iter().zip(types).map(|(name, data_type)| Field::new(*name, data_type, false)));
+                reader_columns.extend([LEDGER, ENTRY, BATCH_INDEX].map(String::from));
+            }
+        }
         let mut times = EventTimes::default();
         let rows = match &table.target {
             Target::Connector => Rows::Connector(Arc::new(ConnectorTable {
@@ -111,7 +134,7 @@ impl BoundTable {
                 schema: Arc::new(Schema::new(fields)),
             })),
         };
-        Ok(Self { table, rows, computed, watermark, columns, system, times })
+        Ok(Self { table, rows, computed, watermark, columns, system, times, upsert })
     }
 
     /// Catalog, database and table.
@@ -162,15 +185,20 @@ impl BoundTable {
         };
         let mut plan = LogicalPlanBuilder::scan(reference.clone(), provider_as_source(provider), None)?.build()?;
         let hidden = self.times.are_limited() && self.watermark.is_none();
+        if self.upsert && !streaming {
+            plan = newest(plan, &reference)?;
+        }
         if hidden {
             let column = Column::new(Some(reference.clone()), EVENT_TIME);
             let filter = self.times.filter(column, plan.schema())?;
             plan = LogicalPlanBuilder::from(plan).filter(filter)?.build()?;
         }
-        if !self.computed.is_empty() || hidden {
+        // What tells a row's key and its deletion goes on to where it is used.
+        let carried: &[&str] = if self.upsert && streaming { &[UPSERT_KEY, DELETED] } else { &[] };
+        if !self.computed.is_empty() || hidden || self.upsert {
             let schema = Arc::clone(plan.schema());
             let mut expressions = Vec::new();
-            for name in &self.columns {
+            for name in self.columns.iter().map(String::as_str).chain(carried.iter().copied()) {
                 expressions.push(match self.computed.get(name) {
                     Some(expression) => {
                         context.sql_to_expr(expression.clone(), &schema)?.alias_qualified(Some(reference.clone()), name)
@@ -189,6 +217,12 @@ impl BoundTable {
             let node = WatermarkNode { input: Arc::new(plan), column: column.clone(), expression, schema: marked };
             plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
         }
+        if !carried.is_empty() {
+            let node = UpsertNode { input: Arc::new(plan), key: UPSERT_KEY.to_string(), deleted: DELETED.to_string() };
+            let columns = self.columns.iter().map(|name| Expr::Column(Column::new(Some(reference.clone()), name)));
+            let node = LogicalPlan::Extension(Extension { node: Arc::new(node) });
+            plan = LogicalPlanBuilder::from(node).project(columns)?.build()?;
+        }
         if let (Some((column, _)), true) = (&self.watermark, self.times.are_limited()) {
             // Above the watermark: rows left out move it all the same.
             let filter = self.times.filter(Column::new(Some(reference), column), plan.schema())?;
@@ -196,4 +230,15 @@ impl BoundTable {
         }
         Ok(plan)
     }
+}
+
+/// Each key's newest row, where that is none of a deletion.
+fn newest(plan: LogicalPlan, table: &TableReference) -> datafusion::common::Result<LogicalPlan> {
+    let column = |name: &str| Expr::Column(Column::new(Some(table.clone()), name));
+    let newest_first = PLACE.iter().map(|name| column(name).sort(false, false)).collect();
+    let age = row_number().partition_by(vec![column(UPSERT_KEY)]).order_by(newest_first).build()?.alias(AGE);
+    LogicalPlanBuilder::from(plan)
+        .window([age])?
+        .filter(Expr::Column(Column::from_name(AGE)).eq(lit(1u64)).and(column(DELETED).is_false()))?
+        .build()
 }
