@@ -165,7 +165,7 @@ pub async fn topic_of(catalogs: &Catalogs, catalog: &str, table: &str) -> Result
     let catalog = catalogs.get(catalog)?;
     match catalog.table(catalog.default_database(), table).await?.target {
         Target::Topics(topics) => topics.into_iter().next().ok_or_else(|| "the table has no topic".into()),
-        Target::Connector | Target::Rows(_) => Err("the table of bids is no topic".into()),
+        Target::Pattern(_) | Target::Connector | Target::Rows(_) => Err("the table of bids is no topic".into()),
     }
 }
 

@@ -24,6 +24,7 @@ use crate::names::{find, suggestion};
 use crate::options::{self, CatalogSettings, LogSettings, TableSettings};
 use crate::store::{Change, Stored};
 use crate::table::{Reading, Table, Target, additions, merged, physical_columns, system_columns, value_columns};
+use crate::topic_pattern::PatternTopics;
 
 pub(crate) const TABLES: &str = "tables";
 
@@ -268,7 +269,10 @@ impl Catalog {
         let settings = options::table_settings(&definition.options)?;
         let format = settings.format.unwrap_or(self.settings.default_format);
         let reading = self.reading(&settings, definition, format).await?;
-        Ok(Target::Topics(settings.topics.into_iter().map(|topic| reading.of(topic)).collect()))
+        Ok(match settings.pattern {
+            Some(pattern) => Target::Pattern(Arc::new(PatternTopics { pattern, reading })),
+            None => Target::Topics(settings.topics.into_iter().map(|topic| reading.of(topic)).collect()),
+        })
     }
 
     async fn reading(&self, settings: &TableSettings, definition: &TableDefinition, format: Format) -> Result<Reading> {
@@ -521,8 +525,10 @@ impl Catalog {
         let laid = match connector {
             // A hint alone need not name the topic.
             Some(connector) => {
-                let topics = table.definition.options.get("topics").map(|t| ("topics".to_string(), t.clone()));
-                let own = |key: &str| matches!(key, "topics" | "topic" | "connector");
+                let kept = |key: &str| table.definition.options.get(key).map(|value| (key.to_string(), value.clone()));
+                let topics = kept("topics").or_else(|| kept("topics-pattern"));
+                let own =
+                    |key: &str| matches!(key, "topics" | "topic" | "topics-pattern" | "topic-pattern" | "connector");
                 if let Some((key, _)) = options.iter().find(|(key, _)| own(key)) {
                     return Err(Error::invalid(format!("a hint cannot change the option `{key}`")));
                 }

@@ -6,6 +6,7 @@
 //!  catalogs   ── all catalogs of a data directory; opens a log on first use
 //!  catalog    ── one of them: databases and tables, native (from the topic's schema) and explicit (from DDL)
 //!  table      ── a table found by name: columns, and the topics it reads
+//!  topic_pattern ── the topics of a table whose names match an expression
 //!  evolve     ── another schema version of a topic, for columns that ALTER TABLE changed
 //!  views      ── queries with a name, stored beside the tables
 //! ```
@@ -18,6 +19,7 @@ mod names;
 pub mod options;
 pub mod store;
 pub mod table;
+pub mod topic_pattern;
 mod views;
 
 pub use catalog::Catalog;

@@ -25,6 +25,7 @@ use aquifer_storage::reader::{OnDecodeError, Tiers};
 use self::known::{Row, Take};
 use crate::definition::parse_topics;
 use crate::names::nearest;
+use crate::topic_pattern::TopicsPattern;
 
 pub use self::range::{Startup, Stop};
 pub use self::values::parse_duration;
@@ -59,6 +60,9 @@ pub struct CatalogSettings {
     pub default_format: Format,
 }
 
+/// How often a stream looks for new topics and partitions where nothing is said, as in Flink's connector.
+const DISCOVERY: Duration = Duration::from_secs(5 * 60);
+
 /// Which log a catalog or an explicit table reads.
 #[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant)] // one is made when a statement is planned
@@ -74,6 +78,10 @@ pub enum LogSettings {
 pub struct TableSettings {
     /// The topics of an explicit table; empty for a topic of the catalog.
     pub topics: Vec<TopicName>,
+    /// Which topics an explicit table reads, by their names.
+    pub pattern: Option<TopicsPattern>,
+    /// How often a stream looks for new topics and partitions; `None`: never.
+    pub discovery: Option<Duration>,
     /// Another log than the catalog's.
     pub log: Option<LogSettings>,
     /// How payloads are written, if that is said.
@@ -137,8 +145,14 @@ pub fn check_table(given: impl IntoIterator<Item = (String, String)>) -> Result<
     match given.iter().find(|(key, _)| key == "connector").map(|(_, value)| value.as_str()) {
         Some("pulsar" | "upsert-pulsar") => {
             let checked = check(given, &[known::CONNECTOR, known::TOPIC, known::CLIENT], "a pulsar table")?;
-            if !checked.options.contains_key("topics") {
-                return Err(Error::invalid("the option `topics` is missing: name the topic that the table reads"));
+            match (checked.options.contains_key("topics"), checked.options.contains_key("topics-pattern")) {
+                (false, false) => {
+                    return Err(Error::invalid("the option `topics` is missing: name the topic that the table reads"));
+                }
+                (true, true) => {
+                    return Err(Error::invalid("`topics` and `topics-pattern` exclude each other: keep one"));
+                }
+                _ => {}
             }
             check_key(&checked.options)?;
             table_settings(&checked.options)?;
@@ -317,6 +331,11 @@ pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSetting
     let get = |key: &str| options.get(key).map(String::as_str);
     Ok(TableSettings {
         topics: get("topics").map_or(Ok(Vec::new()), parse_topics)?,
+        pattern: get("topics-pattern").map(str::parse).transpose()?,
+        discovery: match get("partition.discovery.interval-millis").and_then(|text| text.parse::<i64>().ok()) {
+            None => Some(DISCOVERY),
+            Some(millis) => u64::try_from(millis).ok().filter(|millis| *millis > 0).map(Duration::from_millis),
+        },
         log: log_settings(options)?,
         format: get("format").map(str::parse).transpose()?,
         startup: range::startup_of(options)?,

@@ -12,6 +12,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use crate::definition::{ColumnDefinition, ColumnKind, MetadataKey, Origin, TableDefinition};
+use crate::topic_pattern::PatternTopics;
 
 /// A table found by name.
 #[derive(Debug, Clone)]
@@ -36,10 +37,23 @@ pub struct Table {
 pub enum Target {
     /// Topics of a log, usually one.
     Topics(Vec<TieredTopic>),
+    /// Topics whose names match an expression: they are looked for when the table is read.
+    Pattern(Arc<PatternTopics>),
     /// A connector that the processor looks up by `definition.options["connector"]`.
     Connector,
     /// Rows that are there already: a table about tables. It is only read.
     Rows(RecordBatch),
+}
+
+impl Target {
+    /// The topics that are read now; `None` where the table is none over topics. Fails where no topic matches its pattern.
+    pub async fn topics(&self) -> Result<Option<Vec<TieredTopic>>> {
+        match self {
+            Self::Topics(topics) => Ok(Some(topics.clone())),
+            Self::Pattern(pattern) => pattern.find_some().await.map(Some),
+            Self::Connector | Self::Rows(_) => Ok(None),
+        }
+    }
 }
 
 /// What all topics of a table share.

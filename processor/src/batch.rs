@@ -12,7 +12,9 @@ pub use connector_table::ConnectorTable;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use aquifer_catalog::topic_pattern::PatternTopics;
 use aquifer_model::{Cut, Error, Interval, Partition, Result, Watermark};
 use aquifer_storage::reader::{PartitionReader, ReadFilter, ReadRequest, ReadStatistics, TieredTopic, Tiers};
 use arrow::array::RecordBatch;
@@ -51,8 +53,19 @@ pub struct TieredTable {
     pub until: Option<Until>,
     /// Which tiers.
     pub tiers: Tiers,
+    /// How a stream finds topics and partitions that come later; `None`: it does not.
+    pub discovery: Option<Discovery>,
     /// What its readers did, per partition; readers add to it as they go.
     pub statistics: Arc<Mutex<BTreeMap<Partition, ReadStatistics>>>,
+}
+
+/// Looking for topics and partitions while a stream runs.
+#[derive(Debug, Clone)]
+pub struct Discovery {
+    /// From one look to the next.
+    pub interval: Duration,
+    /// Topics come too, those whose names match.
+    pub pattern: Option<Arc<PatternTopics>>,
 }
 
 /// Where reading a table starts: `scan.startup.mode`.

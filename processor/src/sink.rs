@@ -65,6 +65,12 @@ pub async fn open_sink(
                 )));
             }
         },
+        Target::Pattern(_) => {
+            return Err(Error::unsupported(format!(
+                "`{}` reads all topics of a pattern: INSERT needs a table over one topic",
+                table.name[2]
+            )));
+        }
         Target::Connector => connectors.of_table(table)?.sink(table, rows)?,
         Target::Rows(_) => {
             return Err(Error::invalid(format!("`{}` is a table about tables: it can only be read", table.name[2])));

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use aquifer_catalog::{Catalogs, Table, catalogs::Target};
+use aquifer_catalog::{Catalogs, Table};
 use aquifer_model::{Error, Result};
 use aquifer_processor::connector::ConnectorRegistry;
 use aquifer_processor::sql::Session;
@@ -46,12 +46,8 @@ pub async fn find_table(catalogs: &Catalogs, name: &str) -> Result<Table> {
 
 /// The topics of such a table.
 pub async fn find_topics(catalogs: &Catalogs, name: &str) -> Result<Vec<TieredTopic>> {
-    match find_table(catalogs, name).await?.target {
-        Target::Topics(topics) => Ok(topics),
-        Target::Connector | Target::Rows(_) => {
-            Err(Error::invalid(format!("`{name}` is no table over topics: only those have an archive")))
-        }
-    }
+    let topics = find_table(catalogs, name).await?.target.topics().await?;
+    topics.ok_or_else(|| Error::invalid(format!("`{name}` is no table over topics: only those have an archive")))
 }
 
 fn wrong_name(name: &str) -> Error {

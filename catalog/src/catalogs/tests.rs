@@ -35,7 +35,7 @@ fn topics(table: &Table) -> Vec<String> {
         Target::Topics(topics) => {
             topics.iter().map(|topic| format!("{} {}", topic.log.address(), topic.topic)).collect()
         }
-        Target::Connector | Target::Rows(_) => panic!("topics"),
+        Target::Pattern(_) | Target::Connector | Target::Rows(_) => panic!("topics"),
     }
 }
 

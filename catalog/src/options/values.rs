@@ -238,6 +238,23 @@ pub(super) fn topics(text: &str) -> Value {
     crate::definition::parse_topics(text).map(|_| text.to_string()).map_err(|error| error.message().to_string())
 }
 
+pub(super) fn topics_pattern(text: &str) -> Value {
+    let pattern: Result<crate::topic_pattern::TopicsPattern, _> = text.parse();
+    pattern.map(|_| text.to_string()).map_err(|error| error.message().to_string())
+}
+
+pub(super) fn persistent_only(text: &str) -> Value {
+    match text {
+        "PersistentOnly" => Ok(text.to_string()),
+        _ => Err("only PersistentOnly is read: topics that are not persistent have no history".to_string()),
+    }
+}
+
+/// Milliseconds, where 0 and less is never.
+pub(super) fn interval_millis(text: &str) -> Value {
+    text.parse::<i64>().map(|millis| millis.to_string()).map_err(|_| "write milliseconds, or -1 for never".to_string())
+}
+
 pub(super) fn duration(text: &str) -> Value {
     parse_duration(text).map(|_| text.to_string())
 }

@@ -23,7 +23,7 @@ use super::ROW_WATERMARK;
 use super::job::{InputSpec, JobSnapshot, PartitionMark, SourceMarks, WatermarkSpec};
 use super::operator::{EpochEnd, PortEnd};
 use super::runtime::Shared;
-use super::source::{JobSource, SourceBatch};
+use super::source::{JobInput, JobSource, SourceBatch};
 use super::watermarks::Watermarks;
 use super::worker::ToWorker;
 use crate::operators::stateless::{Stateless, evaluate};
@@ -67,6 +67,8 @@ pub(crate) struct Feeder {
     shared: Arc<Shared>,
     requests: mpsc::UnboundedReceiver<SnapshotRequest>,
     requests_open: bool,
+    /// The partitions that an input has by now.
+    listings: mpsc::Receiver<(usize, Vec<String>)>,
     /// A partition ended, or became idle, or somebody asked: the epoch is worth ending although it may have no rows.
     changed: bool,
     asked: Vec<SnapshotRequest>,
@@ -107,6 +109,12 @@ impl Feeder {
                 (time.watermark, time.idle, time.ended) = (mark.watermark, mark.idle, mark.ended);
             }
         }
+        let (listings_to, listings) = mpsc::channel(1);
+        for (input, spec) in inputs.iter().enumerate() {
+            if let Some(interval) = spec.input.discovery() {
+                tokio::spawn(look_for_partitions(input, Arc::clone(&spec.input), interval, listings_to.clone()));
+            }
+        }
         let clock = EpochClock { rows: settings.epoch_rows.max(1), interval: settings.epoch_interval };
         let (started, requests_open, asked) = (Instant::now(), true, vec![]);
         let changed = watermarks.all_ended();
@@ -121,6 +129,7 @@ impl Feeder {
             shared,
             requests,
             requests_open,
+            listings,
             changed,
             asked,
         })
@@ -186,6 +195,7 @@ impl Feeder {
         tokio::select! {
             Some(next) = self.pending.next() => self.settle(next),
             () = idle => Ok(()),
+            Some((input, names)) = self.listings.recv() => self.add_partitions(input, names).await,
             request = self.requests.recv(), if self.requests_open => {
                 match request {
                     Some(request) => {
@@ -199,8 +209,26 @@ impl Feeder {
         }
     }
 
+    /// Opens the partitions that are not read yet.
+    async fn add_partitions(&mut self, input: usize, names: Vec<String>) -> Result<()> {
+        for name in names {
+            if self.partitions.iter().any(|feed| feed.input == input && feed.name == name) {
+                continue;
+            }
+            tracing::info!(partition = name, "a partition was found and is read from its start");
+            let source = self.inputs[input].input.open(&name, None).await?;
+            self.pending.push(poll_source(self.partitions.len(), source));
+            self.partitions.push(PartitionFeed { input, name, cut: None, ready: None });
+            self.watermarks.add(self.started.elapsed());
+        }
+        Ok(())
+    }
+
     /// Takes every answer that is there already.
     async fn settle_ready(&mut self) -> Result<()> {
+        while let Ok((input, names)) = self.listings.try_recv() {
+            self.add_partitions(input, names).await?;
+        }
         while let Ok(request) = self.requests.try_recv() {
             self.asked.push(request);
             self.changed = true;
@@ -349,6 +377,30 @@ fn poll_source(partition: usize, mut source: Box<dyn JobSource>) -> Pin<Box<dyn 
         let next = source.next().await;
         (partition, source, next)
     })
+}
+
+/// Lists an input's partitions now and then, until nobody takes the lists.
+async fn look_for_partitions(
+    input: usize,
+    of: Arc<dyn JobInput>,
+    interval: Duration,
+    to: mpsc::Sender<(usize, Vec<String>)>,
+) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = to.closed() => return,
+        }
+        match of.partitions().await {
+            Ok(names) => {
+                if to.send((input, names)).await.is_err() {
+                    return;
+                }
+            }
+            // What is read already goes on; the next look may succeed.
+            Err(error) => tracing::warn!("looking for new partitions: {error}"),
+        }
+    }
 }
 
 /// Whether a row without a time is there that needs one, and that the filters right behind the watermark would keep.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aquifer_model::{ChangeBatch, Cut, Error, Position, Result, Watermark};
 use arrow::array::ArrayRef;
@@ -18,13 +19,17 @@ use super::worker::panicked;
 pub trait JobInput: Send + Sync + Debug {
     /// The columns of its batches.
     fn schema(&self) -> SchemaRef;
-    /// The names of its partitions, each once. Called once a job.
+    /// The names of its partitions, each once. Where it has a [discovery](JobInput::discovery) it is called again and again, and may give more then.
     async fn partitions(&self) -> Result<Vec<String>>;
     /// Opens a partition; `from` is a cut that a [`SourceBatch`] of it told, else it starts where the statement says.
     async fn open(&self, partition: &str, from: Option<Cut>) -> Result<Box<dyn JobSource>>;
     /// Whether its batches say the largest time of what was passed, rows among them that it left out: then the rows themselves are not asked.
     fn tells_time(&self) -> bool {
         false
+    }
+    /// How often new partitions are looked for; `None`: never.
+    fn discovery(&self) -> Option<Duration> {
+        None
     }
     /// A partition ends when its own watermark reaches this.
     fn stop_watermark(&self) -> Option<Watermark> {

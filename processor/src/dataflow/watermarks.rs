@@ -31,6 +31,11 @@ impl Watermarks {
         Self { partitions: vec![fresh; partitions], combined: Watermark::MIN, idle_timeout }
     }
 
+    /// A partition that was found late: it holds nothing back before its first row.
+    pub(crate) fn add(&mut self, now: Duration) {
+        self.partitions.push(PartitionTime { watermark: Watermark::MIN, idle: true, ended: false, last_row: now });
+    }
+
     /// What was combined before a restart.
     pub(crate) fn restore(&mut self, combined: Watermark) {
         self.combined = combined;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use aquifer_catalog::catalogs::Target;
 use aquifer_catalog::options::masked;
 use aquifer_model::{Error, Result, SqlType};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringViewArray};
@@ -103,7 +102,7 @@ impl Session {
 
     async fn show_partitions(&self, name: &Name) -> Result<Outcome> {
         let table = self.lookup(name).await?;
-        let Target::Topics(topics) = &table.target else {
+        let Some(topics) = table.target.topics().await? else {
             return Err(Error::unsupported(format!(
                 "SHOW PARTITIONS of `{}` is not supported: its connector does not say which there are",
                 table.name[2]

@@ -188,11 +188,11 @@ impl Session {
             *last = base.to_string();
         }
         let found = Box::pin(self.lookup(&of)).await?;
-        let Target::Topics(topics) = &found.target else {
+        let Some(topics) = found.target.topics().await? else {
             return Err(Error::invalid(format!("`{base}` is no table over topics: it has no `{suffix}`")));
         };
         let mut rows = Vec::new();
-        for topic in topics {
+        for topic in &topics {
             for partition in topic.log.partitions(&topic.topic).await? {
                 match kind {
                     Kind::Offsets => rows.push(offsets(topic, &partition).await?),

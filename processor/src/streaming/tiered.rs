@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aquifer_model::{ChangeBatch, Cut, Error, Partition, Result, Watermark};
@@ -17,7 +17,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::{TableSource, TableType};
 
 use crate::batch::Until;
-use crate::batch::{ConnectorTable, StartMode, TieredTable, as_table};
+use crate::batch::{ConnectorTable, Discovery, StartMode, TieredTable, as_table};
 use crate::dataflow::{JobInput, JobSource, ReadAhead, SourceBatch};
 
 /// How many rows a batch has under backlog.
@@ -26,7 +26,8 @@ const BATCH_ROWS: usize = 8192;
 /// The partitions of a table, and which of its columns are read.
 #[derive(Debug)]
 pub(super) struct TieredInput {
-    topics: Vec<TieredTopic>,
+    topics: Mutex<Vec<TieredTopic>>,
+    discovery: Option<Discovery>,
     /// The columns read, in the table's types.
     schema: SchemaRef,
     reader_columns: Vec<String>,
@@ -38,12 +39,13 @@ pub(super) struct TieredInput {
     time: Option<(String, DataType)>,
     tiers: Tiers,
     statistics: Arc<Mutex<BTreeMap<Partition, ReadStatistics>>>,
-    found: Mutex<BTreeMap<String, Found>>,
+    /// `None` before the partitions were listed first.
+    found: Mutex<Option<BTreeMap<String, Found>>>,
 }
 
 #[derive(Debug, Clone)]
 struct Found {
-    topic: usize,
+    topic: TieredTopic,
     partition: Partition,
     start: Cut,
 }
@@ -68,7 +70,8 @@ impl TieredInput {
         let reader_columns = reader_columns
             .ok_or_else(|| Error::internal(format!("table `{}` has fewer readers than columns", table.name)))?;
         Ok(Self {
-            topics: table.topics.clone(),
+            topics: Mutex::new(table.topics.clone()),
+            discovery: table.discovery.clone(),
             schema: Arc::new(table.schema.project(columns)?),
             reader_columns,
             start: table.start.clone(),
@@ -83,6 +86,36 @@ impl TieredInput {
     }
 }
 
+impl TieredInput {
+    /// A topic's partitions and where to start in them.
+    async fn listed(&self, topic: &TieredTopic, first: bool) -> Result<Vec<(Partition, Cut)>> {
+        // What stands at the end now is where a read from `latest` starts; a bounded read has its ends already. What is found later is read from its
+        // first message on.
+        let known: Vec<(Partition, Cut)> = match &self.end {
+            Some(end) => end.keys().filter(|p| p.topic == topic.topic).map(|p| (p.clone(), Cut::Start)).collect(),
+            None if self.start == StartMode::Latest && first => topic.end_cuts().await?.into_iter().collect(),
+            None => topic.log.partitions(&topic.topic).await?.into_iter().map(|p| (p, Cut::Start)).collect(),
+        };
+        let latest = match (&self.start, &self.end) {
+            (StartMode::Latest, Some(end)) => Some(end),
+            _ => None,
+        };
+        let started = known.into_iter().map(|(partition, end)| {
+            let start = match &self.start {
+                StartMode::Earliest => Cut::Start,
+                StartMode::Latest => latest.and_then(|cuts| cuts.get(&partition)).copied().unwrap_or(end),
+                StartMode::Cuts(cuts) => cuts.get(&partition).copied().unwrap_or_default(),
+            };
+            (partition, start)
+        });
+        Ok(started.collect())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[async_trait]
 impl JobInput for TieredInput {
     fn schema(&self) -> SchemaRef {
@@ -90,34 +123,26 @@ impl JobInput for TieredInput {
     }
 
     async fn partitions(&self) -> Result<Vec<String>> {
-        let mut found = BTreeMap::new();
-        for (index, topic) in self.topics.iter().enumerate() {
-            // What stands at the end now is where a read from `latest` starts; a bounded read has its ends already.
-            let known = match &self.end {
-                Some(end) => end.keys().filter(|p| p.topic == topic.topic).map(|p| (p.clone(), Cut::Start)).collect(),
-                None if self.start == StartMode::Latest => topic.end_cuts().await?,
-                None => topic.log.partitions(&topic.topic).await?.into_iter().map(|p| (p, Cut::Start)).collect(),
-            };
-            let latest = match (&self.start, &self.end) {
-                (StartMode::Latest, Some(end)) => Some(end),
-                _ => None,
-            };
-            for (partition, end) in known {
-                let start = match &self.start {
-                    StartMode::Earliest => Cut::Start,
-                    StartMode::Latest => latest.and_then(|cuts| cuts.get(&partition)).copied().unwrap_or(end),
-                    StartMode::Cuts(cuts) => cuts.get(&partition).copied().unwrap_or_default(),
-                };
-                found.insert(partition.to_string(), Found { topic: index, partition, start });
+        let mut known = lock(&self.found).clone();
+        if let (Some(_), Some(Discovery { pattern: Some(pattern), .. })) = (&known, &self.discovery) {
+            *lock(&self.topics) = pattern.find().await?;
+        }
+        let topics = lock(&self.topics).clone();
+        let mut found = known.clone().unwrap_or_default();
+        for topic in topics {
+            for (partition, start) in self.listed(&topic, known.is_none()).await? {
+                let name = partition.to_string();
+                found.entry(name).or_insert_with(|| Found { topic: topic.clone(), partition, start });
             }
         }
         let names = found.keys().cloned().collect();
-        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        known.replace(found);
+        *lock(&self.found) = known;
         Ok(names)
     }
 
     async fn open(&self, partition: &str, from: Option<Cut>) -> Result<Box<dyn JobSource>> {
-        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).get(partition).cloned();
+        let found = lock(&self.found).as_ref().and_then(|found| found.get(partition)).cloned();
         let found = found.ok_or_else(|| Error::internal(format!("partition `{partition}` was not listed")))?;
         let request = ReadRequest {
             columns: self.reader_columns.clone(),
@@ -131,13 +156,13 @@ impl JobInput for TieredInput {
             None => None,
         };
         let from = from.unwrap_or(found.start);
-        let reader = self.topics[found.topic].open(&found.partition, from, to, request).await?;
+        let reader = found.topic.open(&found.partition, from, to, request).await?;
         let (schema, statistics) = (Arc::clone(&self.schema), Arc::clone(&self.statistics));
         let until_ms = match self.until {
             Some(Until::PublishTime(time)) => Some(time),
             Some(Until::Watermark(_)) | None => None,
         };
-        let topic = self.topics[found.topic].clone();
+        let topic = found.topic;
         let time = self.time.as_ref().map(|(_, data_type)| data_type.clone());
         let (partition, said) = (found.partition, ReadStatistics::default());
         let source = TieredSource { topic, partition, reader, schema, statistics, until_ms, time, said };
@@ -146,6 +171,10 @@ impl JobInput for TieredInput {
 
     fn tells_time(&self) -> bool {
         self.time.is_some()
+    }
+
+    fn discovery(&self) -> Option<Duration> {
+        self.discovery.as_ref().map(|discovery| discovery.interval)
     }
 
     fn stop_watermark(&self) -> Option<Watermark> {

@@ -23,7 +23,7 @@ use crate::sql::{sugar, typing};
 
 /// The table as it was at a time.
 pub(super) async fn table(table: &Table, time: Expr, lookup: &dyn Lookup, state: &SessionState) -> Result<Table> {
-    if !matches!(table.target, Target::Topics(_)) {
+    if !matches!(table.target, Target::Topics(_) | Target::Pattern(_)) {
         return Err(Error::unsupported(format!(
             "`{}` is no table over topics, and only they have a history for FOR SYSTEM_TIME AS OF",
             table.name[2]

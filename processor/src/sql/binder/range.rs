@@ -15,7 +15,7 @@ use datafusion::common::{Column, DFSchema, ExprSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, lit};
 use futures::future::try_join_all;
 
-use crate::batch::{StartMode, TieredTable, Until};
+use crate::batch::{Discovery, StartMode, TieredTable, Until};
 
 type Cuts = BTreeMap<Partition, Cut>;
 
@@ -40,9 +40,8 @@ pub(super) struct EventTimes {
 impl ReadRange {
     /// What the table's options say, hints among them.
     pub async fn of(table: &Table, streaming: bool) -> Result<(Self, EventTimes)> {
-        let Target::Topics(topics) = &table.target else {
-            return Err(Error::internal("a table over topics has topics"));
-        };
+        let topics = table.target.topics().await?;
+        let topics = &topics.ok_or_else(|| Error::internal("a table over topics has topics"))?;
         let settings = table_settings(&table.definition.options)?;
         let mut times = EventTimes::default();
         let now = ends(topics).await?;
@@ -94,6 +93,7 @@ impl ReadRange {
 
     /// The table with these columns, whose readers are called so.
     pub fn table(self, table: &Table, fields: Vec<Field>, reader_columns: Vec<String>) -> Result<TieredTable> {
+        let unbounded = self.end.is_none() && self.until.is_none();
         Ok(TieredTable {
             name: table.name.join("."),
             topics: self.topics,
@@ -103,6 +103,13 @@ impl ReadRange {
             end: self.end,
             until: self.until,
             tiers: self.settings.tiers,
+            discovery: self.settings.discovery.filter(|_| unbounded).map(|interval| Discovery {
+                interval,
+                pattern: match &table.target {
+                    Target::Pattern(pattern) => Some(Arc::clone(pattern)),
+                    _ => None,
+                },
+            }),
             statistics: Arc::default(),
         })
     }

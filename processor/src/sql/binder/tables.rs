@@ -118,7 +118,7 @@ impl BoundTable {
                 source: connectors.of_table(&table)?.source(&table)?,
                 schema: Arc::new(Schema::new(fields)),
             })),
-            Target::Topics(_) => {
+            Target::Topics(_) | Target::Pattern(_) => {
                 let range;
                 (range, times) = ReadRange::of(&table, streaming).await?;
                 if times.are_limited() && watermark.is_none() {

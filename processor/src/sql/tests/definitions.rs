@@ -416,6 +416,43 @@ async fn an_upsert_table_over_messages_without_keys_says_so() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_over_a_pattern_reads_the_topics_that_match_and_a_stream_finds_those_that_come_later() {
+    let mut world = World::new().await;
+    world.run("CREATE TABLE m_1 (id BIGINT); CREATE TABLE other (id BIGINT); INSERT INTO m_1 VALUES (1)").await;
+    world.run("INSERT INTO other VALUES (100)").await;
+    let with = "'connector' = 'pulsar', 'topics-pattern' = 'm_[0-9]+', 'partition.discovery.interval-millis' = '20'";
+    let columns = "(id BIGINT, topic STRING METADATA VIRTUAL)";
+    world.run(&format!("CREATE TABLE p {columns} WITH ({with})")).await;
+    let both = format!("CREATE TABLE q {columns} WITH ({with}, 'topics' = 'm_1')");
+    assert!(world.refused(&both).await.contains("exclude each other"));
+    let mut stream = world.another();
+    let executed = stream.execute("SELECT id, topic FROM p", 1).await.expect("starts");
+    let Outcome::Query(mut running) = executed.outcome else { panic!("a query") };
+    let mut next = async |count: usize| {
+        let mut found = Vec::new();
+        let collected = tokio::time::timeout(Duration::from_secs(60), async {
+            while found.len() < count {
+                found.extend(lines(running.changes.recv().await.expect("goes on").expect("rows").rows()));
+            }
+        });
+        collected.await.expect("rows come");
+        found.sort();
+        found
+    };
+    assert_eq!(next(1).await, ["1,persistent://public/default/m_1"]);
+    world.run("CREATE TABLE m_2 (id BIGINT) WITH ('partitions' = '2'); INSERT INTO m_2 VALUES (2), (3), (4)").await;
+    let found = ["2", "3", "4"].map(|id| format!("{id},persistent://public/default/m_2"));
+    assert_eq!(next(3).await, found);
+    world.run("INSERT INTO m_1 VALUES (5)").await;
+    assert_eq!(next(1).await, ["5,persistent://public/default/m_1"]);
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    assert_eq!(world.run("SELECT SUM(id) FROM p").await, ["15"]);
+    assert!(world.refused("INSERT INTO p VALUES (1)").await.contains("one topic"));
+    world.run("CREATE TABLE none (id BIGINT) WITH ('connector' = 'pulsar', 'topic-pattern' = 'nobody.*')").await;
+    assert!(world.refused("SELECT * FROM none").await.contains("no topic of `public/default` matches `nobody.*`"));
+}
+
 /// Appends a message that has a key and no value, where the sink would put that key.
 async fn without_value(world: &World, table: &str, key: &str) {
     use aquifer_formats::entry::{EntrySpec, NewMessage, build_entry};

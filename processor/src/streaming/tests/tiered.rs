@@ -98,6 +98,7 @@ impl World {
             end,
             until: None,
             tiers: Tiers::Both,
+            discovery: None,
             statistics: Arc::default(),
         };
         let input = TieredInput::new(&table, &[0, 1, 2], None, None).expect("its columns");
