@@ -110,6 +110,11 @@ impl TieredTable {
         sum
     }
 
+    /// What was read of each partition.
+    pub fn read_by_partition(&self) -> Vec<ReadStatistics> {
+        self.statistics.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect()
+    }
+
     /// Whether the reader's column has the table column's type, so that a filter means the same on both.
     pub(crate) fn is_read_as_it_is(&self, column: &str) -> bool {
         let Ok(index) = self.schema.index_of(column) else { return false };

@@ -80,6 +80,8 @@ pub struct Running {
 pub trait Report: std::fmt::Debug + Send + Sync {
     /// One line: rows read per tier, late rows, skipped messages. Empty parts are left out.
     fn line(&self) -> String;
+    /// How far it is: the watermark, and for each tier that is being read how long ago its newest row was published. Empty where nothing is to be said.
+    fn reached(&self) -> String;
     /// (row, window) pairs that came too late.
     fn late_rows(&self) -> u64;
     /// Messages that did not decode and were left out.

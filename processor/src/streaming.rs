@@ -8,7 +8,7 @@ mod tiered;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aquifer_model::{ChangeBatch, Result};
+use aquifer_model::{ChangeBatch, Result, Watermark};
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::LogicalPlan;
@@ -68,10 +68,34 @@ pub struct JobCounters {
     pub late_rows: std::sync::atomic::AtomicU64,
     /// Rows each worker took in after the exchange (or read, where there is none).
     pub worker_rows: std::sync::Mutex<Vec<u64>>,
+    /// The watermark of the last epoch that was closed, in milliseconds since 1970; before that the lowest number.
+    pub watermark: AtomicWatermark,
     /// Epochs ended.
     pub epochs: std::sync::atomic::AtomicU64,
     /// Keys (or key and window pairs) now in state, all operators.
     pub state_keys: std::sync::atomic::AtomicU64,
+}
+
+/// A watermark that the feeder sets and others read.
+#[derive(Debug)]
+pub struct AtomicWatermark(std::sync::atomic::AtomicI64);
+
+impl Default for AtomicWatermark {
+    fn default() -> Self {
+        Self(std::sync::atomic::AtomicI64::new(Watermark::MIN.0))
+    }
+}
+
+impl AtomicWatermark {
+    /// Sets it.
+    pub fn set(&self, watermark: Watermark) {
+        self.0.store(watermark.0, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// What it is.
+    pub fn get(&self) -> Watermark {
+        Watermark(self.0.load(std::sync::atomic::Ordering::Relaxed))
+    }
 }
 
 /// Starts an optimized plan as a streaming job. Its scans are [`crate::batch::TieredTable`]s (found by downcasting `TableScan::source`, itself or the provider

@@ -65,6 +65,9 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// How often `--verbose` reports on a statement that runs.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
 /// How a shell behaves, as the command line says.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ShellOptions {
@@ -290,6 +293,8 @@ impl Shell {
         }
         let mut interrupt = interrupt.clone();
         let mut progress = Progress::new(started);
+        let mut report = tokio::time::interval_at(tokio::time::Instant::now() + REPORT_EVERY, REPORT_EVERY);
+        report.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut tick = tokio::time::interval(progress::TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let shares_terminal = io::stdout().is_terminal();
@@ -300,6 +305,11 @@ impl Shell {
                 next = running.changes.recv() => next,
                 _ = tick.tick() => {
                     progress.show(running.report.read());
+                    continue;
+                }
+                _ = report.tick(), if self.options.verbose => {
+                    progress.end();
+                    self.tell_report(running.report.as_ref(), err)?;
                     continue;
                 }
             };
@@ -334,9 +344,12 @@ impl Shell {
         if let Some(warning) = warning(report.late_rows(), report.skipped_messages()) {
             writeln!(err, "[WARN] {warning}")?;
         }
-        let line = report.line();
-        if self.options.verbose && !line.is_empty() {
-            writeln!(err, "[REPORT] {line}")?;
+        if self.options.verbose {
+            let parts = [report.line(), report.reached()];
+            let line = parts.iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join(", ");
+            if !line.is_empty() {
+                writeln!(err, "[REPORT] {line}")?;
+            }
         }
         Ok(())
     }

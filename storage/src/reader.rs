@@ -171,6 +171,10 @@ pub struct ReadStatistics {
     pub archive_bytes: u64,
     /// Bytes of entries read.
     pub log_bytes: u64,
+    /// Up to when what was read last had been published, in milliseconds since 1970, while it comes from the archive.
+    pub archive_time_ms: Option<i64>,
+    /// The same, once it comes from the log.
+    pub log_time_ms: Option<i64>,
 }
 
 impl ReadStatistics {
@@ -184,6 +188,7 @@ impl ReadStatistics {
         add(&mut self.null_messages, |s| s.null_messages);
         add(&mut self.archive_bytes, |s| s.archive_bytes);
         add(&mut self.log_bytes, |s| s.log_bytes);
+        (self.archive_time_ms, self.log_time_ms) = (now.archive_time_ms, now.log_time_ms);
     }
 }
 

@@ -344,6 +344,7 @@ impl Feeder {
     /// Ends the epoch on all workers.
     fn close(&mut self) {
         let watermark = self.watermarks.combine();
+        self.shared.counters.watermark.set(watermark);
         let ended = self.watermarks.all_ended();
         let idle = self.watermarks.partitions.iter().all(|partition| partition.idle || partition.ended);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -316,6 +316,11 @@ impl Report for Reports {
         self.0.iter().map(|report| report.line()).collect::<Vec<_>>().join("; ")
     }
 
+    fn reached(&self) -> String {
+        let each = self.0.iter().map(|report| report.reached()).filter(|one| !one.is_empty());
+        each.collect::<Vec<_>>().join("; ")
+    }
+
     fn late_rows(&self) -> u64 {
         self.0.iter().map(|report| report.late_rows()).sum()
     }

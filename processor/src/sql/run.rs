@@ -4,9 +4,12 @@ use std::fmt::Write;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use aquifer_model::{ChangeBatch, Error, Result};
-use arrow::datatypes::{Schema, SchemaRef};
+use aquifer_model::{ChangeBatch, Error, Result, Watermark};
+use aquifer_storage::reader::ReadStatistics;
+use arrow::datatypes::{Schema, SchemaRef, TimestampMillisecondType};
+use arrow::temporal_conversions::as_datetime;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan};
@@ -52,6 +55,30 @@ impl Report for QueryReport {
         line
     }
 
+    fn reached(&self) -> String {
+        let mut parts = vec![];
+        let watermark = self.counters.as_ref().map(|counters| counters.watermark.get());
+        if let Some(watermark) =
+            watermark.filter(|watermark| *watermark > Watermark::MIN && *watermark < Watermark::MAX)
+        {
+            let time = as_datetime::<TimestampMillisecondType>(watermark.0);
+            parts.extend(time.map(|time| format!("watermark {}", time.format("%Y-%m-%d %H:%M:%S%.3f"))));
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+        let partitions: Vec<ReadStatistics> = self.tables.iter().flat_map(|table| table.read_by_partition()).collect();
+        for (tier, time) in [
+            ("archive", (|read| read.archive_time_ms) as fn(&ReadStatistics) -> Option<i64>),
+            ("log", |read| read.log_time_ms),
+        ] {
+            let times: Vec<i64> = partitions.iter().filter_map(time).collect();
+            if let Some(oldest) = times.iter().min() {
+                let (lag, of) = (lag(now - oldest), if times.len() == 1 { "partition" } else { "partitions" });
+                parts.push(format!("{} {of} in the {tier}, {lag} behind", times.len()));
+            }
+        }
+        parts.join(", ")
+    }
+
     fn late_rows(&self) -> u64 {
         self.counters.as_ref().map_or(0, |counters| counters.late_rows.load(Ordering::Relaxed))
     }
@@ -64,6 +91,17 @@ impl Report for QueryReport {
         self.tables.iter().map(|table| table.read_so_far()).fold((0, 0), |(rows, bytes), read| {
             (rows + read.archive_rows + read.log_rows, bytes + read.archive_bytes + read.log_bytes)
         })
+    }
+}
+
+/// A stretch of time as people say it, in its largest unit.
+fn lag(millis: i64) -> String {
+    let millis = millis.max(0);
+    match millis / 1000 {
+        0..60 => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
+        seconds @ 60..3600 => format!("{} min", seconds / 60),
+        seconds @ 3600..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} d", seconds / 86_400),
     }
 }
 

@@ -87,7 +87,8 @@ impl ArchiveTier {
                 continue;
             }
             match self.fetch.items.recv().await {
-                Some(Ok(Fetched::RowGroup { reader, file, clip, ledger, bytes, skipped, permit })) => {
+                Some(Ok(Fetched::RowGroup { reader, file, published_ms, clip, ledger, bytes, skipped, permit })) => {
+                    statistics.archive_time_ms = published_ms;
                     statistics.archive_bytes += bytes;
                     statistics.pruned_rows += skipped;
                     self.current = Some(Current { reader, file, clip, ledger, _permit: permit });

@@ -59,6 +59,8 @@ pub(super) enum Fetched {
         reader: Box<ParquetRecordBatchReader>,
         /// The file it lies in, for messages.
         file: Arc<str>,
+        /// The file's latest publish time, in milliseconds since 1970.
+        published_ms: Option<i64>,
         /// The stretch of the file that is wanted; `None` if all rows of the row group are.
         clip: Option<Interval>,
         /// The ledger of all its rows, where they have one: that column is not read then.
@@ -125,6 +127,7 @@ struct RowGroup {
     selection: Option<RowSelection>,
     clip: Option<Interval>,
     ledger: Option<u64>,
+    published_ms: Option<i64>,
     /// Bytes read so far that no row group was charged with.
     overhead: u64,
 }
@@ -309,7 +312,8 @@ impl Fetcher {
                         overhead = bytes;
                         Fetched::Pruned { rows, time_max: None }
                     } else {
-                        let plan = RowGroup { group, mask, selection, clip, ledger, overhead: bytes };
+                        let published_ms = file.publish_time_ms.map(|(_, latest)| latest);
+                        let plan = RowGroup { group, mask, selection, clip, ledger, published_ms, overhead: bytes };
                         self.row_group(&metadata, plan, path, &name).await?
                     }
                 }
@@ -347,7 +351,7 @@ impl Fetcher {
         path: &Path,
         file: &Arc<str>,
     ) -> Result<Fetched> {
-        let RowGroup { group, mask, selection, clip, ledger, overhead } = plan;
+        let RowGroup { group, mask, selection, clip, ledger, published_ms, overhead } = plan;
         let broken = |error: parquet::errors::ParquetError| self.damaged(path, error);
         let columns = metadata.metadata().row_group(group).columns().iter().enumerate();
         let size: u64 = columns
@@ -374,6 +378,7 @@ impl Fetcher {
                     return Ok(Fetched::RowGroup {
                         reader: Box::new(reader),
                         file,
+                        published_ms,
                         clip,
                         ledger,
                         bytes,

@@ -9,7 +9,8 @@ use aquifer_formats::messages::{MessageBatch, MessageBatchBuilder, column, messa
 use aquifer_model::{Cut, Error, ErrorKind, Interval, Partition, Position, Result};
 use arrow::array::AsArray;
 use arrow::buffer::BooleanBuffer;
-use arrow::datatypes::{Int32Type, UInt64Type};
+use arrow::compute::max;
+use arrow::datatypes::{Int32Type, TimestampMillisecondType, UInt64Type};
 
 use super::decoding::Decoding;
 use super::handover::{Seam, SeamFacts, Stall, decide_seam, decide_stall, follows};
@@ -315,6 +316,8 @@ impl LogTier {
             alive = Some(BooleanBuffer::from(live));
         }
         statistics.log_rows += (count - nulls) as u64;
+        (statistics.archive_time_ms, statistics.log_time_ms) =
+            (None, max(column_of(column::PUBLISH_TIME)?.as_primitive::<TimestampMillisecondType>()));
         let chunk = Chunk {
             tier: Tier::Log,
             rows: count,
