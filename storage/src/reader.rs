@@ -175,6 +175,8 @@ pub struct ReadStatistics {
     pub archive_time_ms: Option<i64>,
     /// The same, once it comes from the log.
     pub log_time_ms: Option<i64>,
+    /// Whether no more of the log had come by then.
+    pub log_at_end: bool,
 }
 
 impl ReadStatistics {
@@ -189,6 +191,7 @@ impl ReadStatistics {
         add(&mut self.archive_bytes, |s| s.archive_bytes);
         add(&mut self.log_bytes, |s| s.log_bytes);
         (self.archive_time_ms, self.log_time_ms) = (now.archive_time_ms, now.log_time_ms);
+        self.log_at_end = now.log_at_end;
     }
 }
 

@@ -66,14 +66,16 @@ impl Report for QueryReport {
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
         let partitions: Vec<ReadStatistics> = self.tables.iter().flat_map(|table| table.read_by_partition()).collect();
-        for (tier, time) in [
-            ("archive", (|read| read.archive_time_ms) as fn(&ReadStatistics) -> Option<i64>),
-            ("log", |read| read.log_time_ms),
+        let log_time = |read: &ReadStatistics| read.log_time_ms.map(|time| if read.log_at_end { now } else { time });
+        for (tier, times) in [
+            ("archive", partitions.iter().filter_map(|read| read.archive_time_ms).collect::<Vec<_>>()),
+            ("log", partitions.iter().filter_map(log_time).collect()),
         ] {
-            let times: Vec<i64> = partitions.iter().filter_map(time).collect();
             if let Some(oldest) = times.iter().min() {
-                let (lag, of) = (lag(now - oldest), if times.len() == 1 { "partition" } else { "partitions" });
-                parts.push(format!("{} {of} in the {tier}, {lag} behind", times.len()));
+                let of = if times.len() == 1 { "partition" } else { "partitions" };
+                let behind =
+                    if *oldest >= now { "at its end".to_string() } else { format!("{} behind", lag(now - oldest)) };
+                parts.push(format!("{} {of} in the {tier}, {behind}", times.len()));
             }
         }
         parts.join(", ")

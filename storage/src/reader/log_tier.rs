@@ -316,6 +316,7 @@ impl LogTier {
             alive = Some(BooleanBuffer::from(live));
         }
         statistics.log_rows += (count - nulls) as u64;
+        statistics.log_at_end = self.queue.is_empty();
         (statistics.archive_time_ms, statistics.log_time_ms) =
             (None, max(column_of(column::PUBLISH_TIME)?.as_primitive::<TimestampMillisecondType>()));
         let chunk = Chunk {
