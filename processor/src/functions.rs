@@ -11,6 +11,7 @@ mod arithmetic;
 mod casts;
 mod intervals;
 mod operators;
+mod ranking;
 mod scalar;
 mod types;
 
@@ -23,6 +24,7 @@ pub use arithmetic::negate;
 pub use casts::{cast, cast_column};
 pub(crate) use casts::{offset_at_instant, offset_at_wall};
 pub use operators::binary;
+pub use ranking::ranking;
 pub use scalar::{original, scalar, scalar_names};
 pub use types::{common_type, is_boolean, type_of};
 

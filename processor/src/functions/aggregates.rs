@@ -5,11 +5,13 @@
 //! | SUM, AVG | [`exact`]: integer types kept, overflow an error, DISTINCT too |
 //! | LISTAGG, COLLECT, ARRAY_AGG, PERCENTILE | [`collected`]: values kept in order of arrival |
 //! | JSON_ARRAYAGG, JSON_OBJECTAGG | [`joined`] |
-//! | COUNT, MIN, MAX, FIRST_VALUE, LAST_VALUE, GROUPING, APPROX_COUNT_DISTINCT, STDDEV_…, VAR_… | DataFusion |
+//! | COUNT, MIN, MAX, FIRST_VALUE, LAST_VALUE, GROUPING, APPROX_COUNT_DISTINCT | DataFusion |
+//! | STDDEV_…, VAR_… | [`spread`]: of integers in integers; else DataFusion |
 
 mod collected;
 mod exact;
 mod joined;
+mod spread;
 
 use std::sync::Arc;
 
@@ -72,10 +74,10 @@ pub fn aggregate(name: &str) -> Option<Arc<AggregateUDF>> {
         "JSON_ARRAYAGG" => joined::function(joined::What::JsonArray),
         "JSON_OBJECTAGG" => joined::function(joined::What::JsonObject),
         SINGLE_VALUE => joined::function(joined::What::Single),
-        "STDDEV" | "STDDEV_SAMP" => stddev_udaf(),
-        "STDDEV_POP" => stddev_pop_udaf(),
-        "VARIANCE" | "VAR_SAMP" => var_samp_udaf(),
-        "VAR_POP" => var_pop_udaf(),
+        "STDDEV" | "STDDEV_SAMP" => spread::of(true, true, stddev_udaf()),
+        "STDDEV_POP" => spread::of(true, false, stddev_pop_udaf()),
+        "VARIANCE" | "VAR_SAMP" => spread::of(false, true, var_samp_udaf()),
+        "VAR_POP" => spread::of(false, false, var_pop_udaf()),
         "GROUPING" | "GROUPING_ID" => grouping_udaf(),
         "APPROX_COUNT_DISTINCT" => approx_distinct_udaf(),
         _ => return None,

@@ -210,7 +210,10 @@ impl ScalarUDFImpl for Function {
         let given = given.collect::<Result<Vec<_>>>().map_err(external)?;
         let (_, result) =
             (self.kernel.typing)(&given, args.scalar_arguments).ok_or_else(|| external(self.wrong(&given)))?;
-        Ok(Arc::new(result.nullable().to_field(self.name())))
+        let has_value = NOT_NULL.contains(&self.kernel.name)
+            || (STRICT.contains(&self.kernel.name) && args.arg_fields.iter().all(|field| !field.is_nullable()));
+        let result = if has_value { result.not_null() } else { result.nullable() };
+        Ok(Arc::new(result.to_field(self.name())))
     }
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> datafusion::common::Result<ColumnarValue> {
         let zone = session_zone(&args.config_options).map_err(external)?;
@@ -236,6 +239,42 @@ impl ScalarUDFImpl for Function {
         Ok(format!("{}({})", self.kernel.name, args.join(",")))
     }
 }
+
+/// Functions that never give NULL.
+const NOT_NULL: [&str; 11] = [
+    "ARRAY",
+    "MAP",
+    "ROW",
+    "NOW",
+    "PROCTIME",
+    "CURRENT_TIMESTAMP",
+    "CURRENT_ROW_TIMESTAMP",
+    "LOCALTIMESTAMP",
+    "CURRENT_DATE",
+    "CURRENT_TIME",
+    "LOCALTIME",
+];
+
+/// Functions that give NULL of NULLs only.
+const STRICT: [&str; 17] = [
+    "UPPER",
+    "LOWER",
+    "CHAR_LENGTH",
+    "CHARACTER_LENGTH",
+    "CONCAT",
+    "BTRIM",
+    "LTRIM",
+    "RTRIM",
+    "REVERSE",
+    "POSITION",
+    "ABS",
+    "CEIL",
+    "FLOOR",
+    "EXTRACT",
+    "YEAR",
+    "TIMESTAMPADD",
+    "TIMESTAMPDIFF",
+];
 
 /// The one row of a column. What its fields say beside their types stays, which `ScalarValue::try_from_array` drops.
 pub(super) fn one_value(column: &ArrayRef) -> datafusion::common::Result<ScalarValue> {

@@ -5,6 +5,7 @@
 //! ```
 
 mod as_of;
+mod numbered;
 mod range;
 mod relations;
 mod tables;
@@ -33,7 +34,7 @@ use self::tables::BoundTable;
 use super::resolve::{self, Use};
 use super::statement::{SelectQuery, parse_expression, parse_query};
 use super::windows::WindowCall;
-use super::{group_names, names, row_stars, sugar, typing, using, windows};
+use super::{group_names, names, row_in, row_stars, sugar, typing, using, windows};
 use crate::batch::{ConnectorTable, TieredTable, from_datafusion};
 use crate::connector::ConnectorRegistry;
 use crate::functions;
@@ -176,6 +177,7 @@ pub(super) async fn bind(
             )));
         }
     }
+    let plan = numbered::columns(plan).map_err(from_datafusion)?;
     let plan = unnest::resolve(typing::complete(plan)?).map_err(from_datafusion)?;
     Ok(Bound { plan, tables, connectors })
 }
@@ -190,6 +192,7 @@ pub(super) fn bind_expression(text: &str, columns: &Schema, state: &SessionState
     if bound.column_refs().iter().any(|column| !schema.has_column(column)) {
         return Err(Error::invalid(format!("`{text}` names a column that the table has not")));
     }
+    let bound = typing::complete_expression(bound, &schema)?;
     let (_, field) = bound.to_field(&schema).map_err(from_datafusion)?;
     Ok(field.as_ref().clone())
 }
@@ -197,6 +200,10 @@ pub(super) fn bind_expression(text: &str, columns: &Schema, state: &SessionState
 /// An expression that a definition keeps, ready to be bound.
 fn definition_expression(text: &str) -> Result<SqlExpr> {
     let mut expression = parse_expression(text)?;
+    names::int(&mut expression);
+    if let ControlFlow::Break(error) = expression.visit(&mut names::LiteralTyper) {
+        return Err(error);
+    }
     sugar::unsweeten_expression(&mut expression)?;
     Ok(expression)
 }
@@ -261,6 +268,7 @@ impl Tree {
             }
             self.uses.push(Placed { name, depth });
         }
+        row_in::rewrite(&mut query);
         names::name_columns(&mut query);
         using::merge(&mut query)?;
         let first = self.windows.len();
@@ -334,7 +342,7 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
-        self.state.window_functions().get(&name.to_ascii_lowercase()).cloned()
+        self.state.window_functions().get(&name.to_ascii_lowercase()).cloned().map(functions::ranking)
     }
 
     fn get_variable_type(&self, _names: &[String]) -> Option<DataType> {

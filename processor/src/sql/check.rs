@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use aquifer_model::{Error, Result};
 use sqlparser::ast::{
     Distinct, Expr, Function, GroupByExpr, GroupByWithModifier, Join, JoinOperator, LimitClause, OrderBy, OrderByKind,
-    Query, Select, SelectFlavor, SelectItem, SetExpr, TableFactor, TableVersion, TableWithJoins, Visit, Visitor,
+    Query, Select, SelectFlavor, SelectItem, SetExpr, TableFactor, TableVersion, TableWithJoins, Value, Visit, Visitor,
 };
 
 fn refuse(what: impl std::fmt::Display) -> Result<()> {
@@ -128,7 +128,15 @@ fn check_select(select: &Select) -> Result<()> {
     refuse_if(top.is_some(), "TOP (use LIMIT)")?;
     for item in projection {
         match item {
-            SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. } => {}
+            SelectItem::UnnamedExpr(_) => {}
+            SelectItem::ExprWithAlias { expr: _, alias } => {
+                let word = &alias.value;
+                if alias.quote_style.is_none() && super::reserved::is_reserved(word) {
+                    return Err(Error::invalid(format!(
+                        "`{word}` is a reserved word: as a column's name it stands in backticks, AS `{word}`"
+                    )));
+                }
+            }
             SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
                 let plain = options.opt_ilike.is_none()
                     && options.opt_exclude.is_none()
@@ -147,7 +155,13 @@ fn check_select(select: &Select) -> Result<()> {
     refuse_if(!connect_by.is_empty(), "CONNECT BY")?;
     match group_by {
         GroupByExpr::All(_) => refuse("GROUP BY ALL")?,
-        GroupByExpr::Expressions(_, modifiers) => {
+        GroupByExpr::Expressions(keys, modifiers) => {
+            let is_number = |key: &&Expr| matches!(key, Expr::Value(value) if matches!(value.value, Value::Number(..)));
+            if let Some(number) = keys.iter().find(is_number) {
+                return Err(Error::invalid(format!(
+                    "GROUP BY {number} is the number and no column of the result: write the column, or its expression"
+                )));
+            }
             let known = |m: &GroupByWithModifier| matches!(m, GroupByWithModifier::Rollup | GroupByWithModifier::Cube);
             refuse_if(!modifiers.is_empty() || modifiers.iter().any(known), "GROUP BY … WITH")?;
         }

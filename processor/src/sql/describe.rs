@@ -11,10 +11,13 @@ use aquifer_model::{Result, SqlType};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringViewArray};
 use arrow::datatypes::Schema;
 use datafusion::execution::SessionState;
-use sqlparser::ast::{Expr, Ident, visit_expressions_mut};
+use sqlparser::ast::{
+    CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart,
+    Value, visit_expressions_mut,
+};
 
 use super::statement::parse_expression;
-use super::{alter, validate};
+use super::{alter, sugar, validate};
 
 /// A column as `DESCRIBE` shows it.
 #[derive(Debug, Clone, Default)]
@@ -94,6 +97,9 @@ fn spelled(expression: &str) -> String {
     let Ok(mut parsed) = parse_expression(expression) else { return expression.to_string() };
     let quote = |ident: &mut Ident| *ident = Ident::with_quote('`', ident.value.clone());
     let _ = visit_expressions_mut(&mut parsed, |e| {
+        if let Some((kind, value, data_type)) = as_cast(e) {
+            *e = Expr::Cast { kind, expr: Box::new(value), data_type, array: false, format: None };
+        }
         match e {
             Expr::Identifier(ident) => quote(ident),
             Expr::CompoundIdentifier(parts) => parts.iter_mut().for_each(quote),
@@ -102,6 +108,29 @@ fn spelled(expression: &str) -> String {
         ControlFlow::<()>::Continue(())
     });
     parsed.to_string()
+}
+
+/// The parts of a CAST that is read as a function.
+fn as_cast(expression: &Expr) -> Option<(CastKind, Expr, DataType)> {
+    let Expr::Function(call) = expression else { return None };
+    let kind = match call.name.to_string().as_str() {
+        sugar::CAST => CastKind::Cast,
+        sugar::TRY_CAST => CastKind::TryCast,
+        _ => return None,
+    };
+    let FunctionArguments::List(list) = &call.args else { return None };
+    match list.args.as_slice() {
+        [
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(value)),
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(text))),
+        ] => {
+            let Value::SingleQuotedString(text) = &text.value else { return None };
+            // The type as it was written, for it may be one that sqlparser does not know.
+            let name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(text.clone()))]);
+            Some((kind, value.clone(), DataType::Custom(name, Vec::new())))
+        }
+        _ => None,
+    }
 }
 
 pub(super) fn quoted(name: &str) -> String {

@@ -16,6 +16,15 @@ pub(super) fn renamed(query: &Query) -> Option<(Query, BTreeSet<String>)> {
     (!renamer.names.is_empty()).then_some((copy, renamer.names))
 }
 
+/// The name of a column that stands for itself.
+fn own_name(expression: &Expr) -> Option<&String> {
+    match expression {
+        Expr::Identifier(name) => Some(&name.value),
+        Expr::CompoundIdentifier(parts) => parts.last().map(|name| &name.value),
+        _ => None,
+    }
+}
+
 struct Renamer {
     names: BTreeSet<String>,
 }
@@ -48,7 +57,7 @@ impl Renamer {
         for item in &mut select.projection {
             if let SelectItem::ExprWithAlias { expr, alias } = item
                 && grouped.contains(alias.value.as_str())
-                && !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+                && own_name(expr) != Some(&alias.value)
             {
                 self.names.insert(alias.value.clone());
                 *alias = Ident::with_quote('`', format!("{}\u{1}", alias.value));

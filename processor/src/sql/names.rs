@@ -1,21 +1,45 @@
 //! Names and types that the planner behind would give otherwise: unnamed columns are `EXPR$n`, a name given twice is numbered, integer literals that
 //! fit are INT.
+//!
+//! Beside a `*` it is not known yet which names are taken: the other columns are marked, and [`super::binder`] numbers them when the star's are known.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use aquifer_model::{Error, Result};
 use sqlparser::ast::{
     CaseWhen, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
-    LimitClause, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins, UnaryOperator, Value, VisitMut,
-    VisitorMut,
+    LimitClause, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins, UnaryOperator,
+    Value, VisitMut, VisitorMut, visit_expressions_mut,
 };
+
+use super::windows::select_all;
 
 /// Unnamed columns are `EXPR$n`; of columns of one name the later ones are numbered: `id`, `id0`.
 pub(super) fn name_columns(query: &mut Query) {
     struct Namer;
     impl VisitorMut for Namer {
         type Break = ();
+        fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+            mark_beside_stars(&mut query.body);
+            if let (Some(select), Some(OrderBy { kind: OrderByKind::Expressions(order), .. })) =
+                (first_select(&query.body), &mut query.order_by)
+            {
+                let marked = marked_names(select);
+                order.iter_mut().for_each(|one| rename(&mut one.expr, &marked));
+            }
+            for cte in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
+                if first_select(&cte.query.body).is_some_and(may_repeat) {
+                    // As a table of its own, where our relation planner meets it.
+                    let inner =
+                        std::mem::replace(&mut *cte.query, plain_query(SetExpr::Select(Box::new(select_all()))));
+                    if let SetExpr::Select(select) = cte.query.body.as_mut() {
+                        select.from = vec![TableWithJoins { relation: derived(inner), joins: Vec::new() }];
+                    }
+                }
+            }
+            ControlFlow::Continue(())
+        }
         fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
             name_items(&mut select.projection);
             // `GROUP BY ()` is the one grouping set of nothing.
@@ -32,28 +56,122 @@ pub(super) fn name_columns(query: &mut Query) {
     let _ = query.visit(&mut Namer);
 }
 
-fn name_items(items: &mut [SelectItem]) {
+/// Stands around the number of a column whose name may be taken by a `*` beside it, before the name.
+const MARK: char = '\u{2}';
+
+/// A name without its mark.
+pub(super) fn unmarked(name: &str) -> &str {
+    let number_and_name = name.strip_prefix(MARK).and_then(|rest| rest.split_once(MARK));
+    number_and_name.map_or(name, |(_, name)| name)
+}
+
+/// Names in the order given, the later ones of a name numbered.
+pub(super) fn numbered<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut taken: HashSet<String> = HashSet::new();
-    for (n, item) in items.iter_mut().enumerate() {
-        let (expr, name) = match &*item {
-            SelectItem::UnnamedExpr(expr) => match expr {
-                Expr::Identifier(name) => (expr, name.value.clone()),
-                Expr::CompoundIdentifier(parts) => match parts.last() {
-                    Some(last) => (expr, last.value.clone()),
-                    None => continue,
-                },
-                _ => (expr, format!("EXPR${n}")),
-            },
-            SelectItem::ExprWithAlias { expr, alias } => (expr, alias.value.clone()),
-            _ => continue,
-        };
-        let is_plain = matches!(item, SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)));
-        let mut unique = name.clone();
+    let unique = |name: &str| {
+        let mut unique = name.to_string();
         let mut number = 0;
         while !taken.insert(unique.clone()) {
             unique = format!("{name}{number}");
             number += 1;
         }
+        unique
+    };
+    names.map(unique).collect()
+}
+
+fn is_star(item: &SelectItem) -> bool {
+    matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
+}
+
+/// Whether its columns may have one name twice.
+fn may_repeat(select: &Select) -> bool {
+    let tables = select.from.iter().map(|from| 1 + from.joins.len()).sum::<usize>();
+    select.projection.iter().any(is_star) && (select.projection.len() > 1 || tables > 1)
+}
+
+fn first_select(body: &SetExpr) -> Option<&Select> {
+    match body {
+        SetExpr::Select(select) => Some(select),
+        SetExpr::SetOperation { left, .. } => first_select(left),
+        _ => None,
+    }
+}
+
+fn mark_beside_stars(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) if select.projection.iter().any(is_star) => {
+            for (n, item) in select.projection.iter_mut().enumerate() {
+                let Some((expr, name)) = named(item, n) else { continue };
+                let alias = Ident::with_quote('`', format!("{MARK}{n}{MARK}{name}"));
+                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            }
+            let marked = marked_names(select);
+            if let Some(qualify) = &mut select.qualify {
+                rename(qualify, &marked);
+            }
+        }
+        SetExpr::SetOperation { left, right, .. } => {
+            mark_beside_stars(left);
+            mark_beside_stars(right);
+        }
+        _ => {}
+    }
+}
+
+/// The names that are marked, and what they are now, but for those that are columns' own.
+fn marked_names(select: &Select) -> HashMap<String, Ident> {
+    let marked = select.projection.iter().filter_map(|item| match item {
+        SelectItem::ExprWithAlias { expr, alias } if alias.value.starts_with(MARK) => {
+            let name = unmarked(&alias.value).to_string();
+            let own = match expr {
+                Expr::Identifier(own) => own.value == name,
+                Expr::CompoundIdentifier(parts) => parts.last().is_some_and(|own| own.value == name),
+                _ => false,
+            };
+            (!own).then(|| (name, alias.clone()))
+        }
+        _ => None,
+    });
+    marked.collect()
+}
+
+fn rename(expression: &mut Expr, names: &HashMap<String, Ident>) {
+    let _ = visit_expressions_mut(expression, |one| {
+        if let Expr::Identifier(name) = one
+            && let Some(marked) = names.get(&name.value)
+        {
+            *name = marked.clone();
+        }
+        ControlFlow::<()>::Continue(())
+    });
+}
+
+/// An item's expression and the name it has.
+fn named(item: &SelectItem, n: usize) -> Option<(&Expr, String)> {
+    Some(match item {
+        SelectItem::UnnamedExpr(expr) => match expr {
+            Expr::Identifier(name) => (expr, name.value.clone()),
+            Expr::CompoundIdentifier(parts) => (expr, parts.last()?.value.clone()),
+            _ => (expr, format!("EXPR${n}")),
+        },
+        SelectItem::ExprWithAlias { expr, alias } => (expr, alias.value.clone()),
+        _ => return None,
+    })
+}
+
+fn name_items(items: &mut [SelectItem]) {
+    let names: Vec<Option<String>> =
+        items.iter().enumerate().map(|(n, item)| named(item, n).map(|(_, name)| name)).collect();
+    let mut unique = numbered(names.iter().flatten().map(String::as_str)).into_iter();
+    for (item, name) in items.iter_mut().zip(names) {
+        let Some(name) = name else { continue };
+        let (Some(unique), SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) =
+            (unique.next(), &*item)
+        else {
+            continue;
+        };
+        let is_plain = matches!(item, SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)));
         if !is_plain || unique != name {
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('`', unique) };
         }
@@ -161,7 +279,7 @@ fn in_rows(body: &mut SetExpr) {
         SetExpr::Values(values) => {
             values.rows.iter_mut().flat_map(|row| row.iter_mut()).for_each(int);
             // As a table of its own, where our relation planner meets it.
-            let rows = std::mem::replace(body, SetExpr::Select(Box::new(super::windows::select_all())));
+            let rows = std::mem::replace(body, SetExpr::Select(Box::new(select_all())));
             if let SetExpr::Select(select) = body {
                 select.from = vec![TableWithJoins { relation: values_table(rows), joins: Vec::new() }];
             }
@@ -175,9 +293,18 @@ fn in_rows(body: &mut SetExpr) {
 }
 
 fn values_table(rows: SetExpr) -> TableFactor {
-    let query = Query {
+    derived(plain_query(rows))
+}
+
+fn derived(query: Query) -> TableFactor {
+    TableFactor::Derived { lateral: false, subquery: Box::new(query), alias: None, sample: None }
+}
+
+/// A query of this body and nothing else.
+pub(super) fn plain_query(body: SetExpr) -> Query {
+    Query {
         with: None,
-        body: Box::new(rows),
+        body: Box::new(body),
         order_by: None,
         limit_clause: None,
         fetch: None,
@@ -186,8 +313,7 @@ fn values_table(rows: SetExpr) -> TableFactor {
         settings: None,
         format_clause: None,
         pipe_operators: Vec::new(),
-    };
-    TableFactor::Derived { lateral: false, subquery: Box::new(query), alias: None, sample: None }
+    }
 }
 
 fn cast(expression: Expr, data_type: DataType) -> Expr {
@@ -226,6 +352,16 @@ mod tests {
             rewritten("SELECT a, t.a, b + c, d AS a, f(x) FROM t"),
             "SELECT a, t.a AS `a0`, b + c AS `EXPR$2`, d AS `a1`, f(x) AS `EXPR$4` FROM t"
         );
+    }
+
+    #[test]
+    fn beside_a_star_names_wait_until_the_stars_are_known() {
+        assert_eq!(
+            rewritten("SELECT *, id, f(x) AS y FROM t ORDER BY y, id"),
+            "SELECT *, id AS `\u{2}1\u{2}id`, f(x) AS `\u{2}2\u{2}y` FROM t ORDER BY `\u{2}2\u{2}y`, id"
+        );
+        assert_eq!(unmarked("\u{2}1\u{2}id"), "id");
+        assert_eq!(numbered(["id", "a", "id", "id"].into_iter()), ["id", "a", "id0", "id1"]);
     }
 
     #[test]

@@ -17,6 +17,16 @@ use sqlparser::ast::{
 /// What the tokens of a hint become: `t /*+ … */` is read as `t('\u{1}', n)`.
 pub(super) const HINT: &str = "\u{1}";
 
+/// What a name becomes that has a hint and then `FOR SYSTEM_TIME AS OF`: the hint's number stands before it.
+pub(super) fn numbered_name(hint: usize, name: &str) -> String {
+    format!("{HINT}{hint}{HINT}{name}")
+}
+
+fn split_number(name: &str) -> Option<(usize, &str)> {
+    let (number, name) = name.strip_prefix(HINT)?.split_once(HINT)?;
+    Some((number.parse().ok()?, name))
+}
+
 /// A use of a name in FROM.
 #[derive(Debug, Clone)]
 pub(super) struct Use {
@@ -94,7 +104,14 @@ impl VisitorMut for Numberer<'_> {
             },
             Some(_) => return ControlFlow::Continue(()),
         };
-        let written = parts(name);
+        let mut written = parts(name);
+        let mut hint = hint;
+        if let Some(last) = written.last_mut()
+            && let Some((number, name)) = split_number(last)
+        {
+            hint = Some(number);
+            *last = name.to_string();
+        }
         let as_of = match version.take() {
             Some(TableVersion::ForSystemTimeAsOf(time)) => Some(time),
             _ => None,

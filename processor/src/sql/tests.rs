@@ -122,7 +122,7 @@ async fn functions_casts_and_windows_follow_a_session_zone_that_is_an_offset() {
     world.run("SET 'execution.runtime-mode' = 'batch'; SET 'table.local-time-zone' = 'GMT+08:00'").await;
     let query = "SELECT UPPER('x'), CAST(at AS STRING), HOUR(at), window_start FROM \
                  TABLE(TUMBLE(TABLE instants, DESCRIPTOR(at), INTERVAL '1' DAY))";
-    world.run("CREATE VIEW instants AS SELECT TO_TIMESTAMP_LTZ(57600000, 3) AS at").await;
+    world.run("CREATE VIEW instants AS SELECT TO_TIMESTAMP_LTZ(57600000, 3) AS `at`").await;
     assert_eq!(world.run(query).await, ["X,1970-01-02 00:00:00.000,0,1970-01-02T00:00:00"]);
 }
 

@@ -97,6 +97,11 @@ pub(super) fn complete(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(done.data)
 }
 
+/// The same for one expression over columns.
+pub(super) fn complete_expression(expression: Expr, columns: &DFSchema) -> Result<Expr> {
+    typed(expression, columns)
+}
+
 fn one_node(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     let mut schema = DFSchema::empty();
     for input in plan.inputs() {

@@ -197,6 +197,7 @@ pub(super) const KERNELS: &[Kernel] = &[
     of_now("CURRENT_ROW_TIMESTAMP", "CURRENT_ROW_TIMESTAMP()", now_t, |_, call| {
         of_nanos(&vec![Some(now()); call.rows], call.result.data_type())
     }),
+    of_now("PROCTIME", "PROCTIME()", now_t, |_, call| of_nanos(&vec![Some(now()); call.rows], call.result.data_type())),
     of_now("LOCALTIMESTAMP", "LOCALTIMESTAMP", local_t, |_, call| local_now(call, |nanos| nanos)),
     of_now("CURRENT_DATE", "CURRENT_DATE", date_t, |_, call| local_now(call, |nanos| nanos)),
     of_now("CURRENT_TIME", "CURRENT_TIME", time_t, |_, call| {

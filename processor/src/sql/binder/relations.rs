@@ -15,11 +15,15 @@ use sqlparser::ast::{Ident, Query, SetExpr, TableAlias, TableAliasColumnDef, Tab
 use super::super::resolve::{parts, use_number};
 use super::super::typing;
 use super::super::windows::{WindowCall, window_number};
+use super::numbered;
 use super::tables::BoundTable;
 use super::unnest::UnnestNode;
 use super::window_plans;
 use crate::batch::external;
 use crate::plan::{WindowKind, WindowNode};
+
+/// The alias of a query that is to be planned as it is.
+const PLAIN: &str = "\u{3}";
 
 /// What a use in FROM is.
 #[derive(Debug)]
@@ -74,6 +78,15 @@ impl RelationPlanner for Relations {
             && let SetExpr::Values(values) = subquery.body.as_ref()
         {
             return planned(typing::values(&values.rows, context)?, alias.clone());
+        }
+        if let TableFactor::Derived { lateral, subquery, alias, sample } = relation {
+            let as_it_is = |alias| TableFactor::Derived { lateral, subquery: subquery.clone(), alias, sample };
+            if alias.as_ref().is_some_and(|alias| alias.name.value == PLAIN) {
+                return original(as_it_is(None));
+            }
+            let plain =
+                TableAlias { explicit: true, name: Ident::with_quote('`', PLAIN), columns: Vec::new(), at: None };
+            return planned(numbered::columns(context.plan(as_it_is(Some(plain)))?)?, alias);
         }
         let TableFactor::Table { name, alias, .. } = &relation else { return original(relation) };
         let name = parts(name);

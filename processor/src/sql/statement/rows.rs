@@ -3,9 +3,9 @@
 use aquifer_model::{ErrorKind, Result};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
-use sqlparser::tokenizer::{Token, TokenWithSpan};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
-use super::super::resolve::HINT;
+use super::super::resolve::{HINT, numbered_name};
 use super::super::text::{FlinkDialect, Source};
 use super::cursor::{Cursor, remaining};
 use super::{Insert, SelectQuery, Statement};
@@ -117,6 +117,16 @@ impl Cursor<'_> {
             let hint = self.hint_after(n)?;
             n += 1;
             let Some(options) = hint else { continue };
+            if let (Some(next), Token::Word(word)) = (self.tokens.get(n), self.tokens[n - 1].token.clone())
+                && matches!(&next.token, Token::Word(next) if next.keyword == Keyword::FOR)
+            {
+                // Between a table and its FOR SYSTEM_TIME no arguments are parsed.
+                let value = numbered_name(hints.len(), &word.value);
+                self.tokens[n - 1].token =
+                    Token::Word(Word { value, quote_style: Some('`'), keyword: Keyword::NoKeyword });
+                hints.push(options);
+                continue;
+            }
             let number = Token::Number(hints.len().to_string(), false);
             let mark = Token::SingleQuotedString(HINT.to_string());
             let tokens = [Token::LParen, mark, Token::Comma, number, Token::RParen];
