@@ -116,6 +116,8 @@ pub struct MessageBatchBuilder {
     payload: BinaryViewBuilder,
     null_value: BooleanBufferBuilder,
     payload_bytes: usize,
+    /// How many rows the last batch had: the next one will hardly be another size.
+    room: usize,
 }
 
 /// Texts up to this length lie in their views.
@@ -152,7 +154,25 @@ impl MessageBatchBuilder {
             payload: BinaryViewBuilder::new(),
             null_value: BooleanBufferBuilder::new(0),
             payload_bytes: 0,
+            room: 0,
         }
+    }
+
+    /// Makes room for as many rows as the last batch had, when the first comes: a builder that waits holds no memory.
+    fn make_room(&mut self) {
+        let rows = std::mem::take(&mut self.room);
+        self.ledger.reserve(rows);
+        self.entry.reserve(rows);
+        self.batch_index.reserve(rows);
+        self.publish_time.reserve(rows);
+        self.event_time.reserve(rows);
+        self.key = BinaryViewBuilder::with_capacity(rows);
+        self.property_ends.reserve(rows + 1);
+        self.producer_name = StringViewBuilder::with_capacity(rows);
+        self.sequence_id.reserve(rows);
+        self.schema_version = BinaryViewBuilder::with_capacity(rows);
+        self.payload = BinaryViewBuilder::with_capacity(rows);
+        self.null_value = BooleanBufferBuilder::new(rows);
     }
 
     /// Checks, inflates and splits one entry, and gives how many rows it added. On an error (`Corrupt`, or `Unsupported` for
@@ -178,6 +198,9 @@ impl MessageBatchBuilder {
         };
 
         // From here on nothing fails half way: what could is done first.
+        if self.room > 0 {
+            self.make_room();
+        }
         let block = self.payload.append_block(Buffer::from(payload.clone()));
         self.payload_bytes += payload.len();
         for message in &messages {
@@ -248,8 +271,9 @@ impl MessageBatchBuilder {
     pub fn finish(&mut self) -> MessageBatch {
         let DataType::Map(entries, _) = properties_type() else { unreachable_schema() };
         let DataType::Struct(pair) = entries.data_type().clone() else { unreachable_schema() };
-        let mut offsets = vec![0];
-        offsets.append(&mut self.property_ends);
+        self.room = self.num_rows();
+        let mut offsets = std::mem::take(&mut self.property_ends);
+        offsets.insert(0, 0);
         let pairs = StructArray::new(
             pair,
             vec![Arc::new(self.property_keys.finish()), Arc::new(self.property_values.finish())],

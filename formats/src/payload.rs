@@ -13,6 +13,9 @@ mod json;
 pub(crate) mod json_column;
 pub(crate) mod json_text;
 mod key_value;
+mod protobuf;
+mod protobuf_shape;
+mod protobuf_write;
 mod raw;
 
 pub use avro_fit::cast_column;
@@ -36,6 +39,8 @@ pub enum Format {
     Json,
     /// `raw`: the payload is the one column (STRING, BYTES, a primitive, a date or a time).
     Raw,
+    /// `protobuf`: messages, by the descriptor of the topic's schema.
+    Protobuf,
     /// `key-value`: a key and a value, each by its own part of the topic's schema.
     KeyValue,
 }
@@ -47,8 +52,9 @@ impl FromStr for Format {
             "avro" => Ok(Self::Avro),
             "json" => Ok(Self::Json),
             "raw" => Ok(Self::Raw),
+            "protobuf" => Ok(Self::Protobuf),
             "key-value" => Ok(Self::KeyValue),
-            _ => Err(Error::invalid(format!("unknown format `{text}`: use avro, json, raw or key-value"))),
+            _ => Err(Error::invalid(format!("unknown format `{text}`: use avro, json, protobuf, raw or key-value"))),
         }
     }
 }
@@ -59,6 +65,7 @@ impl fmt::Display for Format {
             Self::Avro => "avro",
             Self::Json => "json",
             Self::Raw => "raw",
+            Self::Protobuf => "protobuf",
             Self::KeyValue => "key-value",
         })
     }
@@ -71,6 +78,7 @@ impl Format {
         match self {
             Self::Avro => kind == Kind::Avro,
             Self::Json => !matches!(kind, Kind::Avro | Kind::KeyValue),
+            Self::Protobuf => matches!(kind, Kind::Protobuf | Kind::ProtobufNative),
             Self::KeyValue => kind == Kind::KeyValue,
             Self::Raw => raw::type_of(kind).is_some(),
         }
@@ -158,6 +166,7 @@ pub fn projected_decoder(
         }
         Format::Json => Box::new(json::JsonDecoder::new(columns)?),
         Format::Raw => Box::new(raw::RawDecoder::new(columns, topic_schema)?),
+        Format::Protobuf => Box::new(protobuf::ProtobufDecoder::new(columns, topic_schema)?),
         Format::KeyValue => Box::new(key_value::KeyValueDecoder::new(columns, topic_schema)?),
     })
 }
@@ -172,6 +181,7 @@ pub fn encoder(
         Format::Avro => Box::new(avro::AvroEncoder::new(columns, topic_schema)?),
         Format::Json => Box::new(json::JsonEncoder::new(columns)?),
         Format::Raw => Box::new(raw::RawEncoder::new(columns, topic_schema)?),
+        Format::Protobuf => Box::new(protobuf::ProtobufEncoder::new(columns, topic_schema)?),
         Format::KeyValue => Box::new(key_value::KeyValueEncoder::new(columns, topic_schema)?),
     })
 }
@@ -181,6 +191,9 @@ pub fn columns_of(schema: &TopicSchema) -> Result<(Format, SchemaRef)> {
     match schema.kind {
         PayloadKind::Avro => Ok((Format::Avro, avro_schema::columns(&schema.definition)?)),
         PayloadKind::Json => Ok((Format::Json, avro_schema::columns(&schema.definition)?)),
+        PayloadKind::Protobuf | PayloadKind::ProtobufNative => {
+            Ok((Format::Protobuf, protobuf_shape::Message::of(schema)?.columns()))
+        }
         PayloadKind::KeyValue => Ok((Format::KeyValue, key_value::columns(schema)?)),
         kind => {
             let sql_type = raw::type_of(kind).ok_or_else(|| Error::internal("a schema without columns"))?;
@@ -198,6 +211,11 @@ pub fn topic_schema_of(format: Format, name: &str, columns: &SchemaRef) -> Resul
         Format::Avro => (PayloadKind::Avro, avro_schema::definition(name, columns)?),
         Format::Json => (PayloadKind::Json, avro_schema::definition(name, columns)?),
         Format::Raw => (raw::kind_of(columns)?, Vec::new()),
+        Format::Protobuf => {
+            return Err(Error::unsupported(
+                "a topic with a Protobuf schema is not made by CREATE TABLE: register the schema, and the topic is a table",
+            ));
+        }
         Format::KeyValue => {
             return Err(Error::unsupported(
                 "a topic with a KeyValue schema is not made by CREATE TABLE: register the schema, and the topic is a table",

@@ -112,8 +112,8 @@ pub(super) fn positive(text: &str) -> Value {
 }
 
 pub(super) fn format(text: &str) -> Value {
-    one_of(text, &["avro", "json", "raw", "key-value"])
-        .map_err(|_| "write avro, json, raw or key-value; other formats are not built yet".to_string())
+    one_of(text, &["avro", "json", "protobuf", "raw", "key-value"])
+        .map_err(|_| "write avro, json, protobuf, raw or key-value; other formats are not built yet".to_string())
 }
 
 pub(super) fn schema_type(text: &str) -> Value {

@@ -110,7 +110,7 @@ pub(super) fn holds_everything(format: Format, columns: &Schema, schema: Option<
             let is_cut = schema.is_some_and(|schema| matches!(schema.kind, PayloadKind::Date | PayloadKind::Time));
             columns.fields().len() == 1 && !is_cut
         }
-        Format::Avro | Format::Json | Format::KeyValue => {
+        Format::Avro | Format::Json | Format::Protobuf | Format::KeyValue => {
             let Some(Ok((written, fields))) = schema.map(columns_of) else { return false };
             let is_held = |name: &str, field: &arrow::datatypes::Field| {
                 columns.field_with_name(name).is_ok_and(|column| column.data_type() == field.data_type())

@@ -417,6 +417,52 @@ async fn an_upsert_table_over_messages_without_keys_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_with_a_native_protobuf_schema_is_a_table_of_typed_columns_in_both_tiers() {
+    use aquifer_model::{PayloadKind, TopicName, TopicSchema};
+    // shop.Order: int64 id, string customer, enum state, repeated Line lines, map<string, string> labels, optional double discount.
+    const FILES: &str = "CosDCgtvcmRlci5wcm90bxIEc2hvcCLtAgoFT3JkZXISDgoCaWQYASABKANSAmlkEhoKCGN1c3RvbWVyGAIgASgJUghjdXN0b21lchInCgVzdGF0ZRgDIAEoDjIRLnNob3AuT3JkZXIuU3RhdGVSBXN0YXRlEiYKBWxpbmVzGAQgAygLMhAuc2hvcC5PcmRlci5MaW5lUgVsaW5lcxIvCgZsYWJlbHMYBSADKAsyFy5zaG9wLk9yZGVyLkxhYmVsc0VudHJ5UgZsYWJlbHMSHwoIZGlzY291bnQYBiABKAFIAFIIZGlzY291bnSIAQEaOQoLTGFiZWxzRW50cnkSEAoDa2V5GAEgASgJUgNrZXkSFAoFdmFsdWUYAiABKAlSBXZhbHVlOgI4ARowCgRMaW5lEhIKBGl0ZW0YASABKAlSBGl0ZW0SFAoFY291bnQYAiABKA1SBWNvdW50IhsKBVN0YXRlEggKBE9QRU4QABIICgRTRU5UEAFCCwoJX2Rpc2NvdW50YgZwcm90bzM=";
+    let mut world = World::new().await;
+    let definition = format!(
+        r#"{{"fileDescriptorSet":"{FILES}","rootMessageTypeName":"shop.Order","rootFileDescriptorName":"order.proto"}}"#
+    );
+    let catalog = world.session.catalogs.get("default_catalog").expect("there");
+    let log = catalog.log().await.expect("opens");
+    let topic = TopicName::new("public", "default", "orders");
+    log.create_topic(&topic, 0).await.expect("is made");
+    let schema = TopicSchema {
+        name: "orders".into(),
+        kind: PayloadKind::ProtobufNative,
+        definition: definition.into_bytes(),
+        properties: Default::default(),
+    };
+    log.put_schema(&topic, &schema).await.expect("is registered");
+    let described = world.run("DESCRIBE orders").await;
+    let types: Vec<&str> = described.iter().map(|line| line.split(",true").next().unwrap_or_default()).collect();
+    assert_eq!(
+        types,
+        [
+            "id,BIGINT",
+            "customer,STRING",
+            "state,STRING",
+            "lines,ARRAY<ROW<`item` STRING, `count` BIGINT>>",
+            "labels,MAP<STRING NOT NULL, STRING>",
+            "discount,DOUBLE",
+        ]
+    );
+    let row = "(1, 'ann', 'SENT', ARRAY[ROW('tea', 2), ROW('cup', 4000000000)], MAP['a', 'b'], CAST(NULL AS DOUBLE))";
+    world.run(&format!("INSERT INTO orders VALUES {row}")).await;
+    world.archive("orders").await;
+    world.run("INSERT INTO orders (id, discount) VALUES (2, 0.5)").await;
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    assert_eq!(
+        world.run("SELECT id, customer, state, CARDINALITY(lines), lines[2].`count`, labels['a'], discount, tier FROM orders").await,
+        ["1,ann,SENT,2,4000000000,b,,archive", "2,,OPEN,0,,,0.5,log"]
+    );
+    let error = world.refused("INSERT INTO orders (id, state) VALUES (3, 'LOST')").await;
+    assert!(error.contains("`LOST` is no value of the enumeration of `state`"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_over_a_pattern_reads_the_topics_that_match_and_a_stream_finds_those_that_come_later() {
     let mut world = World::new().await;
     world.run("CREATE TABLE m_1 (id BIGINT); CREATE TABLE other (id BIGINT); INSERT INTO m_1 VALUES (1)").await;
