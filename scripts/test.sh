@@ -18,10 +18,11 @@ export NO_COLOR=1 MAVEN_ARGS="${MAVEN_ARGS:-} -Dstyle.color=never"
 # The build and the downloads go on side by side: one waits for processors, the other for the network.
 "$services/pulsar.sh" fetch & fetching=$!
 "$services/python.sh" venv >/dev/null & venv=$!
+"$services/s3.sh" fetch & store=$!
 # The tests start the `aquifer` binary; `cargo test` alone makes it only as long as some test of the server's asks for it.
 cargo build "${locked[@]}" --workspace --bins
 cargo test "${locked[@]}" --workspace --no-run
-wait $fetching; wait $venv
+wait $fetching; wait $venv; wait $store
 export AQUIFER_TEST_PYTHON; AQUIFER_TEST_PYTHON=$("$services/python.sh" venv)
 export AQUIFER_TEST_WEATHER; AQUIFER_TEST_WEATHER=$("$services/python.sh" weather)
 export AQUIFER_TEST_REQUIRE=1 AQUIFER_TEST_SERVICES=$services

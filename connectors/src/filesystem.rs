@@ -5,19 +5,22 @@
 //! ```
 //!
 //! Rows come in the order of their file. The set of files is taken when reading starts. What is written is a new file each time, visible once its
-//! epoch is committed.
+//! epoch is committed; `INSERT OVERWRITE` then removes the files that were there.
 
 mod background;
+mod bucket;
 mod config;
 mod encode;
-mod format;
+pub(crate) mod format;
 mod infer;
+pub(crate) mod input;
+mod output;
 mod parquet;
 mod partitions;
 mod paths;
 mod records;
 mod sink;
-mod source;
+pub(crate) mod source;
 
 use std::sync::Arc;
 
@@ -39,6 +42,16 @@ impl Connector for Filesystem {
 
     fn sink(&self, table: &Table, rows: &SchemaRef) -> Result<Arc<dyn Sink>> {
         Ok(Arc::new(sink::FilesystemSink::new(config::FilesystemConfig::of(table)?, rows)?))
+    }
+
+    fn overwriting_sink(
+        &self,
+        table: &Table,
+        rows: &SchemaRef,
+        fixed: &[(String, Option<String>)],
+    ) -> Result<Arc<dyn Sink>> {
+        let sink = sink::FilesystemSink::new(config::FilesystemConfig::of(table)?, rows)?;
+        Ok(Arc::new(sink.overwriting(fixed)?))
     }
 
     fn source(&self, table: &Table) -> Result<Arc<dyn Source>> {

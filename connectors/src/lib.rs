@@ -9,6 +9,7 @@ pub mod nexmark;
 mod numbered;
 mod options;
 pub mod print;
+pub mod values;
 
 use std::sync::Arc;
 
@@ -22,4 +23,5 @@ pub fn register(registry: ConnectorRegistry) -> ConnectorRegistry {
         .with(Arc::new(filesystem::Filesystem))
         .with(Arc::new(nexmark::Nexmark))
         .with(Arc::new(print::Print))
+        .with(Arc::new(values::Values))
 }

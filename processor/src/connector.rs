@@ -143,6 +143,10 @@ pub trait Sink: Send + Sync + Debug {
     fn epoch_age(&self) -> Duration {
         Duration::ZERO
     }
+    /// Whether it is one epoch, committed once all rows are there, even if there are none.
+    fn is_whole(&self) -> bool {
+        false
+    }
     /// A writer.
     async fn open(&self, writer: WriterId) -> Result<Box<dyn Writer>>;
     /// Makes an epoch visible.
@@ -169,6 +173,22 @@ pub trait Connector: Send + Sync + Debug {
         let _ = rows;
         Err(Error::unsupported(format!(
             "`{}` cannot be written: the connector `{}` has no sink",
+            table.name[2],
+            self.name()
+        )))
+    }
+
+    /// A sink whose rows take the place of those that are there: of all, or in a table with partitions of those of the partitions that get rows. `fixed`
+    /// are partition columns with the values that the statement gives them, as texts.
+    fn overwriting_sink(
+        &self,
+        table: &Table,
+        rows: &SchemaRef,
+        fixed: &[(String, Option<String>)],
+    ) -> Result<Arc<dyn Sink>> {
+        let _ = (rows, fixed);
+        Err(Error::unsupported(format!(
+            "`{}` cannot be overwritten: the connector `{}` only adds rows; INSERT INTO does that",
             table.name[2],
             self.name()
         )))

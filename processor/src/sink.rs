@@ -86,6 +86,26 @@ pub async fn open_sink(
     Ok(sink)
 }
 
+/// The sink of `INSERT OVERWRITE`: its rows take the place of those that are there. `fixed` are partition columns with the values that the statement gives
+/// them. Fails with `Unsupported` on a topic, and on connectors that cannot do that.
+pub fn overwriting_sink(
+    table: &Table,
+    rows: &SchemaRef,
+    fixed: &[(String, Option<String>)],
+    connectors: &ConnectorRegistry,
+) -> Result<Arc<dyn Sink>> {
+    match &table.target {
+        Target::Topics(_) | Target::Pattern(_) => Err(Error::unsupported(format!(
+            "`{}` cannot be overwritten: a topic is a log, its records are never replaced; INSERT INTO adds to it",
+            table.name[2]
+        ))),
+        Target::Connector => connectors.of_table(table)?.overwriting_sink(table, rows, fixed),
+        Target::Rows(_) => {
+            Err(Error::invalid(format!("`{}` is a table about tables: it can only be read", table.name[2])))
+        }
+    }
+}
+
 /// Writes one query's rows into one table. Dropping it loses what no epoch's end has made durable.
 pub struct TableWriter {
     sink: Arc<dyn Sink>,
@@ -95,14 +115,28 @@ pub struct TableWriter {
     /// When the first row of the epoch came.
     began: Option<Instant>,
     rows: u64,
+    /// Whether nothing is committed before all rows are there.
+    whole: bool,
 }
 
 impl TableWriter {
     /// See [`open_sink`]. Opens what is needed to write at once, so that a broker that is not there is noticed before the query runs.
     pub async fn open(table: &Table, rows: &SchemaRef, updating: bool, connectors: &ConnectorRegistry) -> Result<Self> {
-        let sink = open_sink(table, rows, updating, connectors).await?;
+        Self::over(open_sink(table, rows, updating, connectors).await?).await
+    }
+
+    /// A writer into a sink.
+    pub async fn over(sink: Arc<dyn Sink>) -> Result<Self> {
         let writer = sink.open(WriterId { job: job_name(), index: 0 }).await?;
-        Ok(Self { sink, writer, epoch: Epoch::default(), pending: false, began: None, rows: 0 })
+        let whole = sink.is_whole();
+        Ok(Self { sink, writer, epoch: Epoch::default(), pending: whole, began: None, rows: 0, whole })
+    }
+
+    /// The same, where the rows have an end: into a sink that has them once, they are seen when all of them are there, or none.
+    #[must_use]
+    pub fn of_bounded_rows(mut self) -> Self {
+        self.whole |= self.sink.delivery() == Delivery::ExactlyOnce;
+        self
     }
 
     /// What the table promises of each row.
@@ -133,8 +167,15 @@ impl TableWriter {
     }
 
     /// Writes everything that comes, ending an epoch whenever nothing waits (or once it is as old as the sink wants it), and gives the number of rows.
-    /// What came before an error is durable.
+    /// What came before an error is durable, unless nothing is to be seen before the end.
     pub async fn write_all(mut self, mut changes: mpsc::Receiver<Result<ChangeBatch>>) -> Result<u64> {
+        if self.whole {
+            while let Some(batch) = changes.recv().await {
+                self.write(&batch?).await?;
+            }
+            self.end_epoch().await?;
+            return Ok(self.rows);
+        }
         loop {
             let next = match changes.try_recv() {
                 Ok(next) => Some(next),

@@ -2,7 +2,8 @@
 //!
 //! | option | is | default |
 //! |---|---|---|
-//! | `path` | a file, a directory (with what is below it) or a pattern of files, `/data/2024-*/*.json`; `file:` before it or not | needed |
+//! | `path` | a file, a directory (with what is below it) or a pattern of files, `/data/2024-*/*.json`; `file:` before it or not; or `s3://BUCKET/…` | needed |
+//! | `s3.*` | how a bucket is reached: [`bucket::OPTIONS`] | the environment |
 //! | `format` | one of [`FileFormat::names`] | needed |
 //! | `FORMAT.OPTION` | the format's own options | |
 //! | `source.path.regex-pattern` | which files count, by their whole path | all |
@@ -19,6 +20,7 @@ use aquifer_model::{Error, Result};
 use aquifer_processor::connector::{Table, nearest_known, physical_columns};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 
+use super::bucket::{self, Bucket};
 use super::format::FileFormat;
 use super::{partitions, paths, sink};
 use crate::options;
@@ -27,6 +29,8 @@ use crate::options;
 #[derive(Debug, Clone)]
 pub(super) struct FilesystemConfig {
     pub path: PathBuf,
+    /// Where the path lies, if it is not local.
+    pub bucket: Option<Bucket>,
     pub format: FileFormat,
     pub only: Option<Include>,
     /// The table's columns.
@@ -56,6 +60,14 @@ const OWN: [&str; 10] = [
 ];
 
 impl FilesystemConfig {
+    /// The files that the path means, sorted. Fails with `Invalid` where there is nothing. Waits.
+    pub fn files(&self) -> Result<Vec<PathBuf>> {
+        match &self.bucket {
+            Some(bucket) => bucket.files(&self.path),
+            None => paths::files(&self.path),
+        }
+    }
+
     pub fn of(table: &Table) -> Result<Self> {
         let options = &table.definition.options;
         let get = |key: &str| options.get(key).map(String::as_str);
@@ -68,8 +80,12 @@ impl FilesystemConfig {
             })
         };
         let format_name = needed("format")?;
-        check_options(table, format_name)?;
-        let path = paths::local(needed("path")?)?;
+        let path = needed("path")?;
+        check_options(table, format_name, bucket::is_one(path))?;
+        let (path, bucket) = match bucket::is_one(path) {
+            true => (PathBuf::from(path), Some(Bucket::of(path, options)?)),
+            false => (paths::local(path)?, None),
+        };
         if get("source.monitor-interval").is_some() {
             return Err(Error::unsupported(
                 "'source.monitor-interval': a table of files has an end, new files are not waited for; run the query again",
@@ -85,6 +101,7 @@ impl FilesystemConfig {
         let in_file = Arc::new(Schema::new(fields.cloned().collect::<Vec<FieldRef>>()));
         Ok(Self {
             path,
+            bucket,
             format: FileFormat::parse(format_name, get)?,
             only: get("source.path.regex-pattern").map(Include::new).transpose()?,
             schema,
@@ -99,8 +116,11 @@ impl FilesystemConfig {
 }
 
 /// Fails with `Invalid` on an option that neither the connector nor the format knows.
-fn check_options(table: &Table, format: &str) -> Result<()> {
+fn check_options(table: &Table, format: &str, in_bucket: bool) -> Result<()> {
     let mut known = FileFormat::known_options(format)?;
+    if in_bucket {
+        known.extend(bucket::OPTIONS.iter().map(ToString::to_string));
+    }
     known.extend(OWN.iter().map(ToString::to_string));
     match table.definition.options.keys().find(|key| *key != "connector" && !known.contains(key)) {
         None => Ok(()),

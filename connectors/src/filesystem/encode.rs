@@ -1,6 +1,5 @@
 //! One file being written, in any format.
 
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,9 @@ use aquifer_formats::csv::CsvEncoder;
 use aquifer_model::{ChangeBatch, Error, Result};
 use arrow::datatypes::SchemaRef;
 
+use super::bucket::{Bucket, Upload};
 use super::format::FileFormat;
+use super::output::Output;
 use super::paths::failed;
 
 /// Bytes that are collected before they are written.
@@ -26,8 +27,8 @@ pub(super) struct FileEncoder {
 }
 
 enum Rows {
-    Parquet(Box<ArrowWriter<File>>),
-    Buffered { encoder: Encoder, file: File, buffer: Vec<u8> },
+    Parquet(Box<ArrowWriter<Output>>),
+    Buffered { encoder: Encoder, file: Output, buffer: Vec<u8> },
 }
 
 enum Encoder {
@@ -41,10 +42,10 @@ fn parquet_failed(path: &Path, error: ::parquet::errors::ParquetError) -> Error 
 }
 
 impl FileEncoder {
-    /// Makes the file, or makes it empty.
-    pub fn create(path: &Path, format: &FileFormat, columns: SchemaRef) -> Result<Self> {
-        let file = File::create(path).map_err(|error| failed("making", path, &error))?;
-        let buffered = |file: File, encoder: Encoder, buffer: Vec<u8>| Rows::Buffered { encoder, file, buffer };
+    /// Makes the file, or makes it empty; in a bucket it begins an upload.
+    pub fn create(path: &Path, bucket: Option<&Bucket>, format: &FileFormat, columns: SchemaRef) -> Result<Self> {
+        let file = Output::create(path, bucket)?;
+        let buffered = |file: Output, encoder: Encoder, buffer: Vec<u8>| Rows::Buffered { encoder, file, buffer };
         let rows = match format {
             FileFormat::Lines(format) => {
                 buffered(file, Encoder::Lines(ChangeEncoder::new(format.clone(), columns)?), Vec::new())
@@ -95,8 +96,8 @@ impl FileEncoder {
         self.bytes
     }
 
-    /// Ends the file and syncs it.
-    pub fn finish(self) -> Result<()> {
+    /// Ends the file and syncs it; in a bucket, what is left is to complete the upload.
+    pub fn finish(self) -> Result<Option<Upload>> {
         let file = match self.rows {
             Rows::Parquet(writer) => writer.into_inner().map_err(|error| parquet_failed(&self.path, error))?,
             Rows::Buffered { mut file, buffer, .. } => {
@@ -104,6 +105,6 @@ impl FileEncoder {
                 file
             }
         };
-        file.sync_all().map_err(|error| failed("syncing", &self.path, &error))
+        file.finish(&self.path)
     }
 }

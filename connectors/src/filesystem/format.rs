@@ -12,13 +12,14 @@ use aquifer_model::{Error, Result};
 use aquifer_processor::connector::nearest_known;
 use arrow::datatypes::SchemaRef;
 
+use super::input::Input;
 use super::parquet::ParquetReader;
 use super::records::RecordReader;
 use super::source::FileReader;
 
 /// A format with its checked options.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum FileFormat {
+pub(crate) enum FileFormat {
     /// A message a line.
     Lines(MessageFormat),
     Csv(CsvFormat),
@@ -99,15 +100,22 @@ impl FileFormat {
         }
     }
 
-    /// Opens a file that holds `all`, to read `columns` (some of them).
-    pub fn open(&self, path: &Path, from: u64, all: &SchemaRef, columns: SchemaRef) -> Result<Box<dyn FileReader>> {
+    /// Reads a file that holds `all`: its `columns` (some of them). `path` is how it is called.
+    pub fn open(
+        &self,
+        input: Input,
+        path: &Path,
+        from: u64,
+        all: &SchemaRef,
+        columns: SchemaRef,
+    ) -> Result<Box<dyn FileReader>> {
         let decoder: Box<dyn aquifer_formats::records::RecordDecoder> = match self {
             Self::Lines(format) => Box::new(ChangeDecoder::new(format.clone(), columns)?),
             Self::Csv(format) => Box::new(CsvDecoder::new(format.clone(), all, columns)?),
             Self::Avro(_) => Box::new(AvroFileDecoder::new(Arc::clone(&columns))),
-            Self::Parquet(_) => return Ok(Box::new(ParquetReader::open(path, from, columns)?)),
+            Self::Parquet(_) => return Ok(Box::new(ParquetReader::open(input, path, from, columns)?)),
         };
-        Ok(Box::new(RecordReader::open(path, from, decoder)?))
+        Ok(Box::new(RecordReader::open(input, path, from, decoder)?))
     }
 }
 

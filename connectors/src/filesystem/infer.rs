@@ -10,9 +10,8 @@
 mod types;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aquifer_catalog::{ColumnDefinition, ColumnKind, TableDefinition};
 use aquifer_formats::{avro_file, csv};
@@ -21,6 +20,8 @@ use aquifer_model::{Error, Result, SqlType};
 use arrow::datatypes::Schema;
 
 use super::background::blocking;
+use super::bucket::{self, Bucket};
+use super::input::Input;
 use super::{parquet, partitions, paths};
 use types::Seen;
 
@@ -36,8 +37,15 @@ pub async fn infer(path: &str) -> Result<TableDefinition> {
 }
 
 fn of_path(option: &str) -> Result<TableDefinition> {
-    let local = paths::local(option)?;
-    let files = paths::files(&local)?;
+    let (local, bucket) = match bucket::is_one(option) {
+        true => (PathBuf::from(option), Some(Bucket::of(option, &BTreeMap::new())?)),
+        false => (paths::local(option)?, None),
+    };
+    let files = match &bucket {
+        Some(bucket) => bucket.files(&local)?,
+        None => paths::files(&local)?,
+    };
+    let bucket = bucket.as_ref();
     let Some(file) = files.first() else {
         return Err(Error::invalid(format!("the directory `{option}` has no files")));
     };
@@ -45,10 +53,10 @@ fn of_path(option: &str) -> Result<TableDefinition> {
     let mut options: BTreeMap<String, String> =
         [("connector", "filesystem"), ("path", option)].map(|(key, value)| (key.to_string(), value.to_string())).into();
     let (format, columns) = match extension.as_deref() {
-        Some("parquet") => ("parquet", of_schema(parquet::checked(file)?.schema())?),
-        Some("avro") => ("avro", of_avro(file)?),
-        Some("json" | "jsonl" | "ndjson") => ("json", of_json(file, &mut options)?),
-        Some("csv" | "tsv") => ("csv", of_csv(file, extension.as_deref() == Some("tsv"), &mut options)?),
+        Some("parquet") => ("parquet", of_schema(parquet::checked(Input::open(file, bucket)?, file)?.schema())?),
+        Some("avro") => ("avro", of_avro(file, bucket)?),
+        Some("json" | "jsonl" | "ndjson") => ("json", of_json(file, bucket, &mut options)?),
+        Some("csv" | "tsv") => ("csv", of_csv(file, bucket, extension.as_deref() == Some("tsv"), &mut options)?),
         _ => {
             return Err(Error::invalid(format!(
                 "the name of `{}` tells no format: end it with .parquet, .avro, .json, .jsonl, .ndjson, .csv or .tsv, or declare the table",
@@ -85,23 +93,27 @@ fn of_schema(schema: &Schema) -> Result<Vec<ColumnDefinition>> {
 }
 
 /// The beginning of a file, and whether it is all of it.
-fn beginning(path: &Path) -> Result<(Vec<u8>, bool)> {
-    let file = File::open(path).map_err(|error| paths::failed("opening", path, &error))?;
+fn beginning(path: &Path, bucket: Option<&Bucket>) -> Result<(Vec<u8>, bool)> {
+    let file = Input::open(path, bucket)?;
     let mut bytes = Vec::new();
     file.take(BYTES + 1).read_to_end(&mut bytes).map_err(|error| paths::failed("reading", path, &error))?;
     let whole = bytes.len() as u64 <= BYTES;
     Ok((bytes, whole))
 }
 
-fn of_avro(path: &Path) -> Result<Vec<ColumnDefinition>> {
-    let (bytes, _) = beginning(path)?;
+fn of_avro(path: &Path, bucket: Option<&Bucket>) -> Result<Vec<ColumnDefinition>> {
+    let (bytes, _) = beginning(path, bucket)?;
     let columns = avro_file::columns(&bytes).map_err(|error| error.context(format!("reading `{}`", path.display())))?;
     let columns = columns.ok_or_else(|| Error::corrupt(format!("`{}` ends in its head", path.display())))?;
     of_schema(&columns)
 }
 
-fn of_json(path: &Path, options: &mut BTreeMap<String, String>) -> Result<Vec<ColumnDefinition>> {
-    let (bytes, whole) = beginning(path)?;
+fn of_json(
+    path: &Path,
+    bucket: Option<&Bucket>,
+    options: &mut BTreeMap<String, String>,
+) -> Result<Vec<ColumnDefinition>> {
+    let (bytes, whole) = beginning(path, bucket)?;
     let mut lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
     if !whole {
         lines.pop();
@@ -126,8 +138,13 @@ fn of_json(path: &Path, options: &mut BTreeMap<String, String>) -> Result<Vec<Co
     Ok(fields.iter().map(|(name, seen)| column(name, &seen.sql_type().nullable())).collect())
 }
 
-fn of_csv(path: &Path, is_tsv: bool, options: &mut BTreeMap<String, String>) -> Result<Vec<ColumnDefinition>> {
-    let (bytes, whole) = beginning(path)?;
+fn of_csv(
+    path: &Path,
+    bucket: Option<&Bucket>,
+    is_tsv: bool,
+    options: &mut BTreeMap<String, String>,
+) -> Result<Vec<ColumnDefinition>> {
+    let (bytes, whole) = beginning(path, bucket)?;
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let often = |delimiter: &u8| line.iter().filter(|byte| *byte == delimiter).count();
     // Of those that stand there equally often the first.

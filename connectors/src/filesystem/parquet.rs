@@ -2,7 +2,6 @@
 //!
 //! A file may be hostile: its end is checked before the library parses it.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use arrow::datatypes::SchemaRef;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
+use super::input::Input;
 use super::paths::failed;
 use super::source::FileReader;
 
@@ -28,10 +28,9 @@ pub(super) struct ParquetReader {
 }
 
 /// A file whose end has been checked, about to be read.
-pub(super) fn checked(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+pub(super) fn checked(mut file: Input, path: &Path) -> Result<ParquetRecordBatchReaderBuilder<Input>> {
     let reading = |error: std::io::Error| failed("reading", path, &error);
-    let mut file = File::open(path).map_err(|error| failed("opening", path, &error))?;
-    let length = file.metadata().map_err(reading)?.len();
+    let length = file.length().map_err(reading)?;
     let name = path.display().to_string();
     let mut end = |bytes: u64| {
         let mut end = Vec::new();
@@ -50,8 +49,8 @@ fn broken(path: &Path, error: parquet::errors::ParquetError) -> Error {
 }
 
 impl ParquetReader {
-    pub fn open(path: &Path, from: u64, columns: SchemaRef) -> Result<Self> {
-        let builder = checked(path)?;
+    pub fn open(input: Input, path: &Path, from: u64, columns: SchemaRef) -> Result<Self> {
+        let builder = checked(input, path)?;
         let rows = builder.metadata().file_metadata().num_rows().max(0) as u64;
         if from > rows {
             return Err(Error::gone(format!(

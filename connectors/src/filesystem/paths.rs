@@ -17,7 +17,7 @@ use regex::Regex;
 /// Directories are followed this deep.
 const MAX_DEPTH: usize = 64;
 /// And give this many files.
-const MAX_FILES: usize = 1_000_000;
+pub(super) const MAX_FILES: usize = 1_000_000;
 
 /// The path of a `path` option. Fails with `Unsupported` on other schemes than `file:`.
 pub(super) fn local(option: &str) -> Result<PathBuf> {
@@ -25,7 +25,7 @@ pub(super) fn local(option: &str) -> Result<PathBuf> {
         Some((scheme, rest)) if is_scheme(scheme) => {
             if !scheme.eq_ignore_ascii_case("file") {
                 return Err(Error::unsupported(format!(
-                    "files behind `{scheme}:` are not read: give a local path or `file:///…`"
+                    "files behind `{scheme}:` are not read: give a local path, `file:///…` or `s3://BUCKET/…`"
                 )));
             }
             match rest.strip_prefix("//") {
@@ -75,8 +75,55 @@ pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Whether a path is a pattern.
-fn has_pattern(path: &Path) -> bool {
+pub(super) fn has_pattern(path: &Path) -> bool {
     path.to_string_lossy().contains(['*', '?', '[', '{'])
+}
+
+/// Whether a place below what was meant counts: none of its names is hidden.
+pub(super) fn is_below(parts: &[String]) -> bool {
+    !parts.iter().any(|part| part.starts_with(['.', '_']))
+}
+
+/// A pattern of keys, which have no directories to follow.
+pub(super) struct Pattern(Vec<Part>);
+
+enum Part {
+    /// `**`
+    Any,
+    Name(String),
+    /// A pattern within a name, and whether it means hidden names too.
+    Names(Regex, bool),
+}
+
+impl Pattern {
+    pub fn new(parts: &[&str]) -> Result<Self> {
+        let part = |part: &&str| {
+            Ok(match *part {
+                "**" => Part::Any,
+                part if has_pattern(Path::new(part)) => Part::Names(name_pattern(part)?, part.starts_with(['.', '_'])),
+                part => Part::Name(part.to_string()),
+            })
+        };
+        parts.iter().map(part).collect::<Result<Vec<_>>>().map(Self)
+    }
+
+    /// Whether a key, in its parts, is meant.
+    pub fn fits(&self, key: &[String]) -> bool {
+        fn fits(pattern: &[Part], key: &[String]) -> bool {
+            let Some((first, rest)) = pattern.split_first() else { return is_below(key) };
+            match (first, key.split_first()) {
+                (Part::Any, Some((name, after))) => {
+                    fits(rest, key) || (is_below(std::slice::from_ref(name)) && fits(pattern, after))
+                }
+                (Part::Name(own), Some((name, after))) => own == name && fits(rest, after),
+                (Part::Names(own, hidden), Some((name, after))) => {
+                    (*hidden || is_below(std::slice::from_ref(name))) && own.is_match(name) && fits(rest, after)
+                }
+                (_, None) => false,
+            }
+        }
+        fits(&self.0, key)
+    }
 }
 
 fn below(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
@@ -261,6 +308,26 @@ mod tests {
         for nothing in ["nothing", "x/nothing", "*.parquet", "nothing/*", "a.json/*"] {
             let error = files(&folder.path().join(nothing)).expect_err(nothing);
             assert_eq!(error.kind(), aquifer_model::ErrorKind::Invalid, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_means_the_same_keys_as_files() {
+        let keys = ["a.json", "2024-01/x.json", "2024-02/y/z.json", "2024-02/_y/z.json", ".hidden", "2025/_SUCCESS"];
+        let cases: [(&str, &[&str]); 6] = [
+            ("*.json", &["a.json"]),
+            ("2024-*", &["2024-01/x.json", "2024-02/y/z.json"]),
+            ("**/*.json", &["a.json", "2024-01/x.json", "2024-02/y/z.json"]),
+            ("2024-{01,03}/?.json", &["2024-01/x.json"]),
+            ("2025/_*", &["2025/_SUCCESS"]),
+            ("*/nothing", &[]),
+        ];
+        for (pattern, expected) in cases {
+            let parts: Vec<&str> = pattern.split('/').collect();
+            let pattern = Pattern::new(&parts).expect("a pattern");
+            let split = |key: &str| key.split('/').map(String::from).collect::<Vec<_>>();
+            let found: Vec<_> = keys.into_iter().filter(|key| pattern.fits(&split(key))).collect();
+            assert_eq!(found, expected, "{parts:?}");
         }
     }
 

@@ -1,12 +1,12 @@
 //! A file of records, taken one after the other. Where a reader stands is the first byte of a record.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use aquifer_formats::records::RecordDecoder;
 use aquifer_model::{ChangeBatch, Error, Result};
 
+use super::input::Input;
 use super::paths::failed;
 use super::source::FileReader;
 
@@ -17,7 +17,7 @@ const MAX_RECORD: usize = 80 << 20;
 
 pub(super) struct RecordReader {
     path: PathBuf,
-    file: File,
+    file: Input,
     decoder: Box<dyn RecordDecoder>,
     /// Bytes of the file from `offset` on.
     buffer: Vec<u8>,
@@ -26,9 +26,8 @@ pub(super) struct RecordReader {
 }
 
 impl RecordReader {
-    pub fn open(path: &Path, from: u64, decoder: Box<dyn RecordDecoder>) -> Result<Self> {
-        let file = File::open(path).map_err(|error| failed("opening", path, &error))?;
-        let length = file.metadata().map_err(|error| failed("opening", path, &error))?.len();
+    pub fn open(file: Input, path: &Path, from: u64, decoder: Box<dyn RecordDecoder>) -> Result<Self> {
+        let length = file.length().map_err(|error| failed("opening", path, &error))?;
         if from > length {
             return Err(Error::gone(format!(
                 "`{}` was read to byte {from} and has only {length} now: it was replaced",

@@ -7,10 +7,12 @@
 //! ```
 //!
 //! A job that dies between the two leaves hidden files, which harm nobody. An epoch that is committed again changes nothing.
+//! In a bucket a file is an upload, which its completion makes an object: nobody sees it before.
+//! `INSERT OVERWRITE` is one epoch: its files are published, then those that its partitions had before are removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aquifer_formats::text::{TextStyle, parse_zone, text_column};
@@ -22,12 +24,13 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::background::{Background, blocking};
+use super::bucket::Upload;
 use super::config::FilesystemConfig;
 use super::encode::FileEncoder;
 use super::partitions;
-use super::paths::failed;
+use super::paths::{self, failed};
 
-/// More partitions than this in one epoch are refused: each holds a file open.
+/// More partitions than this at once are refused: each holds a file open.
 const MAX_OPEN: usize = 500;
 
 #[derive(Debug)]
@@ -35,12 +38,22 @@ pub(super) struct FilesystemSink {
     config: Arc<FilesystemConfig>,
     /// For each of the table's columns its place in the rows that come; `None`: NULL.
     sources: Arc<Vec<Option<usize>>>,
+    overwrite: Option<Arc<Overwrite>>,
+}
+
+/// What is overwritten.
+#[derive(Debug)]
+struct Overwrite {
+    /// A directory whose files go even if no row comes: the whole table's where it has no partitions, that of a partition that is told in full.
+    always: Option<String>,
 }
 
 impl FilesystemSink {
     /// A sink for rows with these columns, found by name.
     pub fn new(config: FilesystemConfig, rows: &SchemaRef) -> Result<Self> {
-        if config.path.is_file() || config.path.to_string_lossy().contains(['*', '?', '[', '{']) {
+        if (config.bucket.is_none() && config.path.is_file())
+            || config.path.to_string_lossy().contains(['*', '?', '[', '{'])
+        {
             return Err(Error::invalid(format!(
                 "`{}` cannot be written: 'path' must be a directory, its files are made",
                 config.path.display()
@@ -56,7 +69,29 @@ impl FilesystemSink {
         }
         // What the format cannot write is told before the query runs.
         config.format.check_writable(&config.in_file)?;
-        Ok(Self { config: Arc::new(config), sources: Arc::new(sources) })
+        Ok(Self { config: Arc::new(config), sources: Arc::new(sources), overwrite: None })
+    }
+
+    /// The same, in the place of what is there: of the whole table, or of the partitions that get rows. `fixed` are the partition columns that the
+    /// statement gives a value, as texts.
+    pub fn overwriting(mut self, fixed: &[(String, Option<String>)]) -> Result<Self> {
+        let mut always = Some(String::new());
+        for key in &self.config.partition_keys {
+            let value = fixed.iter().find(|(name, _)| name == key);
+            always = match (always, value) {
+                (Some(directory), Some((_, value))) => {
+                    let n = self.config.schema.index_of(key)?;
+                    // As the value reads in its column: `01` of an INT is 1.
+                    let typed = aquifer_formats::csv::value(&self.config.schema.fields()[n], value.as_deref())?;
+                    let text = text_column(&typed, self.config.schema.field(n), &TextStyle::cast(parse_zone("UTC")?))?;
+                    let text = text.is_valid(0).then(|| text.value(0));
+                    Some(within(&directory, &partitions::directory(key, text, &self.config.default_name)))
+                }
+                _ => None,
+            };
+        }
+        self.overwrite = Some(Arc::new(Overwrite { always }));
+        Ok(self)
     }
 }
 
@@ -65,6 +100,9 @@ impl FilesystemSink {
 struct Pending {
     hidden: String,
     visible: String,
+    /// In a bucket, the upload that becomes the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    upload: Option<Upload>,
 }
 
 #[async_trait]
@@ -94,23 +132,65 @@ impl Sink for FilesystemSink {
     }
 
     async fn commit(&self, _epoch: Epoch, prepared: Vec<Prepared>) -> Result<()> {
-        let root = self.config.path.clone();
+        let (config, overwrite) = (Arc::clone(&self.config), self.overwrite.clone());
         blocking(move || {
+            let mut all: Vec<Pending> = Vec::new();
             for prepared in prepared {
                 let pending: Vec<Pending> = serde_json::from_slice(&prepared.0).map_err(|error| {
                     Error::corrupt("what a filesystem sink prepared is not its own").with_source(error)
                 })?;
-                pending.iter().try_for_each(|pending| publish(&root, pending))?;
+                all.extend(pending);
             }
-            Ok(())
+            let before = match &overwrite {
+                Some(overwrite) => before(&config, overwrite, &all)?,
+                None => Vec::new(),
+            };
+            all.iter().try_for_each(|pending| publish(&config, pending))?;
+            before.iter().try_for_each(|file| remove(&config, file))
         })
         .await
+    }
+
+    fn is_whole(&self) -> bool {
+        self.overwrite.is_some()
+    }
+}
+
+/// The files that an epoch takes the place of.
+fn before(config: &FilesystemConfig, overwrite: &Overwrite, new: &[Pending]) -> Result<Vec<PathBuf>> {
+    let directory = |pending: &Pending| pending.visible.rsplit_once('/').map_or("", |(at, _)| at).to_string();
+    let mut directories: BTreeSet<String> = new.iter().map(directory).collect();
+    directories.extend(overwrite.always.clone());
+    let own: BTreeSet<PathBuf> = new.iter().map(|pending| config.path.join(&pending.visible)).collect();
+    let mut files = Vec::new();
+    for directory in directories {
+        let place = if directory.is_empty() { config.path.clone() } else { config.path.join(&directory) };
+        files.extend(match &config.bucket {
+            Some(bucket) => bucket.files_or_none(&place)?,
+            None if place.exists() => paths::files(&place)?,
+            None => Vec::new(),
+        });
+    }
+    files.retain(|file| !own.contains(file));
+    Ok(files)
+}
+
+fn remove(config: &FilesystemConfig, file: &Path) -> Result<()> {
+    match &config.bucket {
+        Some(bucket) => bucket.remove(file),
+        None => match fs::remove_file(file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed("removing", file, &error)),
+            _ => Ok(()),
+        },
     }
 }
 
 /// Gives a file its visible name.
-fn publish(root: &Path, pending: &Pending) -> Result<()> {
-    let (hidden, visible) = (root.join(&pending.hidden), root.join(&pending.visible));
+fn publish(config: &FilesystemConfig, pending: &Pending) -> Result<()> {
+    let (hidden, visible) = (config.path.join(&pending.hidden), config.path.join(&pending.visible));
+    if let (Some(bucket), Some(upload)) = (&config.bucket, &pending.upload) {
+        return bucket.complete(&visible, upload);
+    }
     match fs::rename(&hidden, &visible) {
         Ok(()) => sync_directory(&visible),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && visible.exists() => Ok(()),
@@ -150,7 +230,15 @@ struct Files {
     name: String,
     /// By directory, relative to the table's.
     open: BTreeMap<String, Open>,
-    ended: Vec<Open>,
+    /// Files that are whole, without their visible names' end.
+    ended: Vec<Ended>,
+}
+
+/// A file that is whole and synced, or uploaded.
+struct Ended {
+    directory: String,
+    hidden: String,
+    upload: Option<Upload>,
 }
 
 /// A file being written.
@@ -192,37 +280,58 @@ impl Files {
             }
             let Some(open) = self.open.get_mut(&directory) else { continue };
             open.file.write(&part)?;
-            if open.file.bytes() >= self.config.file_size {
-                self.ended.extend(self.open.remove(&directory));
+            if open.file.bytes() >= self.config.file_size
+                && let Some(full) = self.open.remove(&directory)
+            {
+                self.ended.push(full.end()?);
             }
         }
         Ok(())
     }
 
     fn create(&self, directory: &str) -> Result<Open> {
-        if self.open.len() + self.ended.len() == MAX_OPEN {
+        if self.open.len() == MAX_OPEN {
             return Err(Error::invalid(format!(
-                "an epoch writes more than {MAX_OPEN} files: partition by something that has fewer values"
+                "more than {MAX_OPEN} partitions are written at once: partition by something that has fewer values"
             )));
         }
-        let hidden = within(directory, &format!(".{:032x}.pending", rand::random::<u128>()));
+        let (number, bucket) = (rand::random::<u128>(), self.config.bucket.as_ref());
+        // An upload has the name of its object from the beginning.
+        let name = match bucket {
+            Some(_) => format!("part-{}-{number:032x}.{}", self.name, self.config.format.extension()),
+            None => format!(".{number:032x}.pending"),
+        };
+        let hidden = within(directory, &name);
         let path = self.config.path.join(&hidden);
-        if let Some(parent) = path.parent() {
+        if let (Some(parent), None) = (path.parent(), bucket) {
             fs::create_dir_all(parent).map_err(|error| failed("making", parent, &error))?;
         }
-        let file = FileEncoder::create(&path, &self.config.format, Arc::clone(&self.config.in_file))?;
+        let file = FileEncoder::create(&path, bucket, &self.config.format, Arc::clone(&self.config.in_file))?;
         Ok(Open { file, directory: directory.to_string(), hidden })
     }
 
     fn end(&mut self, epoch: Epoch) -> Result<Vec<Pending>> {
-        self.ended.extend(std::mem::take(&mut self.open).into_values());
+        for open in std::mem::take(&mut self.open).into_values() {
+            self.ended.push(open.end()?);
+        }
         let mut pending = Vec::new();
-        for (n, open) in self.ended.drain(..).enumerate() {
-            open.file.finish()?;
-            let name = format!("part-{}-{}-{n}.{}", self.name, epoch.0, self.config.format.extension());
-            pending.push(Pending { visible: within(&open.directory, &name), hidden: open.hidden });
+        for (n, Ended { directory, hidden, upload }) in self.ended.drain(..).enumerate() {
+            let visible = match upload {
+                Some(_) => hidden.clone(),
+                None => {
+                    let name = format!("part-{}-{}-{n}.{}", self.name, epoch.0, self.config.format.extension());
+                    within(&directory, &name)
+                }
+            };
+            pending.push(Pending { hidden, visible, upload });
         }
         Ok(pending)
+    }
+}
+
+impl Open {
+    fn end(self) -> Result<Ended> {
+        Ok(Ended { upload: self.file.finish()?, directory: self.directory, hidden: self.hidden })
     }
 }
 

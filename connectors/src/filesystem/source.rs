@@ -10,11 +10,11 @@ use async_trait::async_trait;
 
 use super::background::{Background, blocking};
 use super::config::FilesystemConfig;
+use super::input::Input;
 use super::partitions::WithPartition;
-use super::paths;
 
 /// A file being read, by a thread that may block.
-pub(super) trait FileReader: Send {
+pub(crate) trait FileReader: Send {
     /// The next changes, at least one; `None` at the end, again and again.
     fn next(&mut self) -> Result<Option<ChangeBatch>>;
     /// Where to open so that what comes next is the next change: the format's own count.
@@ -36,12 +36,13 @@ impl FilesystemSource {
 
 fn open_file(source: &FilesystemSource, path: &Path, from: u64) -> Result<Box<dyn FileReader>> {
     let (config, columns) = (&source.config, &source.columns);
+    let input = Input::open(path, config.bucket.as_ref())?;
     if config.partition_keys.is_empty() {
-        return config.format.open(path, from, &config.in_file, Arc::clone(columns));
+        return config.format.open(input, path, from, &config.in_file, Arc::clone(columns));
     }
     let stored = columns.fields().iter().filter(|field| !config.partition_keys.contains(field.name()));
     let stored = Arc::new(Schema::new(stored.cloned().collect::<Vec<FieldRef>>()));
-    let file = config.format.open(path, from, &config.in_file, stored)?;
+    let file = config.format.open(input, path, from, &config.in_file, stored)?;
     let columns = Arc::clone(columns);
     Ok(Box::new(WithPartition::new(file, columns, &config.partition_keys, &config.default_name, path)?))
 }
@@ -71,13 +72,14 @@ impl Source for FilesystemSource {
 
     async fn partitions(&self) -> Result<Vec<PartitionId>> {
         let config = self.config.clone();
-        let files = blocking(move || paths::files(&config.path)).await?;
+        let files = blocking(move || config.files()).await?;
         let mut partitions = Vec::with_capacity(files.len());
         for file in files {
             let name = file.into_os_string().into_string();
             let name = name.map_err(|_| Error::invalid("a file's path is not UTF-8"))?;
             let counts = match &self.config.only {
                 None => true,
+                Some(only) if self.config.bucket.is_some() => only.matches(&name),
                 Some(only) => only.matches(&std::path::absolute(&name).unwrap_or_default().to_string_lossy()),
             };
             if counts {

@@ -16,7 +16,7 @@ use super::statement::{Insert, parse_expression};
 use super::{Outcome, Report, Running, Session, run};
 use crate::connector::nearest_known;
 use crate::plan::UpsertNode;
-use crate::sink::{TableWriter, writable_columns};
+use crate::sink::{TableWriter, overwriting_sink, writable_columns};
 
 /// Where an insert goes.
 pub(super) struct Target {
@@ -152,13 +152,22 @@ impl Session {
             .map_err(crate::batch::from_datafusion)?;
         let rows: SchemaRef =
             Arc::new(Schema::new(columns.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>()));
-        if insert.overwrite {
-            return Err(Error::unsupported(format!(
-                "`{}` cannot be overwritten: a topic is a log, its records are never replaced; INSERT INTO adds to it",
-                table.name[2]
-            )));
-        }
-        let writer = TableWriter::open(&table, &rows, updating, &self.connectors).await?;
+        let writer = if insert.overwrite {
+            let given = columns.iter().zip(&values).filter_map(|(column, value)| match value {
+                Given::Fixed(value) => Some((column.name().clone(), value.clone())),
+                Given::Query(_) => None,
+            });
+            let sink = overwriting_sink(&table, &rows, &given.collect::<Vec<_>>(), &self.connectors)?;
+            if self.settings.is_streaming() {
+                return Err(Error::unsupported(
+                    "INSERT OVERWRITE replaces files once all rows are there: SET 'execution.runtime-mode' = 'batch' before it",
+                ));
+            }
+            TableWriter::over(sink).await?
+        } else {
+            TableWriter::open(&table, &rows, updating, &self.connectors).await?
+        };
+        let writer = if self.settings.is_streaming() { writer } else { writer.of_bounded_rows() };
         let mut running = run::start(bound, &state, self.job()?).await?;
         let notice = running.streaming.then(|| {
             "delivery: at least once while it runs; after a crash it starts over from its start option".to_string()

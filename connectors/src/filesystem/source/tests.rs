@@ -129,7 +129,11 @@ fn options_are_checked() {
     assert!(wrong.contains("did you mean `json.ignore-parse-errors`?"), "{wrong}");
     let other = refused(&[("path", "x"), ("format", "json"), ("debezium-json.schema-include", "true")]);
     assert!(other.contains("unknown option `debezium-json.schema-include`"), "{other}");
-    assert!(refused(&[("path", "s3://b/k"), ("format", "json")]).contains("`s3:`"));
+    assert!(refused(&[("path", "gs://b/k"), ("format", "json")]).contains("`gs:`"));
+    assert!(refused(&[("path", "s3:///k"), ("format", "json")]).contains("names no bucket"));
+    let half = refused(&[("path", "s3://b/k"), ("format", "json"), ("s3.access-key", "x")]);
+    assert!(half.contains("'s3.secret-key'"), "{half}");
+    assert!(refused(&[("path", "x"), ("format", "json"), ("s3.region", "y")]).contains("unknown option `s3.region`"));
     assert!(
         refused(&[("path", "x"), ("format", "json"), ("source.monitor-interval", "1 s")])
             .contains("run the query again")
