@@ -1,0 +1,208 @@
+//! Who writes and who reads in a drill: our producer with its account, our reader, and the official Python client with its receipts.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use aquifer_formats::entry::{Compression, EntryLimits, EntrySpec, NewMessage, build_entry};
+use aquifer_formats::messages::MessageBatchBuilder;
+use aquifer_model::{Cut, Partition, Position, TopicName};
+use aquifer_storage::pulsar::{ProducerSettings, PulsarLog};
+use aquifer_storage::{Entry, FinishedEntry, Log, Receipt};
+use arrow::array::Array;
+use bytes::Bytes;
+use rand::Rng;
+use rand::rngs::StdRng;
+use tokio::sync::watch;
+
+/// What is waited for comes within this time.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A new topic without partitions.
+pub async fn new_partition(log: &PulsarLog, name: &str) -> Partition {
+    let topic = TopicName::new("public", "default", format!("{name}-{:08x}", rand::random::<u32>()));
+    log.create_topic(&topic, 0).await.unwrap();
+    Partition::new(topic, None)
+}
+
+/// The next entry: one message or a batch, of any codec, of small or large values that name themselves.
+pub fn next_entry(random: &mut StdRng, producer: &str, first: i64) -> FinishedEntry {
+    const CODECS: [Compression; 5] =
+        [Compression::None, Compression::Lz4, Compression::Zlib, Compression::Zstd, Compression::Snappy];
+    let messages = if random.random_bool(0.3) { 1 } else { random.random_range(2..60) };
+    let longest = if random.random_bool(0.05) { 40_000 } else { 400 };
+    let values: Vec<Vec<u8>> = (first..first + messages)
+        .map(|id| {
+            let mut value = id.to_string().into_bytes();
+            value.extend((0..random.random_range(0..longest) / messages).map(|_| random.random::<u8>()));
+            value
+        })
+        .collect();
+    let spec = EntrySpec {
+        producer_name: producer.into(),
+        publish_time_ms: 1_700_000_000_000,
+        compression: CODECS[random.random_range(0..5)],
+        batched: messages > 1,
+        ..Default::default()
+    };
+    let given: Vec<NewMessage<'_>> = (first..)
+        .zip(&values)
+        .map(|(sequence_id, value)| NewMessage { sequence_id, payload: Some(value), ..Default::default() })
+        .collect();
+    let bytes = build_entry(&spec, &given).unwrap();
+    FinishedEntry { bytes, lowest: first, highest: first + messages - 1, messages: messages as u32, chunk: false }
+}
+
+/// What a producer of ours did: each entry with its receipt, in order.
+pub type Account = Vec<(Bytes, Receipt)>;
+
+/// Writes until `done` says that it is enough; counts receipts in `acknowledged`.
+pub async fn write(
+    log: &PulsarLog,
+    partition: &Partition,
+    mut random: StdRng,
+    acknowledged: &AtomicUsize,
+    done: impl Fn() -> bool,
+) -> Account {
+    let settings = ProducerSettings { resend_within: PATIENCE, ..ProducerSettings::new("writer") };
+    let mut producer = log.open_producer(partition, settings).await.unwrap();
+    let (mut entries, mut receipts, mut next) = (Vec::new(), Vec::new(), 0);
+    while !done() {
+        while producer.unanswered() < 30 {
+            let entry = next_entry(&mut random, "writer", next);
+            next = entry.highest + 1;
+            entries.push(entry.bytes.clone());
+            producer.send(entry).unwrap();
+        }
+        let receipt = tokio::time::timeout(PATIENCE, producer.receipt()).await.expect("a receipt in time");
+        receipts.push(receipt.unwrap().expect("entries are on their way"));
+        acknowledged.fetch_add(1, Ordering::Relaxed);
+    }
+    receipts.extend(tokio::time::timeout(PATIENCE, producer.flush()).await.expect("receipts in time").unwrap());
+    assert_eq!(entries.len(), receipts.len());
+    entries.into_iter().zip(receipts).collect()
+}
+
+/// Reads from the start until what was announced as the last position has come.
+pub async fn read(log: &PulsarLog, partition: &Partition, mut last: watch::Receiver<Option<Position>>) -> Vec<Entry> {
+    let mut reader = log.open_reader(partition, Cut::Start).await.unwrap();
+    let mut given: Vec<Entry> = Vec::new();
+    loop {
+        let until = *last.borrow_and_update();
+        if until.is_some_and(|until| given.last().is_some_and(|entry| entry.position >= until)) {
+            return given;
+        }
+        let next = async {
+            tokio::select! {
+                entries = reader.next(64 * 1024) => entries.unwrap(),
+                Ok(()) = last.changed() => Vec::new(),
+            }
+        };
+        given.extend(tokio::time::timeout(PATIENCE, next).await.expect("entries in time"));
+    }
+}
+
+/// Holds what was read against an account: every entry once, in order, with its bytes, where its receipt says.
+pub fn check_account(given: &[Entry], account: &Account) {
+    for (number, (entry, (bytes, receipt))) in given.iter().zip(account).enumerate() {
+        assert!(entry.bytes.ends_with(bytes), "entry {number} at {} is another than was sent", entry.position);
+        if let Receipt::Stored(position) = receipt {
+            assert_eq!(entry.position, *position, "entry {number}");
+        }
+    }
+    assert_eq!(given.len(), account.len(), "entries read and acknowledged");
+    assert!(given.windows(2).all(|pair| pair[0].position < pair[1].position));
+}
+
+/// Batches of messages that name themselves, under a producer name of its own, until standard input ends; then the receipts, a line each:
+/// ledger, entry, place in the batch (-1: none; ledger and entry -1: known as a duplicate), value as hex.
+const PYTHON_WRITES: &str = r"
+import sys, threading, random, pulsar
+stop, lines, lock = threading.Event(), {}, threading.Lock()
+threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+client = pulsar.Client(sys.argv[1], operation_timeout_seconds=180)
+producer = client.create_producer(sys.argv[2], producer_name='python', send_timeout_millis=0, batching_enabled=True,
+    batching_max_publish_delay_ms=5, block_if_queue_full=True, compression_type=pulsar.CompressionType.LZ4)
+chance, n = random.Random(4), 0
+def told(n, value):
+    def receipt(result, at):
+        with lock:
+            lines[n] = (result, at, value)
+    return receipt
+while not stop.wait(0.01):
+    for _ in range(chance.randint(1, 40)):
+        value = b'%d ' % n + chance.randbytes(chance.randint(0, 300))
+        producer.send_async(value, told(n, value))
+        n += 1
+    producer.flush()
+producer.flush()
+with open(sys.argv[3], 'w') as out:
+    for i in range(n):
+        result, at, value = lines[i]
+        assert result == pulsar.Result.Ok, (i, result)
+        out.write('%d %d %d %s\n' % (at.ledger_id(), at.entry_id(), at.batch_index(), value.hex()))
+client.close()
+";
+
+/// The official client, writing.
+pub struct Python {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Python {
+    /// Begins to write; `None` where there is no Python with the client.
+    pub fn start(service: &str, partition: &Partition) -> Option<Self> {
+        let Some(python) = std::env::var_os("AQUIFER_TEST_PYTHON") else {
+            assert!(std::env::var_os("AQUIFER_TEST_REQUIRE").is_none(), "AQUIFER_TEST_PYTHON is not set");
+            eprintln!("SKIPPED, THE PYTHON CLIENT IS NOT TESTED: set AQUIFER_TEST_PYTHON");
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let child = Command::new(python)
+            .args(["-c", PYTHON_WRITES, service, &partition.to_string()])
+            .arg(folder.path().join("receipts"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        Some(Self { child, folder })
+    }
+
+    /// Lets it end, and gives its receipts: the position if it has one, and the value.
+    pub async fn finish(mut self) -> Vec<(Option<Position>, Vec<u8>)> {
+        drop(self.child.stdin.take());
+        let status = tokio::task::spawn_blocking(move || self.child.wait().map(|status| (status, self.folder)));
+        let (status, folder) = tokio::time::timeout(PATIENCE, status).await.expect("it ends").unwrap().unwrap();
+        assert!(status.success(), "the Python client failed");
+        let text = std::fs::read_to_string(folder.path().join("receipts")).unwrap();
+        text.lines().map(receipt_line).collect()
+    }
+}
+
+fn receipt_line(line: &str) -> (Option<Position>, Vec<u8>) {
+    let mut words = line.split(' ');
+    let mut word = || words.next().unwrap();
+    let place = word().parse().ok().zip(word().parse().ok());
+    let (_batch_index, hex) = (word(), word());
+    let value = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+    (place.map(|(ledger, entry)| Position::new(ledger, entry)), value)
+}
+
+/// Holds what was read against the Python client's receipts: every message once, in order.
+pub fn check_receipts(given: &[Entry], receipts: &[(Option<Position>, Vec<u8>)]) {
+    let mut receipts = receipts.iter().enumerate();
+    for entry in given {
+        let mut builder = MessageBatchBuilder::new(EntryLimits::default());
+        builder.append_entry(entry.position, &entry.bytes).unwrap();
+        let batch = builder.finish();
+        let payloads = batch.payloads();
+        for row in 0..payloads.len() {
+            let (number, (position, value)) = receipts.next().expect("no more was acknowledged");
+            assert!(payloads.value(row) == value, "message {number} at {} is another than was sent", entry.position);
+            assert!(position.is_none_or(|position| position == entry.position), "message {number}");
+        }
+    }
+    assert_eq!(receipts.next().map(|(number, _)| number), None, "acknowledged and not read");
+}
