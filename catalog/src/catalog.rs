@@ -283,7 +283,7 @@ impl Catalog {
             archive: self.shared.archive(archive, &self.definition.name)?,
             format,
             value_columns: value_columns(definition)?,
-            on_error: settings.on_decode_error,
+            on_error: settings.on_decode_error.clone(),
         })
     }
 

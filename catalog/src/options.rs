@@ -340,8 +340,19 @@ pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSetting
         format: get("format").map(str::parse).transpose()?,
         startup: range::startup_of(options)?,
         stop: range::stop_of(options)?,
-        on_decode_error: match get("aquifer.on-decode-error") {
-            Some("skip") => OnDecodeError::Skip,
+        on_decode_error: match (get("aquifer.on-decode-error"), get("aquifer.dead-letter-topic")) {
+            (Some("dead-letter") | None, Some(topic)) => OnDecodeError::DeadLetter(topic.parse()?),
+            (Some("dead-letter"), None) => {
+                return Err(Error::invalid(
+                    "'aquifer.on-decode-error' = 'dead-letter' needs the topic: 'aquifer.dead-letter-topic' = '…'",
+                ));
+            }
+            (Some(policy), Some(_)) => {
+                return Err(Error::invalid(format!(
+                    "'aquifer.dead-letter-topic' is given, and 'aquifer.on-decode-error' (or ignore-parse-errors) is {policy}: write 'dead-letter', or leave one out"
+                )));
+            }
+            (Some("skip"), None) => OnDecodeError::Skip,
             _ => OnDecodeError::Fail,
         },
         tiers: match get("scan.tiers") {

@@ -74,7 +74,7 @@ impl Reading {
             topic,
             format: self.format,
             value_columns: Arc::clone(&self.value_columns),
-            on_error: self.on_error,
+            on_error: self.on_error.clone(),
             limits: EntryLimits::default(),
         }
     }

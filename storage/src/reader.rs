@@ -11,6 +11,7 @@
 //! A message without a value is no row here (it is counted). How the hand-over works is told in `docs/reader.md`.
 
 mod archive_tier;
+mod dead_letters;
 mod decoding;
 mod fetch;
 mod gather;
@@ -70,13 +71,15 @@ pub struct TieredTopic {
 }
 
 /// What becomes of a message that does not decode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum OnDecodeError {
     /// The read fails, naming topic, position and reason.
     #[default]
     Fail,
     /// It is left out and counted.
     Skip,
+    /// It is left out, counted, and sent to this topic of the same log, at least once.
+    DeadLetter(TopicName),
 }
 
 /// Which tiers to read.
@@ -274,6 +277,7 @@ impl TieredTopic {
             resumed: true,
             known: Vec::new(),
             phase: Phase::Plan,
+            waiting: None,
             statistics: ReadStatistics::default(),
         })
     }
@@ -307,6 +311,8 @@ pub struct PartitionReader {
     /// Ledgers of which the archive's newest manifest tells.
     known: Vec<LedgerInfo>,
     phase: Phase,
+    /// What is given once the bad messages that it leaves out are sent.
+    waiting: Option<Option<ReadBatch>>,
     statistics: ReadStatistics,
 }
 
@@ -345,11 +351,18 @@ impl PartitionReader {
     /// The next batch; waits at the end of the log if there is no stop; `None` once the stop is reached, even if no later message
     /// ever comes. Cancel-safe. After an error it may be called again: it goes on after the last batch given.
     pub async fn next(&mut self) -> Result<Option<ReadBatch>> {
-        let result = self.advance().await;
-        if result.is_err() {
-            self.phase = Phase::Plan;
+        if self.waiting.is_none() {
+            match self.advance().await {
+                Ok(batch) if self.decoding.has_letters() => self.waiting = Some(batch),
+                Ok(batch) => return Ok(batch),
+                Err(error) => {
+                    self.phase = Phase::Plan;
+                    return Err(error);
+                }
+            }
         }
-        result
+        self.decoding.send_letters().await?;
+        Ok(self.waiting.take().flatten())
     }
 
     async fn advance(&mut self) -> Result<Option<ReadBatch>> {

@@ -40,7 +40,7 @@ const NO_CIPHERS: &str = "TLS is 1.2 or 1.3 with the ciphers of the library: lea
 const NO_PROXY: &str = "proxies are not built yet";
 const NO_HIDING: &str = "hiding tenants is not built yet; system topics are always hidden";
 const NO_PREFIX: &str = "key columns with a prefix are not built yet; name the columns as the key's fields";
-const NO_ACKS: &str = "nothing is acknowledged one by one here, so nothing is sent again; 'aquifer.on-decode-error' = 'skip' leaves bad messages out";
+const NO_ACKS: &str = "nothing is acknowledged one by one here, so nothing is sent again; 'aquifer.dead-letter-topic' takes what cannot be decoded";
 const NO_CRYPTO: &str = "encrypted messages are not built yet";
 
 /// Options of a catalog.
@@ -213,7 +213,6 @@ pub(super) const CONNECTOR: &[Row] = &[
     ),
     refuse("sink.message-delay-interval", "delayed messages are not built yet"),
     refuse("pulsar.consumer.deadLetterPolicy.maxRedeliverCount", NO_ACKS),
-    refuse("pulsar.consumer.deadLetterPolicy.deadLetterTopic", NO_ACKS),
     refuse("pulsar.consumer.deadLetterPolicy.retryLetterTopic", NO_ACKS),
     refuse("pulsar.consumer.retryEnable", NO_ACKS),
     refuse("pulsar.producer.cryptoFailureAction", NO_CRYPTO),
@@ -288,6 +287,8 @@ pub(super) const TOPIC: &[Row] = &[
     value("partition.discovery.interval-millis", "partition.discovery.interval-millis", v::interval_millis),
     value("pulsar.source.partitionDiscoveryIntervalMs", "partition.discovery.interval-millis", v::interval_millis),
     value("aquifer.on-decode-error", "aquifer.on-decode-error", v::on_decode_error),
+    value("aquifer.dead-letter-topic", "aquifer.dead-letter-topic", v::topic),
+    value("pulsar.consumer.deadLetterPolicy.deadLetterTopic", "aquifer.dead-letter-topic", v::topic),
     value("avro.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
     value("json.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
     value("raw.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),

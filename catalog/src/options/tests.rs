@@ -142,7 +142,10 @@ fn wrong_values_say_what_to_write() {
         (catalog(&[("type", "pulsar"), ("service-url", "h"), ("archive", "s3://b")]), "`s3://` are not built yet"),
         (table(&[("connector", "pulsar")]), "the option `topics` is missing"),
         (table(&[("connector", "pulsar"), ("topics", "a/b")]), "`a/b` is no topic name"),
-        (table(&[("connector", "pulsar"), ("topics", "a"), ("format", "csv")]), "write avro, json, raw or key-value"),
+        (
+            table(&[("connector", "pulsar"), ("topics", "a"), ("format", "csv")]),
+            "write avro, json, protobuf, raw or key-value",
+        ),
         (table(&[("connector", "pulsar"), ("topics", "a"), ("key.format", "raw")]), "needs 'key.fields'"),
         (table(&[("connector", "upsert-pulsar"), ("topics", "a"), ("key.fields", "k")]), "PRIMARY KEY"),
         (table(&[("connector", "upsert-pulsar")]), "the option `topics` is missing"),

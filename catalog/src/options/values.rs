@@ -199,7 +199,7 @@ pub(super) fn guarantee(text: &str) -> Value {
 }
 
 pub(super) fn on_decode_error(text: &str) -> Value {
-    one_of(text, &["fail", "skip"])
+    one_of(text, &["fail", "skip", "dead-letter"])
 }
 
 /// Flink's `<format>.ignore-parse-errors` as ours.
@@ -236,6 +236,11 @@ pub(super) fn connector(text: &str) -> Value {
 
 pub(super) fn topics(text: &str) -> Value {
     crate::definition::parse_topics(text).map(|_| text.to_string()).map_err(|error| error.message().to_string())
+}
+
+pub(super) fn topic(text: &str) -> Value {
+    let topic: Result<aquifer_model::TopicName, _> = text.parse();
+    topic.map(|_| text.to_string()).map_err(|error| error.message().to_string())
 }
 
 pub(super) fn topics_pattern(text: &str) -> Value {

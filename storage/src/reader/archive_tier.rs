@@ -7,10 +7,11 @@ use aquifer_model::{Cut, Error, Interval, Position, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt64Array, new_null_array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{CastOptions, cast_with_options, filter, interleave, is_not_null};
-use arrow::datatypes::{DataType, Int32Type, UInt64Type};
+use arrow::datatypes::{DataType, Int32Type, TimestampMillisecondType, UInt64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::dead_letters::BadMessage;
 use super::decoding::Decoding;
 use super::fetch::{Fetch, Fetched};
 use super::gather::{Gather, Open, Piece};
@@ -268,9 +269,22 @@ fn chunk_of(
         let bad = decode_again(batch, payloads, layout, &mut values, decoding)?;
         let mut live: Vec<bool> = alive.map_or_else(|| vec![true; rows], |alive| alive.iter().collect());
         let indices = batch.column_by_name(column::BATCH_INDEX).and_then(|c| c.as_primitive_opt::<Int32Type>());
+        let cell = |name: &str, row: usize| {
+            let column = batch.column_by_name(name).and_then(|column| column.as_binary_view_opt());
+            column.filter(|column| column.is_valid(row)).map(|column| column.value(row))
+        };
+        let times = batch.column_by_name(column::EVENT_TIME);
+        let times = times.and_then(|column| column.as_primitive_opt::<TimestampMillisecondType>());
         for (row, reason) in bad {
-            let index = indices.map_or(0, |indices| indices.value(row));
-            decoding.bad_message(positions.at(row), index, &reason, statistics)?;
+            let bad = BadMessage {
+                position: positions.at(row),
+                batch_index: Some(indices.map_or(0, |indices| indices.value(row))),
+                key: cell(column::KEY, row),
+                event_time_ms: times.filter(|times| times.is_valid(row)).map(|times| times.value(row)),
+                bytes: cell(column::PAYLOAD, row).unwrap_or_default(),
+                reason: &reason,
+            };
+            decoding.bad_message(bad, statistics)?;
             live[row] = false;
         }
         alive = Some(live.into());

@@ -8,6 +8,7 @@ use aquifer_model::{Error, Partition, Position, Result};
 use arrow::array::BinaryViewArray;
 use arrow::datatypes::{Schema, SchemaRef};
 
+use super::dead_letters::{BadMessage, DeadLetters};
 use super::{OnDecodeError, ReadStatistics, TieredTopic};
 
 /// The decoder of one read, with the schemas it has met.
@@ -18,6 +19,7 @@ pub(super) struct Decoding {
     /// How many of the decoder's columns are wanted.
     wanted: usize,
     decoder: Option<Box<dyn PayloadDecoder>>,
+    letters: Option<DeadLetters>,
 }
 
 impl Decoding {
@@ -29,7 +31,11 @@ impl Decoding {
             Some(first) if wanted == 0 => Arc::new(Schema::new(vec![Arc::clone(first)])),
             _ => Arc::clone(values),
         };
-        Self { topic: topic.clone(), partition: partition.clone(), columns, wanted, decoder: None }
+        let letters = match &topic.on_error {
+            OnDecodeError::DeadLetter(to) => Some(DeadLetters::new(Arc::clone(&topic.log), to.clone())),
+            OnDecodeError::Fail | OnDecodeError::Skip => None,
+        };
+        Self { topic: topic.clone(), partition: partition.clone(), columns, wanted, decoder: None, letters }
     }
 
     /// Fetches what decoding these versions needs. Cancel-safe.
@@ -73,40 +79,58 @@ impl Decoding {
         self.topic.limits
     }
 
-    /// A message that cannot be read: fails, or counts it.
-    pub fn bad_message(
-        &self,
-        position: Position,
-        batch_index: i32,
-        reason: &str,
-        statistics: &mut ReadStatistics,
-    ) -> Result<()> {
-        match self.topic.on_error {
-            OnDecodeError::Skip => {
-                statistics.skipped_messages += 1;
-                Ok(())
+    /// A message that cannot be read: fails, or counts it and, where the policy says so, keeps it for the dead-letter topic.
+    pub fn bad_message(&mut self, bad: BadMessage<'_>, statistics: &mut ReadStatistics) -> Result<()> {
+        match &mut self.letters {
+            Some(letters) => letters.add(&self.partition, bad),
+            None if self.topic.on_error == OnDecodeError::Skip => {}
+            None => {
+                return Err(Error::corrupt(format!(
+                    "message {}/{} of `{}` cannot be decoded as {}: {}. To leave such messages out, set the table's decode error policy to skip or dead-letter",
+                    bad.position,
+                    bad.batch_index.unwrap_or_default(),
+                    self.partition,
+                    self.topic.format,
+                    bad.reason
+                )));
             }
-            OnDecodeError::Fail => Err(Error::corrupt(format!(
-                "message {position}/{batch_index} of `{}` cannot be decoded as {}: {reason}. To leave such messages out, set the table's decode error policy to skip",
-                self.partition, self.topic.format
-            ))),
         }
+        statistics.skipped_messages += 1;
+        Ok(())
     }
 
-    /// An entry that cannot be taken apart: fails, or counts its messages.
+    /// An entry that cannot be taken apart: fails, or counts its messages and keeps it for the dead-letter topic.
     pub fn bad_entry(
-        &self,
+        &mut self,
         position: Position,
+        bytes: &[u8],
         messages: u32,
         error: Error,
         statistics: &mut ReadStatistics,
     ) -> Result<()> {
-        match self.topic.on_error {
-            OnDecodeError::Skip => {
-                statistics.skipped_messages += u64::from(messages.max(1));
-                Ok(())
+        match &mut self.letters {
+            Some(letters) => {
+                let (batch_index, key, event_time_ms, reason) = (None, None, None, error.to_string());
+                let bad = BadMessage { position, batch_index, key, event_time_ms, bytes, reason: &reason };
+                letters.add(&self.partition, bad);
             }
-            OnDecodeError::Fail => Err(error.context(format_args!("entry {position} of `{}`", self.partition))),
+            None if self.topic.on_error == OnDecodeError::Skip => {}
+            None => return Err(error.context(format_args!("entry {position} of `{}`", self.partition))),
+        }
+        statistics.skipped_messages += u64::from(messages.max(1));
+        Ok(())
+    }
+
+    /// Whether bad messages wait to be sent.
+    pub fn has_letters(&self) -> bool {
+        self.letters.as_ref().is_some_and(|letters| !letters.is_empty())
+    }
+
+    /// Sends the bad messages that wait.
+    pub async fn send_letters(&mut self) -> Result<()> {
+        match &mut self.letters {
+            Some(letters) => letters.flush().await,
+            None => Ok(()),
         }
     }
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use aquifer_formats::entry::summarize;
 use aquifer_formats::messages::{MessageBatch, MessageBatchBuilder, column, message_schema};
 use aquifer_model::{Cut, Error, ErrorKind, Interval, Partition, Position, Result};
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::max;
 use arrow::datatypes::{Int32Type, TimestampMillisecondType, UInt64Type};
 
+use super::dead_letters::BadMessage;
 use super::decoding::Decoding;
 use super::handover::{Seam, SeamFacts, Stall, decide_seam, decide_stall, follows};
 use super::layout::{Chunk, Layout};
@@ -249,7 +250,7 @@ impl LogTier {
     }
 
     /// Takes queued entries of one ledger apart until a batch is full, the stop is seen or the queue is empty.
-    fn split_entries(&mut self, decoding: &Decoding, statistics: &mut ReadStatistics) -> Result<()> {
+    fn split_entries(&mut self, decoding: &mut Decoding, statistics: &mut ReadStatistics) -> Result<()> {
         let mut at = self.at;
         let mut counts = *statistics;
         while self.builder.num_rows() < self.batch_rows && self.builder.payload_bytes() < BATCH_BYTES {
@@ -267,7 +268,7 @@ impl LogTier {
             counts.log_bytes += entry.bytes.len() as u64;
             if let Err(error) = self.builder.append_entry(position, &entry.bytes) {
                 let messages = summarize(&entry.bytes, &decoding.limits()).map_or(1, |summary| summary.messages);
-                decoding.bad_entry(position, messages, error, &mut counts)?;
+                decoding.bad_entry(position, &entry.bytes, messages, error, &mut counts)?;
             }
             at = Cut::After(position);
             self.queue.pop_front();
@@ -307,10 +308,18 @@ impl LogTier {
             let entries = column_of(column::ENTRY)?.as_primitive::<UInt64Type>();
             let indices = column_of(column::BATCH_INDEX)?.as_primitive::<Int32Type>();
             let mut live: Vec<bool> = alive.map_or_else(|| vec![true; count], |alive| alive.iter().collect());
+            let times = column_of(column::EVENT_TIME)?.as_primitive::<TimestampMillisecondType>();
             for error in &decoded.errors {
                 let row = error.row;
-                let position = Position::new(ledgers.value(row), entries.value(row));
-                decoding.bad_message(position, indices.value(row), &error.reason, statistics)?;
+                let bad = BadMessage {
+                    position: Position::new(ledgers.value(row), entries.value(row)),
+                    batch_index: Some(indices.value(row)),
+                    key: keys.is_valid(row).then(|| keys.value(row)),
+                    event_time_ms: times.is_valid(row).then(|| times.value(row)),
+                    bytes: messages.payloads().value(row),
+                    reason: &error.reason,
+                };
+                decoding.bad_message(bad, statistics)?;
                 live[row] = false;
             }
             alive = Some(BooleanBuffer::from(live));

@@ -380,8 +380,8 @@ async fn an_upsert_table_is_read_as_the_newest_row_of_each_key_over_any_border()
             world.archive("t").await;
         }
         world.run(&insert(&format!("(4, 'a', {}), (5, 'd', {})", at(3), at(3)))).await;
-        without_value(&world, "t", "b").await;
-        without_value(&world, "t", "nobody").await;
+        append(&world, "t", "b", None).await;
+        append(&world, "t", "nobody", None).await;
         if border == 2 {
             world.archive("t").await;
         }
@@ -499,8 +499,53 @@ async fn a_table_over_a_pattern_reads_the_topics_that_match_and_a_stream_finds_t
     assert!(world.refused("SELECT * FROM none").await.contains("no topic of `public/default` matches `nobody.*`"));
 }
 
-/// Appends a message that has a key and no value, where the sink would put that key.
-async fn without_value(world: &World, table: &str, key: &str) {
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_do_not_decode_go_to_the_dead_letter_topic_from_either_tier() {
+    let mut world = World::new().await;
+    let with = "WITH ('connector' = 'pulsar', 'topic' = 't', 'format' = 'json', 'scan.bounded.mode' = 'latest-offset'";
+    world.run("CREATE TABLE t (id BIGINT, name STRING) WITH ('format' = 'json'); INSERT INTO t VALUES (1, 'a')").await;
+    append(&world, "t", "k1", Some(b"{\"id\": torn")).await;
+    world.run("INSERT INTO t VALUES (2, 'b')").await;
+    world.archive("t").await;
+    append(&world, "t", "k2", Some(b"[3]")).await;
+    world.run("INSERT INTO t VALUES (4, 'd')").await;
+    world.run(&format!("CREATE TABLE strict (id BIGINT) {with})")).await;
+    world
+        .run(&format!(
+            "CREATE TABLE lenient (id BIGINT) {with}, 'pulsar.consumer.deadLetterPolicy.deadLetterTopic' = 't-DLQ')"
+        ))
+        .await;
+    assert!(world.refused("SELECT id FROM strict").await.contains("skip or dead-letter"));
+    let both = format!(
+        "CREATE TABLE no (id BIGINT) {with}, 'aquifer.dead-letter-topic' = 'd', 'json.ignore-parse-errors' = 'true')"
+    );
+    assert!(world.refused(&both).await.contains("leave one out"));
+    let alone = format!("CREATE TABLE no (id BIGINT) {with}, 'aquifer.on-decode-error' = 'dead-letter')");
+    assert!(world.refused(&alone).await.contains("aquifer.dead-letter-topic"));
+    for mode in ["batch", "streaming"] {
+        world.run(&format!("SET 'execution.runtime-mode' = '{mode}'")).await;
+        assert_eq!(world.run("SELECT id FROM lenient").await, ["1", "2", "4"]);
+    }
+    let letters = "CREATE TABLE letters (payload STRING, k STRING METADATA FROM 'key' VIRTUAL, p MAP<STRING, STRING> METADATA FROM 'properties' VIRTUAL) \
+                   WITH ('connector' = 'pulsar', 'topic' = 't-DLQ', 'format' = 'raw')";
+    world.run(letters).await;
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    let sent = world
+        .run(
+            "SELECT payload, k, p['REAL_TOPIC'], p['aquifer.stage'], p['ORIGIN_MESSAGE_ID'] LIKE '%:-1:0', \
+                          p['aquifer.reason'] <> '' FROM letters",
+        )
+        .await;
+    // Once for each of the two reads.
+    let expected = [
+        r#"[3],k2,persistent://public/default/t,payload,true,true"#,
+        r#"{"id": torn,k1,persistent://public/default/t,payload,true,true"#,
+    ];
+    assert_eq!(sent, expected.iter().flat_map(|line| [*line, *line]).collect::<Vec<_>>());
+}
+
+/// Appends a message with a key where the sink would put that key; `None` is no value.
+async fn append(world: &World, table: &str, key: &str, payload: Option<&[u8]>) {
     use aquifer_formats::entry::{EntrySpec, NewMessage, build_entry};
     use aquifer_formats::routing::KeyHash;
     let table = world.session.lookup(&[table.to_string()]).await.expect("there");
@@ -508,7 +553,7 @@ async fn without_value(world: &World, table: &str, key: &str) {
     let partitions = topics[0].log.partitions(&topics[0].topic).await.expect("there");
     let partition = &partitions[KeyHash::Java.partition_of(key.as_bytes(), partitions.len())];
     let message =
-        NewMessage { sequence_id: 0, key: Some(key.as_bytes()), payload: None, event_time_ms: None, properties: &[] };
+        NewMessage { sequence_id: 0, key: Some(key.as_bytes()), payload, event_time_ms: None, properties: &[] };
     let entry = build_entry(&EntrySpec { producer_name: key.into(), ..EntrySpec::default() }, &[message]);
     let entry = entry.expect("builds");
     let mut appender = topics[0].log.open_appender(partition, key).await.expect("opens");

@@ -1,0 +1,126 @@
+//! Messages that could not be read, on their way to another topic.
+//!
+//! ```text
+//!  bad message ─► pending ─► (before the batch that leaves it out is given) ─► the dead-letter topic
+//! ```
+//!
+//! At least once: whoever reads a stretch again sends its bad messages again. A letter has the original bytes, key and event time; properties say where it
+//! came from and why (Pulsar's own names where it has some).
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aquifer_formats::entry::{EntrySpec, NewMessage, build_entry};
+use aquifer_model::{Error, Partition, Position, Result, TopicName};
+use uuid::Uuid;
+
+use crate::log::{Appender, Log};
+
+/// What a reason may be long: properties travel with every message.
+const MAX_REASON_CHARS: usize = 1000;
+
+/// A message that cannot be read, and what is known of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BadMessage<'a> {
+    pub position: Position,
+    /// Its place in its entry; `None`: the whole entry is bad.
+    pub batch_index: Option<i32>,
+    pub key: Option<&'a [u8]>,
+    pub event_time_ms: Option<i64>,
+    /// Of a bad entry all of its bytes.
+    pub bytes: &'a [u8],
+    pub reason: &'a str,
+}
+
+/// A letter that waits.
+struct Letter {
+    key: Option<Vec<u8>>,
+    event_time_ms: Option<i64>,
+    bytes: Vec<u8>,
+    properties: Vec<(String, String)>,
+}
+
+/// The letters of one reader.
+pub(super) struct DeadLetters {
+    log: Arc<dyn Log>,
+    to: TopicName,
+    pending: Vec<Letter>,
+    /// Unique, so that no two readers' sequence ids meet.
+    producer: String,
+    next_sequence_id: i64,
+    appender: Option<Box<dyn Appender>>,
+}
+
+impl DeadLetters {
+    pub fn new(log: Arc<dyn Log>, to: TopicName) -> Self {
+        let producer = format!("aquifer-dead-letters-{}", Uuid::new_v4());
+        Self { log, to, pending: Vec::new(), producer, next_sequence_id: 0, appender: None }
+    }
+
+    /// Keeps a letter until [`DeadLetters::flush`].
+    pub fn add(&mut self, partition: &Partition, bad: BadMessage<'_>) {
+        let Position { ledger, entry } = bad.position;
+        let index = bad.batch_index.map_or_else(|| "-1".to_string(), |index| index.to_string());
+        let partition_index = partition.index.map_or(-1, i64::from);
+        let properties = [
+            ("REAL_TOPIC", partition.to_string()),
+            ("ORIGIN_MESSAGE_ID", format!("{ledger}:{entry}:{partition_index}:{index}")),
+            ("aquifer.stage", if bad.batch_index.is_some() { "payload" } else { "entry" }.to_string()),
+            ("aquifer.reason", bad.reason.chars().take(MAX_REASON_CHARS).collect()),
+        ];
+        self.pending.push(Letter {
+            key: bad.key.map(<[u8]>::to_vec),
+            event_time_ms: bad.event_time_ms,
+            bytes: bad.bytes.to_vec(),
+            properties: properties.map(|(name, value)| (name.to_string(), value)).to_vec(),
+        });
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Sends what waits. After an error, or dropped half way, what had been sent may be sent again.
+    pub async fn flush(&mut self) -> Result<()> {
+        let context = |error: Error, to: &TopicName| error.context(format_args!("sending bad messages to `{to}`"));
+        while let Some(letter) = self.pending.first() {
+            let mut appender = match self.appender.take() {
+                Some(appender) => appender,
+                None => {
+                    open(self.log.as_ref(), &self.to, &self.producer).await.map_err(|error| context(error, &self.to))?
+                }
+            };
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+            let spec = EntrySpec { producer_name: self.producer.clone(), publish_time_ms: now, ..EntrySpec::default() };
+            let message = NewMessage {
+                sequence_id: self.next_sequence_id,
+                key: letter.key.as_deref(),
+                payload: Some(&letter.bytes),
+                event_time_ms: letter.event_time_ms,
+                properties: &letter.properties,
+            };
+            let id = self.next_sequence_id;
+            let entry = build_entry(&spec, &[message])?;
+            self.next_sequence_id += 1;
+            appender.append(entry, id, id, 1).await.map_err(|error| context(error, &self.to))?;
+            self.appender = Some(appender);
+            self.pending.remove(0);
+        }
+        Ok(())
+    }
+}
+
+/// A producer of the topic's first partition; the topic is made where it is not there.
+async fn open(log: &dyn Log, to: &TopicName, producer: &str) -> Result<Box<dyn Appender>> {
+    let found = log.partitions(to).await.ok().and_then(|partitions| partitions.into_iter().next());
+    let first = match found {
+        Some(first) => first,
+        None => {
+            // A broker that lets nobody make topics may make them itself.
+            let made = log.create_topic(to, 0).await;
+            let first = Partition::new(to.clone(), None);
+            return log.open_appender(&first, producer).await.map_err(|error| made.err().unwrap_or(error));
+        }
+    };
+    log.open_appender(&first, producer).await
+}
