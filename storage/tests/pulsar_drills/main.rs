@@ -6,15 +6,18 @@
 //! ```
 //!
 //! `AQUIFER_TEST_SERVICES` names the folder of `pulsar.sh`, `AQUIFER_TEST_PYTHON` a Python with the official client. How often:
-//! `AQUIFER_CUTS` (20), `AQUIFER_KILLS` (10). `AQUIFER_SEED` makes another run of it.
+//! `AQUIFER_CUTS` (20), `AQUIFER_KILLS` (10), `AQUIFER_RESENDS` (5). `AQUIFER_SEED` makes another run of it.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::large_futures)] // this is test code
 
+mod changes;
 mod cuts;
 mod cutter;
+mod given;
 mod kills;
 mod own;
 mod peers;
+mod resends;
 
 /// One broker at a time: each is half a gigabyte.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
