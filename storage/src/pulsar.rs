@@ -49,6 +49,17 @@ use self::config::{ServiceUrl, parse_admin_url};
 use self::consumer::Consumer;
 use crate::log::{Appender, EntryReader, LedgerInfo, Log, Pin, Policies};
 
+/// How many whole frames of a connection, none longer than `limit` bytes, stand at the front of `bytes`; they are taken off. Fails at what is no frame.
+/// For whoever tests with bytes of their own.
+pub fn count_frames(bytes: &mut bytes::BytesMut, limit: usize) -> aquifer_model::Result<usize> {
+    let decoder = frame::FrameDecoder::new(limit);
+    let mut count = 0;
+    while let Some(_frame) = decoder.decode(bytes).map_err(|error| aquifer_model::Error::corrupt(error.to_string()))? {
+        count += 1;
+    }
+    Ok(count)
+}
+
 pub use self::auth::{Authentication, OAuth2Client, OAuth2Settings, plugin_kind};
 pub use self::config::{EncryptedMessages, PulsarConfig, TokenSource};
 pub use self::producer::{AccessMode, ProducerSettings, PulsarProducer};

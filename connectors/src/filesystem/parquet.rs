@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use aquifer_formats::payload::cast_column;
 use aquifer_model::{ChangeBatch, Error, Result};
-use aquifer_storage::archive::file::{check_end, check_footer, footer_bytes};
+use aquifer_storage::archive::file::{check_end, check_footer, footer_bytes, guarded};
 use arrow::array::{Array, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ProjectionMask;
@@ -41,7 +41,7 @@ pub(super) fn checked(mut file: Input, path: &Path) -> Result<ParquetRecordBatch
     let tail = end(8).map_err(reading)?;
     check_footer(&tail, length, &name)?;
     check_end(&end(footer_bytes(&tail)).map_err(reading)?, length, &name)?;
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| broken(path, error))
+    guarded(|| ParquetRecordBatchReaderBuilder::try_new(file)).map_err(|error| broken(path, error))
 }
 
 fn broken(path: &Path, error: parquet::errors::ParquetError) -> Error {

@@ -15,6 +15,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMillisecondT
 use arrow::row::{RowConverter, SortField};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
 use uuid::Uuid;
@@ -284,6 +285,12 @@ pub fn check_footer(tail: &[u8], length: u64, path: &str) -> Result<()> {
 pub fn check_metadata(metadata: &[u8], path: &str) -> Result<()> {
     thrift::check_struct(metadata)
         .map_err(|what| Error::corrupt(format!("file `{path}` has metadata that cannot be right: {what}")))
+}
+
+/// Runs what reads a footer: where the Parquet library panics (59.3 does, at an Arrow schema in it that cannot be), that is an error too.
+pub fn guarded<T>(read: impl FnOnce() -> std::result::Result<T, ParquetError>) -> std::result::Result<T, ParquetError> {
+    let impossible = |_| Err(ParquetError::General("the Arrow schema in its metadata cannot be right".to_string()));
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or_else(impossible)
 }
 
 /// How many bytes at a file's end are its footer: the metadata, its length and the magic. `tail` are the last eight bytes, checked.

@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::archiver::PIN;
 use super::chain::Chain;
-use super::file::check_end;
+use super::file::{check_end, guarded};
 use super::manifest::{DataFile, Manifest, sha256};
 use crate::reader::TieredTopic;
 
@@ -96,7 +96,7 @@ fn check_file(
     }
     check_end(&bytes, bytes.len() as u64, name)?;
     let unreadable = |error: parquet::errors::ParquetError| wrong("cannot be read".to_string()).with_source(error);
-    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(unreadable)?;
+    let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new(bytes)).map_err(unreadable)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), [column::LEDGER, column::ENTRY, column::BATCH_INDEX]);
     let mut rows = 0u64;
     for batch in builder.with_projection(mask).build().map_err(unreadable)? {

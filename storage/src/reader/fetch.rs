@@ -25,7 +25,9 @@ use super::ReadFilter;
 use super::pages::Pages;
 use super::row_groups::{Placement, RowGroups, touches, wanted_of};
 use crate::archive::chain::Chain;
-use crate::archive::file::{MAX_FOOTER_BYTES, check_end, check_footer, check_metadata, footer_bytes, stored_name};
+use crate::archive::file::{
+    MAX_FOOTER_BYTES, check_end, check_footer, check_metadata, footer_bytes, guarded, stored_name,
+};
 use crate::archive::manifest::DataFile;
 
 /// Bytes of row groups that may lie fetched and not yet decoded. One row group may be larger.
@@ -203,7 +205,8 @@ impl Fetcher {
                 DecodeResult::Finished => return Err(self.damaged(path, "its footer ends too early")),
             }
         };
-        let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new()).map_err(broken)?;
+        let metadata = guarded(|| ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new()));
+        let metadata = metadata.map_err(broken)?;
         Ok((metadata, read))
     }
 
@@ -255,7 +258,8 @@ impl Fetcher {
                 DecodeResult::Finished => return Err(self.damaged(path, "its page index ends too early")),
             }
         };
-        let found = ArrowReaderMetadata::try_new(Arc::new(found), ArrowReaderOptions::new()).map_err(broken)?;
+        let found = guarded(|| ArrowReaderMetadata::try_new(Arc::new(found), ArrowReaderOptions::new()));
+        let found = found.map_err(broken)?;
         Ok((found, read))
     }
 

@@ -1,0 +1,7 @@
+//! `cargo +nightly fuzz run chunks`, in the folder above `fuzz`.
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::chunks(bytes));

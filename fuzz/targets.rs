@@ -1,0 +1,214 @@
+//! What is fuzzed: plain functions over bytes from outside. Each may refuse them and must not panic, hang, or take more memory than its limits say; a decoder
+//! must read a good neighbour whatever stands beside it.
+//!
+//! `cargo fuzz` calls them with bytes of its own making; `make test` (`integration-tests/tests/fuzz_corpus.rs`) with the corpora in `corpus/` and with mutations
+//! of those.
+
+use std::sync::Arc;
+
+use aquifer_formats::chunked::{ChunkBounds, ChunkJoiner, Joined};
+use aquifer_formats::entry::EntryLimits;
+use aquifer_formats::messages::MessageBatchBuilder;
+use aquifer_formats::payload::{Format, columns_of, decoder, encoder, topic_schema_of};
+use aquifer_model::{PayloadKind, Position, TopicSchema};
+use arrow::array::{ArrayRef, BinaryViewBuilder};
+use arrow::array::{BinaryViewArray, Int32Array, Int64Array, ListArray, RecordBatch, StringViewArray};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
+use bytes::{Bytes, BytesMut};
+
+/// What an entry may inflate to here.
+pub const INFLATED_BYTES: usize = 16 << 20;
+
+fn limits() -> EntryLimits {
+    EntryLimits { max_inflated_bytes: INFLATED_BYTES, ..EntryLimits::default() }
+}
+
+/// Frames of a connection.
+pub fn frames(bytes: &[u8]) {
+    let mut buffer = BytesMut::from(bytes);
+    let _ = aquifer_storage::pulsar::count_frames(&mut buffer, 1 << 20);
+}
+
+/// An entry, taken apart into messages.
+pub fn entry(bytes: &[u8]) {
+    let mut builder = MessageBatchBuilder::new(limits());
+    let before = builder.num_rows();
+    match builder.append_entry(Position::new(1, 2), &Bytes::copy_from_slice(bytes)) {
+        Ok(rows) => assert_eq!(builder.finish().rows().num_rows(), before + rows as usize),
+        Err(_) => assert_eq!(builder.num_rows(), before, "a refused entry adds nothing"),
+    }
+}
+
+/// Entries of chunked messages: each is two bytes of length and so many bytes.
+pub fn chunks(bytes: &[u8]) {
+    let bounds = ChunkBounds { max_open: 4, max_bytes: 1 << 20 };
+    let mut joiner = ChunkJoiner::new(bounds);
+    let mut rest = bytes;
+    while let Some((length, after)) = rest.split_first_chunk::<2>() {
+        let (one, after) = after.split_at(usize::from(u16::from_be_bytes(*length)).min(after.len()));
+        rest = after;
+        if let Joined::Given(whole) = joiner.take(&Bytes::copy_from_slice(one)) {
+            entry(&whole);
+        }
+    }
+}
+
+/// A table of the types that payloads have.
+fn columns() -> SchemaRef {
+    let field = |name: &str, data_type| Field::new(name, data_type, true);
+    Arc::new(Schema::new(vec![
+        field("id", DataType::Int64),
+        field("name", DataType::Utf8View),
+        field("raw", DataType::BinaryView),
+        field("numbers", DataType::List(Arc::new(field("item", DataType::Int32)))),
+    ]))
+}
+
+/// Rows of it.
+fn rows() -> RecordBatch {
+    let mut raw = BinaryViewBuilder::new();
+    raw.append_value([0, 255]);
+    raw.append_null();
+    let numbers = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None, Some(-3)]), None]);
+    let columns_of_rows: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from(vec![Some(7), None])),
+        Arc::new(StringViewArray::from(vec![Some("a näme longer than a view"), None])),
+        Arc::new(raw.finish()),
+        Arc::new(numbers),
+    ];
+    RecordBatch::try_new(columns(), columns_of_rows).expect("they fit")
+}
+
+/// Payloads that a format's own encoder writes.
+pub fn good_payloads(format: Format, schema: &TopicSchema, rows: &RecordBatch) -> Vec<Vec<u8>> {
+    let mut encoder = encoder(format, rows.schema(), Some(schema)).expect("an encoder");
+    encoder.encode(rows).expect("encodes").iter().flatten().map(<[u8]>::to_vec).collect()
+}
+
+/// Decodes the payload beside a good one, which must be read.
+fn decode(schema: &TopicSchema, payload: &[u8], good: &[u8]) {
+    let (format, columns) = columns_of(schema).expect("a schema that is known");
+    let mut decoder = decoder(format, columns, Some(schema)).expect("a decoder");
+    let payloads = BinaryViewArray::from_iter_values([good, payload, good]);
+    let decoded = decoder.decode(&payloads, &BinaryViewArray::new_null(3)).expect("a bad payload is no error");
+    assert_eq!(decoded.rows.num_rows(), 3);
+    assert!(decoded.errors.iter().all(|error| error.row == 1), "a bad payload harmed its neighbour");
+}
+
+/// The schema and the good payloads of the Avro target.
+pub fn avro_samples() -> (TopicSchema, Vec<Vec<u8>>) {
+    let schema = topic_schema_of(Format::Avro, "sample", &columns()).expect("a schema");
+    let payloads = good_payloads(Format::Avro, &schema, &rows());
+    (schema, payloads)
+}
+
+/// A datum.
+pub fn avro(bytes: &[u8]) {
+    let (schema, good) = avro_samples();
+    decode(&schema, bytes, &good[0]);
+}
+
+/// The schema and the good payloads of the JSON target.
+pub fn json_samples() -> (TopicSchema, Vec<Vec<u8>>) {
+    let schema = topic_schema_of(Format::Json, "sample", &columns()).expect("a schema");
+    let payloads = good_payloads(Format::Json, &schema, &rows());
+    (schema, payloads)
+}
+
+/// An object.
+pub fn json(bytes: &[u8]) {
+    let (schema, good) = json_samples();
+    decode(&schema, bytes, &good[0]);
+}
+
+/// A value of each kind that is one value; the first byte says which.
+pub fn raw(bytes: &[u8]) {
+    const KINDS: [PayloadKind; 8] = [
+        PayloadKind::String,
+        PayloadKind::Boolean,
+        PayloadKind::Int16,
+        PayloadKind::Int64,
+        PayloadKind::Double,
+        PayloadKind::Instant,
+        PayloadKind::LocalTime,
+        PayloadKind::Date,
+    ];
+    let Some((which, payload)) = bytes.split_first() else { return };
+    let kind = KINDS[usize::from(*which) % KINDS.len()];
+    let good: &[u8] = match kind {
+        PayloadKind::String => b"text",
+        PayloadKind::Boolean => &[1],
+        PayloadKind::Int16 => &[0, 1],
+        PayloadKind::Instant => &[0; 12],
+        _ => &[0; 8],
+    };
+    let schema = TopicSchema { name: "raw".into(), kind, definition: vec![], properties: Default::default() };
+    decode(&schema, payload, good);
+}
+
+/// The schema and a good payload of the key-value target: a text and a number, each behind its length.
+pub fn key_value_samples() -> (TopicSchema, Vec<Vec<u8>>) {
+    let properties = [("key.schema.type", "STRING"), ("value.schema.type", "INT32"), ("kv.encoding.type", "INLINE")];
+    let schema = TopicSchema {
+        name: "pair".into(),
+        kind: PayloadKind::KeyValue,
+        definition: vec![0; 8],
+        properties: properties.map(|(name, value)| (name.to_string(), value.to_string())).into(),
+    };
+    (schema, vec![[&[0, 0, 0, 1][..], b"k", &[0, 0, 0, 4], &[0, 0, 0, 9]].concat()])
+}
+
+/// A pair.
+pub fn key_value(bytes: &[u8]) {
+    let (schema, good) = key_value_samples();
+    decode(&schema, bytes, &good[0]);
+}
+
+/// The schema of the Protobuf target (a message with numbers, texts, a list, a map, a message) and a good message.
+pub fn protobuf_samples() -> (TopicSchema, Vec<Vec<u8>>) {
+    const DEFINITION: &str = include_str!("order.json");
+    let schema = TopicSchema {
+        name: "order".into(),
+        kind: PayloadKind::ProtobufNative,
+        definition: DEFINITION.as_bytes().to_vec(),
+        properties: Default::default(),
+    };
+    let line = [0x0a, 3, b't', b'e', b'a', 0x10, 2];
+    let good = [&[0x08, 7, 0x12, 3, b'a', b'n', b'n', 0x18, 1, 0x22, line.len() as u8][..], &line].concat();
+    (schema, vec![good])
+}
+
+/// A message.
+pub fn protobuf(bytes: &[u8]) {
+    let (schema, good) = protobuf_samples();
+    decode(&schema, bytes, &good[0]);
+}
+
+/// A small archive file.
+pub fn parquet_sample() -> Vec<u8> {
+    let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int32, true)]));
+    let rows = RecordBatch::try_new(schema.clone(), vec![Arc::new(Int32Array::from(vec![Some(1), None, Some(3)]))]);
+    let mut bytes = Vec::new();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(&mut bytes, schema, None).expect("a writer");
+    writer.write(&rows.expect("fits")).expect("writes");
+    writer.close().expect("closes");
+    bytes
+}
+
+/// A file of an archive: its end is checked before the library sees it, then it is read.
+pub fn parquet(bytes: &[u8]) {
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    if aquifer_storage::archive::file::check_end(bytes, bytes.len() as u64, "fuzzed").is_err() {
+        return;
+    }
+    // The library's own errors are errors; what it makes of lies in a footer that passed must not be a panic or a flood of memory.
+    let file = Bytes::copy_from_slice(bytes);
+    let opened = aquifer_storage::archive::file::guarded(|| ParquetRecordBatchReaderBuilder::try_new(file));
+    let Ok(reader) = opened else { return };
+    let Ok(reader) = reader.with_batch_size(64).build() else { return };
+    for batch in reader.take(16) {
+        if batch.is_err() {
+            return;
+        }
+    }
+}
