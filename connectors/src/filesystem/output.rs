@@ -15,7 +15,7 @@ const PART: usize = 8 << 20;
 /// A file being written.
 pub(super) enum Output {
     Local(File),
-    Object(ObjectWriter),
+    Object(Box<ObjectWriter>),
 }
 
 /// An upload that is going on; dropped before its end, it is forgotten.
@@ -36,13 +36,13 @@ impl Output {
             Some(bucket) => {
                 let id = Some(bucket.begin(path)?);
                 let path = path.to_path_buf();
-                Ok(Self::Object(ObjectWriter {
+                Ok(Self::Object(Box::new(ObjectWriter {
                     bucket: bucket.clone(),
                     path,
                     id,
                     parts: Vec::new(),
                     buffer: Vec::new(),
-                }))
+                })))
             }
         }
     }

@@ -10,6 +10,7 @@ mod range;
 mod relations;
 mod tables;
 mod unnest;
+mod using_stars;
 mod window_plans;
 
 use std::collections::BTreeSet;
@@ -27,14 +28,14 @@ use datafusion::logical_expr::{
     AggregateUDF, ExprSchemable, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
 };
 use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
-use sqlparser::ast::{Expr as SqlExpr, Query, Statement as SqlStatement, VisitMut, visit_expressions};
+use sqlparser::ast::{Expr as SqlExpr, Query, Statement as SqlStatement, TableFactor, VisitMut, visit_expressions};
 
 use self::relations::{BoundUse, Relations};
 use self::tables::BoundTable;
 use super::resolve::{self, Use};
 use super::statement::{SelectQuery, parse_expression, parse_query};
 use super::windows::WindowCall;
-use super::{group_names, names, row_in, row_stars, sugar, typing, using, windows};
+use super::{group_names, match_recognize, names, row_in, row_stars, sugar, temporal_join, typing, using, windows};
 use crate::batch::{ConnectorTable, TieredTable, from_datafusion};
 use crate::connector::ConnectorRegistry;
 use crate::functions;
@@ -94,7 +95,7 @@ pub(super) async fn bind(
                         "the hint OPTIONS at `{name}` belongs behind a table, this is a view"
                     )));
                 }
-                if one.name.as_of.is_some() {
+                if one.name.as_of.as_ref().is_some_and(|time| !temporal_join::is_mark(time)) {
                     let name = one.name.name.join(".");
                     return Err(Error::unsupported(format!(
                         "FOR SYSTEM_TIME AS OF belongs behind a table, and `{name}` is a view: make another view with it inside"
@@ -115,7 +116,14 @@ pub(super) async fn bind(
                 if let Some(options) = one.name.hint.and_then(|hint| tree.hints.get(hint)) {
                     table = lookup.with_options(&table, options).await?;
                 }
-                if let Some(time) = one.name.as_of {
+                let is_joined = one.name.as_of.as_ref().is_some_and(temporal_join::is_mark);
+                if is_joined && table.definition.primary_key.is_empty() {
+                    return Err(Error::invalid(format!(
+                        "`{}` has no PRIMARY KEY: a temporal join finds the version of a row by its key",
+                        table.name[2]
+                    )));
+                }
+                if let Some(time) = one.name.as_of.filter(|_| !is_joined) {
                     table = as_of::table(&table, time, lookup, state).await?;
                 }
                 Found::Table(Box::new(table))
@@ -159,9 +167,18 @@ pub(super) async fn bind(
             table.scans(&mut tables, &mut connectors);
         }
     }
-    let second = group_names::renamed(&query);
     let planner: Arc<dyn RelationPlanner> = Arc::new(Relations { uses, windows: tree.windows, streaming });
     let context = Context::new(state, vec![planner]);
+    if using_stars::has_one(&query.body) {
+        let with = query.with.clone();
+        let mut columns = |factor: &TableFactor| {
+            let planned = SqlToRel::new_with_options(&context, parser_options())
+                .sql_statement_to_plan(SqlStatement::Query(Box::new(names::all_of(factor.clone(), with.clone()))))?;
+            Ok(planned.schema().fields().iter().map(|field| field.name().clone()).collect())
+        };
+        using_stars::expand(&mut query.body, &mut columns).map_err(from_datafusion)?;
+    }
+    let second = group_names::renamed(&query);
     let plan = SqlToRel::new_with_options(&context, parser_options())
         .sql_statement_to_plan(SqlStatement::Query(Box::new(query)))
         .map_err(from_datafusion)?;
@@ -179,6 +196,9 @@ pub(super) async fn bind(
     }
     let plan = numbered::columns(plan).map_err(from_datafusion)?;
     let plan = unnest::resolve(typing::complete(plan)?).map_err(from_datafusion)?;
+    if let Some(clause) = tree.refused {
+        return Err(Error::unsupported(format!("{clause} is not built yet; the query is right otherwise")));
+    }
     Ok(Bound { plan, tables, connectors })
 }
 
@@ -237,6 +257,8 @@ struct Tree {
     windows: Vec<WindowCall>,
     /// Names of columns that are written somewhere.
     mentioned: BTreeSet<String>,
+    /// A clause that is bound and that nothing runs.
+    refused: Option<&'static str>,
 }
 
 impl Tree {
@@ -253,6 +275,12 @@ impl Tree {
         depth: usize,
     ) -> Result<Query> {
         super::check::check(&query)?;
+        if match_recognize::take(&mut query)? {
+            self.refused.get_or_insert("MATCH_RECOGNIZE");
+        }
+        if temporal_join::take(&mut query)? {
+            self.refused.get_or_insert("a temporal join, FOR SYSTEM_TIME AS OF a column's time,");
+        }
         let before = self.uses.len();
         let mut uses: Vec<Use> = self.uses.iter().map(|one| one.name.clone()).collect();
         resolve::number_uses(&mut query, &mut uses)?;

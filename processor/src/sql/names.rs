@@ -10,7 +10,7 @@ use aquifer_model::{Error, Result};
 use sqlparser::ast::{
     CaseWhen, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
     LimitClause, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins, UnaryOperator,
-    Value, VisitMut, VisitorMut, visit_expressions_mut,
+    Value, VisitMut, VisitorMut, With, visit_expressions_mut,
 };
 
 use super::windows::select_all;
@@ -41,6 +41,7 @@ pub(super) fn name_columns(query: &mut Query) {
             ControlFlow::Continue(())
         }
         fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+            name_fields(select);
             name_items(&mut select.projection);
             // `GROUP BY ()` is the one grouping set of nothing.
             if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
@@ -58,6 +59,11 @@ pub(super) fn name_columns(query: &mut Query) {
 
 /// Stands around the number of a column whose name may be taken by a `*` beside it, before the name.
 const MARK: char = '\u{2}';
+
+/// A name with a mark: the number of its column.
+pub(super) fn marked(number: usize, name: &str) -> String {
+    format!("{MARK}{number}{MARK}{name}")
+}
 
 /// A name without its mark.
 pub(super) fn unmarked(name: &str) -> &str {
@@ -103,7 +109,7 @@ fn mark_beside_stars(body: &mut SetExpr) {
         SetExpr::Select(select) if select.projection.iter().any(is_star) => {
             for (n, item) in select.projection.iter_mut().enumerate() {
                 let Some((expr, name)) = named(item, n) else { continue };
-                let alias = Ident::with_quote('`', format!("{MARK}{n}{MARK}{name}"));
+                let alias = Ident::with_quote('`', marked(n, &name));
                 *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
             }
             let marked = marked_names(select);
@@ -145,6 +151,39 @@ fn rename(expression: &mut Expr, names: &HashMap<String, Ident>) {
         }
         ControlFlow::<()>::Continue(())
     });
+}
+
+/// Fields of rows, `r.a` and `t.r.a`, have the field's name; the planner behind would make one of the whole path.
+fn name_fields(select: &mut Select) {
+    let mut tables: HashSet<String> = HashSet::new();
+    for factor in select
+        .from
+        .iter()
+        .flat_map(|from| std::iter::once(&from.relation).chain(from.joins.iter().map(|j| &j.relation)))
+    {
+        match factor {
+            TableFactor::Table { alias: Some(alias), .. }
+            | TableFactor::Derived { alias: Some(alias), .. }
+            | TableFactor::TableFunction { alias: Some(alias), .. }
+            | TableFactor::UNNEST { alias: Some(alias), .. } => drop(tables.insert(alias.name.value.clone())),
+            TableFactor::Table { name, alias: None, .. } => {
+                tables.extend(name.0.last().and_then(|part| part.as_ident()).map(|part| part.value.clone()));
+            }
+            TableFactor::Derived { alias: None, .. } => {}
+            // What else stands there may have any name.
+            _ => return,
+        }
+    }
+    for item in &mut select.projection {
+        if let SelectItem::UnnamedExpr(expr @ Expr::CompoundIdentifier(_)) = item
+            && let Expr::CompoundIdentifier(parts) = &*expr
+            && let [first, .., last] = parts.as_slice()
+            && (parts.len() > 2 || !tables.contains(&first.value))
+        {
+            let alias = Ident::with_quote('`', last.value.clone());
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+    }
 }
 
 /// An item's expression and the name it has.
@@ -298,6 +337,13 @@ fn values_table(rows: SetExpr) -> TableFactor {
 
 fn derived(query: Query) -> TableFactor {
     TableFactor::Derived { lateral: false, subquery: Box::new(query), alias: None, sample: None }
+}
+
+/// All columns of a table.
+pub(super) fn all_of(table: TableFactor, with: Option<With>) -> Query {
+    let mut select = select_all();
+    select.from = vec![TableWithJoins { relation: table, joins: Vec::new() }];
+    Query { with, ..plain_query(SetExpr::Select(Box::new(select))) }
 }
 
 /// A query of this body and nothing else.

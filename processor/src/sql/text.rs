@@ -27,6 +27,8 @@ const DEEPEST: usize = 40;
 pub(super) struct FlinkDialect {
     /// Whether `FOR SYSTEM_TIME AS OF` stands somewhere. Where it does not, words that other dialects put behind a table are names.
     pub time_travel: bool,
+    /// Whether `MATCH_RECOGNIZE` stands somewhere.
+    pub patterns: bool,
 }
 
 impl FlinkDialect {
@@ -35,7 +37,7 @@ impl FlinkDialect {
         let is = |token: &Token, keyword| matches!(token, Token::Word(word) if word.keyword == keyword);
         let time_travel =
             tokens.windows(2).any(|two| is(&two[0].token, Keyword::FOR) && is(&two[1].token, Keyword::SYSTEM_TIME));
-        Self { time_travel }
+        Self { time_travel, patterns: super::match_recognize::is_in(tokens) }
     }
 }
 
@@ -50,6 +52,10 @@ impl Dialect for FlinkDialect {
 
     fn supports_table_versioning(&self) -> bool {
         self.time_travel
+    }
+
+    fn supports_match_recognize(&self) -> bool {
+        self.patterns
     }
 
     fn supports_unicode_string_literal(&self) -> bool {

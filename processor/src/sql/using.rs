@@ -92,9 +92,6 @@ fn in_select(select: &mut Select) -> Result<()> {
                 let _ = expr.visit(&mut names);
             }
             SelectItem::ExprWithAlias { expr, .. } => drop(expr.visit(&mut names)),
-            SelectItem::Wildcard(_) => {
-                return Err(Error::unsupported("`*` over FULL or RIGHT JOIN … USING: name the columns"));
-            }
             _ => {}
         }
     }

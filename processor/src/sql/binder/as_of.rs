@@ -47,7 +47,7 @@ fn moment(mut time: Expr, state: &SessionState) -> Result<i64> {
     let context = Context::new(state, Vec::new());
     let bound = SqlToRel::new_with_options(&context, parser_options())
         .sql_to_expr(time, &nothing, &mut PlannerContext::new())
-        .map_err(from_datafusion)?;
+        .map_err(|error| from_datafusion(error).context("FOR SYSTEM_TIME AS OF takes a time without columns here"))?;
     let plan = LogicalPlanBuilder::empty(true).project([bound]).and_then(LogicalPlanBuilder::build);
     let LogicalPlan::Projection(projection) = typing::complete(plan.map_err(from_datafusion)?)? else {
         return Err(Error::internal("a projection stays one"));

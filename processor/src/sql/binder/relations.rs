@@ -18,7 +18,7 @@ use super::super::windows::{WindowCall, window_number};
 use super::numbered;
 use super::tables::BoundTable;
 use super::unnest::UnnestNode;
-use super::window_plans;
+use super::{using_stars, window_plans};
 use crate::batch::external;
 use crate::plan::{WindowKind, WindowNode};
 
@@ -79,9 +79,22 @@ impl RelationPlanner for Relations {
         {
             return planned(typing::values(&values.rows, context)?, alias.clone());
         }
-        if let TableFactor::Derived { lateral, subquery, alias, sample } = relation {
+        if let TableFactor::Derived { lateral, mut subquery, alias, sample } = relation {
+            let is_plain = alias.as_ref().is_some_and(|alias| alias.name.value == PLAIN);
+            if !is_plain && using_stars::has_one(&subquery.body) {
+                if subquery.with.is_some() {
+                    return Err(external(Error::unsupported(
+                        "`*` over a join with USING or NATURAL in a nested query with WITH of its own: name the columns",
+                    )));
+                }
+                let mut columns = |factor: &TableFactor| {
+                    let planned = context.plan(factor.clone())?;
+                    Ok(planned.schema().fields().iter().map(|field| field.name().clone()).collect())
+                };
+                using_stars::expand(&mut subquery.body, &mut columns)?;
+            }
             let as_it_is = |alias| TableFactor::Derived { lateral, subquery: subquery.clone(), alias, sample };
-            if alias.as_ref().is_some_and(|alias| alias.name.value == PLAIN) {
+            if is_plain {
                 return original(as_it_is(None));
             }
             let plain =

@@ -5,6 +5,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
+use super::super::match_recognize;
 use super::super::resolve::{HINT, numbered_name};
 use super::super::text::{FlinkDialect, Source};
 use super::cursor::{Cursor, remaining};
@@ -101,6 +102,9 @@ impl Cursor<'_> {
 
     pub(super) fn query(&mut self) -> Result<SelectQuery> {
         let hints = self.take_hints()?;
+        if match_recognize::is_in(&self.tokens[self.at..]) {
+            match_recognize::move_clauses(&mut self.tokens);
+        }
         let dialect = FlinkDialect::of(&self.tokens[self.at..]);
         let mut parser = Parser::new(&dialect).with_tokens_with_locations(self.tokens[self.at..].to_vec());
         let query = parser.parse_query().map_err(|error| self.parser_error(error))?;
