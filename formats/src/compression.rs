@@ -3,7 +3,7 @@
 //! LZ4 is a raw block, ZLIB has its header, ZSTD is a frame and Snappy is raw. The size that an entry claims is compared with the limit before
 //! anything is allocated, and the inflated size must be exactly what was claimed.
 
-use std::io::{Read, Write};
+use std::io::Write;
 
 use aquifer_model::{Error, Result};
 use bytes::Bytes;
@@ -63,12 +63,7 @@ pub fn inflate(compression: Compression, bytes: &Bytes, claimed: usize, limit: u
         Compression::Lz4 => {
             lz4_flex::block::decompress_into(bytes, &mut inflated).map_err(|e| torn().with_source(e))?
         }
-        Compression::Zlib => {
-            let mut decoder = flate2::read::ZlibDecoder::new(bytes.as_ref());
-            decoder.read_exact(&mut inflated).map_err(|e| torn().with_source(e))?;
-            let rest = decoder.read(&mut [0]).map_err(|e| torn().with_source(e))?;
-            claimed + rest
-        }
+        Compression::Zlib => inflate_zlib(bytes, &mut inflated).map_err(|e| torn().with_source(e))?,
         Compression::Zstd => {
             zstd::bulk::decompress_to_buffer(bytes, &mut inflated).map_err(|e| torn().with_source(e))?
         }
@@ -83,6 +78,23 @@ pub fn inflate(compression: Compression, bytes: &Bytes, claimed: usize, limit: u
         return Err(torn());
     }
     Ok(Bytes::from(inflated))
+}
+
+/// How many bytes a stream inflates to: those that fit are in `into`, and more than that says that it is longer. The stream may lack its last
+/// block and checksum: the Java client ends one with a flush.
+fn inflate_zlib(bytes: &[u8], into: &mut [u8]) -> Result<usize, flate2::DecompressError> {
+    let mut decoder = flate2::Decompress::new(true);
+    let mut beyond = [0];
+    loop {
+        let (read, written) = (decoder.total_in() as usize, decoder.total_out() as usize);
+        let room = if written < into.len() { &mut into[written..] } else { &mut beyond[..] };
+        let status = decoder.decompress(&bytes[read..], room, flate2::FlushDecompress::None)?;
+        let (read_now, written_now) = (decoder.total_in() as usize, decoder.total_out() as usize);
+        let stands = (read_now, written_now) == (read, written);
+        if status == flate2::Status::StreamEnd || stands || written_now > into.len() {
+            return Ok(written_now);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -111,6 +123,28 @@ mod tests {
                     prop_assert_eq!(inflated.len(), claimed);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_zlib_stream_that_ends_with_a_flush_is_whole_and_one_that_is_cut_is_not() {
+        let text: Vec<u8> = (0..5000u32).flat_map(u32::to_be_bytes).collect();
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(&text).expect("to memory");
+        encoder.flush().expect("to memory");
+        let flushed = Bytes::from(encoder.get_ref().clone());
+        let inflated = inflate(Compression::Zlib, &flushed, text.len(), 1 << 20).expect("as the Java client ends it");
+        assert_eq!(&inflated[..], &text[..]);
+        let whole = Bytes::from(compress(Compression::Zlib, &text).expect("any bytes"));
+        for (bytes, claimed) in [
+            (flushed.slice(..flushed.len() / 2), text.len()),
+            (flushed.clone(), text.len() - 1),
+            (flushed, text.len() + 1),
+            (whole.slice(..whole.len() / 2), text.len()),
+            (whole.clone(), text.len() - 1),
+            (whole, 0),
+        ] {
+            assert!(inflate(Compression::Zlib, &bytes, claimed, 1 << 20).is_err(), "{claimed} of {}", bytes.len());
         }
     }
 

@@ -2,6 +2,7 @@
 # A real Pulsar 4.0.7 standalone for tests, from Maven, without root and without a container.
 #
 #   pulsar.sh fetch                    download the broker's jars (once)
+#   pulsar.sh lib                      the same, and print their folder; the Java client is among them
 #   pulsar.sh start DIR [PORT HTTP BOOKIE] [KEY=VALUE ...]
 #                                      start with data under DIR, wait until ready, print the value for AQUIFER_TEST_PULSAR;
 #                                      KEY=VALUE lines go to the broker's configuration after ours; a stopped DIR starts again with its data
@@ -119,6 +120,7 @@ stop() {
 
 case ${1:-} in
   fetch) fetch ;;
+  lib) fetch; echo "$lib" ;;
   start) shift; start "$@" ;;
   stop) stop "$2" ;;
   kill) kill -9 "$(cat "$2/pid")" 2>/dev/null || true; rm -f "$2/pid" ;;

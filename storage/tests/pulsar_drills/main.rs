@@ -14,6 +14,7 @@ mod changes;
 mod cuts;
 mod cutter;
 mod given;
+mod java;
 mod kills;
 mod own;
 mod peers;
