@@ -121,8 +121,11 @@ pub struct Database {
 }
 
 impl Database {
-    async fn new(catalogs: Arc<Catalogs>, way: Way) -> Result<Self> {
+    async fn new(catalogs: Arc<Catalogs>, way: Way, before: &str) -> Result<Self> {
         let mut session = aquifer_server::engine::session_over(catalogs);
+        for (line, statement) in Session::split(before)? {
+            session.execute(&statement, line).await?;
+        }
         match way.workers {
             None => drop(session.execute("SET 'execution.runtime-mode' = 'batch'", 1).await?),
             Some(n) => drop(session.execute(&format!("SET 'parallelism.default' = '{n}'"), 1).await?),
@@ -248,9 +251,14 @@ pub struct Ran {
 
 /// Runs a file in one way, to its end whatever fails.
 pub async fn run(file: &Path, way: Way) -> Result<Ran> {
+    run_after(file, way, "").await
+}
+
+/// The same after a script, which says for example in which catalog and database.
+pub async fn run_after(file: &Path, way: Way, before: &str) -> Result<Ran> {
     let folder = tempfile::tempdir().map_err(|error| Error::internal(error.to_string()))?;
     let catalogs = Catalogs::open(folder.path().to_path_buf()).await?;
-    let mut runner = runner(way, || Database::new(Arc::clone(&catalogs), way));
+    let mut runner = runner(way, || Database::new(Arc::clone(&catalogs), way, before));
     let records = sqllogictest::parse_file::<Letter>(file).map_err(|error| Error::invalid(error.to_string()))?;
     let mut ran = Ran::default();
     for record in records {
@@ -278,7 +286,7 @@ pub async fn update(file: &Path) -> Result<()> {
     let folder = tempfile::tempdir().map_err(|error| Error::internal(error.to_string()))?;
     let catalogs = Catalogs::open(folder.path().to_path_buf()).await?;
     let way = Way { workers: None, border: Border::Half };
-    let mut runner = runner(way, || Database::new(Arc::clone(&catalogs), way));
+    let mut runner = runner(way, || Database::new(Arc::clone(&catalogs), way, ""));
     let (validator, normalizer) = (sqllogictest::default_validator, sqllogictest::default_normalizer);
     let updated =
         runner.update_test_file(file, " ", validator, normalizer, sqllogictest::strict_column_validator).await;

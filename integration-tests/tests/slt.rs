@@ -5,7 +5,8 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use aquifer_integration_tests::slt::{self, Way};
+use aquifer_integration_tests::Pulsar;
+use aquifer_integration_tests::slt::{self, Border, Way};
 
 /// Debug builds of DataFusion plan deep trees.
 const STACK_BYTES: usize = 64 << 20;
@@ -52,4 +53,40 @@ fn every_suite_gives_one_answer_in_every_way() {
     let (records, failures) = totals.into_inner().expect("not poisoned");
     println!("{} suites, {records} records in {} ways", files.len(), Way::all().len());
     assert!(failures.is_empty(), "{} of {records} records failed:\n\n{}", failures.len(), failures.join("\n\n"));
+}
+
+/// Suites whose tables are all topics of the current database.
+const ON_PULSAR: [&str; 4] =
+    ["queries/aggregates.slt", "queries/inserts.slt", "queries/sets.slt", "windows/tumble.slt"];
+
+#[test]
+fn a_part_of_the_suites_holds_on_a_real_pulsar() {
+    let Some(pulsar) = Pulsar::given() else { return };
+    let run = move || {
+        let runtime = runtime();
+        let mut failures = Vec::new();
+        let mut records = 0;
+        for (n, name) in ON_PULSAR.iter().enumerate() {
+            let files = slt::all_files();
+            let file = files.iter().find(|file| file.ends_with(name)).unwrap_or_else(|| panic!("no suite {name}"));
+            for workers in [None, Some(2)] {
+                let way = Way { workers, border: Border::Half };
+                // A database of its own, so that a run after this one finds no topics.
+                let kind = workers.map_or("batch", |_| "stream");
+                let database = format!("public/slt-{}-{n}-{kind}", rand::random::<u32>());
+                let mut before = pulsar.create_catalog("p");
+                before.push_str(&format!("CREATE DATABASE p.`{database}`;\nUSE p.`{database}`;\n"));
+                let ran = runtime.block_on(slt::run_after(file, way, &before));
+                let ran = ran.unwrap_or_else(|error| panic!("{name}: {error}"));
+                records += ran.records;
+                failures.extend(ran.failures);
+            }
+        }
+        println!("{} suites, {records} records on {}", ON_PULSAR.len(), pulsar.service_url);
+        assert!(failures.is_empty(), "{} of {records} records failed:\n\n{}", failures.len(), failures.join("\n\n"));
+    };
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(run).expect("a thread");
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
 }
