@@ -14,6 +14,7 @@ use std::sync::Arc;
 use aquifer_formats::payload::{Format, columns_of, topic_schema_of};
 use aquifer_model::{Error, ErrorKind, PayloadKind, Result, TopicIdentity, TopicName, TopicSchema};
 use aquifer_storage::Log;
+use aquifer_storage::log::NamespacePolicies;
 use aquifer_storage::pulsar::TlsSettings;
 use serde::{Deserialize, Serialize};
 
@@ -148,6 +149,15 @@ impl Catalog {
             return Ok(());
         }
         log.create_namespace(&tenant, &namespace).await
+    }
+
+    /// Sets policies of a database's namespace.
+    pub async fn set_policies(&self, database: &str, policies: &NamespacePolicies) -> Result<()> {
+        let (tenant, namespace) = split(database)?;
+        if *policies == NamespacePolicies::default() {
+            return Ok(());
+        }
+        self.log().await?.set_namespace_policies(&tenant, &namespace, policies).await
     }
 
     /// Tables of a database, sorted: topics, explicit tables and views.

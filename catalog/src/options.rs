@@ -7,6 +7,7 @@
 //! A key has one canonical spelling; everything behind this module sees only those. Keys that Flink or its Pulsar connectors document and
 //! that change nothing here are kept and told as notices; a key whose meaning would be lost is refused, as is every unknown one.
 
+mod database;
 mod known;
 mod range;
 mod values;
@@ -22,6 +23,7 @@ use aquifer_storage::embedded::EmbeddedSettings;
 use aquifer_storage::pulsar::{Authentication, EncryptedMessages, PulsarConfig, TlsSettings};
 use aquifer_storage::reader::{OnDecodeError, Tiers};
 
+pub use self::database::database_policies;
 use self::known::{Row, Take};
 use crate::definition::parse_topics;
 use crate::names::nearest;

@@ -63,6 +63,14 @@ pub trait Log: Send + Sync + Debug {
         Err(Error::unsupported(format!("{} cannot delete the namespace `{tenant}/{namespace}`", self.address())))
     }
 
+    /// Sets policies of a namespace; those that are `None` stay as they are.
+    async fn set_namespace_policies(&self, tenant: &str, namespace: &str, _policies: &NamespacePolicies) -> Result<()> {
+        Err(Error::unsupported(format!(
+            "{} keeps no policies of `{tenant}/{namespace}`: what an embedded log keeps is an option of its catalog (retention, segment-bytes, segment-entries)",
+            self.address()
+        )))
+    }
+
     /// A reader of everything after `after`. It gives no entry at or before that cut, whatever the log's own start does. If
     /// entries after the cut have been trimmed it starts at the first that is left; who needs no gap compares with [`Log::ledgers`].
     async fn open_reader(&self, partition: &Partition, after: Cut) -> Result<Box<dyn EntryReader>>;
@@ -103,6 +111,23 @@ pub trait Log: Send + Sync + Debug {
 
     /// What to call this log in messages: its address or folder.
     fn address(&self) -> String;
+}
+
+/// What can be set of a namespace. `None` is left alone; an inner `None` is no limit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NamespacePolicies {
+    /// How long messages are kept that everybody has read, in minutes.
+    pub retention_minutes: Option<Option<i64>>,
+    /// How much of them a topic keeps, in MiB.
+    pub retention_mebibytes: Option<Option<i64>>,
+    /// After how long messages count as read, in seconds.
+    pub message_ttl_seconds: Option<Option<i64>>,
+    /// How much of a topic stays with the brokers before it is offloaded, in bytes.
+    pub offload_threshold_bytes: Option<Option<i64>>,
+    /// Pulsar's name of a schema compatibility strategy.
+    pub schema_compatibility: Option<String>,
+    /// Whether brokers deduplicate.
+    pub deduplicates: Option<bool>,
 }
 
 /// One partition being read.

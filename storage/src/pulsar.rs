@@ -23,6 +23,7 @@ mod failure;
 mod flow;
 mod frame;
 mod intake;
+mod namespace_policies;
 mod pin;
 mod producer;
 mod queue;
@@ -47,7 +48,7 @@ use self::brokers::{Brokers, CONSUME, Retry};
 use self::commands::Subscription;
 use self::config::{ServiceUrl, parse_admin_url};
 use self::consumer::Consumer;
-use crate::log::{Appender, EntryReader, LedgerInfo, Log, Pin, Policies};
+use crate::log::{Appender, EntryReader, LedgerInfo, Log, NamespacePolicies, Pin, Policies};
 
 /// How many whole frames of a connection, none longer than `limit` bytes, stand at the front of `bytes`; they are taken off. Fails at what is no frame.
 /// For whoever tests with bytes of their own.
@@ -141,6 +142,10 @@ impl Log for PulsarLog {
 
     async fn delete_namespace(&self, tenant: &str, namespace: &str) -> Result<()> {
         self.admin.delete_namespace(tenant, namespace).await
+    }
+
+    async fn set_namespace_policies(&self, tenant: &str, namespace: &str, policies: &NamespacePolicies) -> Result<()> {
+        self.admin.set_namespace_policies(tenant, namespace, policies).await
     }
 
     async fn open_reader(&self, partition: &Partition, after: Cut) -> Result<Box<dyn EntryReader>> {

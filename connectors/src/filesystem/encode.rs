@@ -26,6 +26,7 @@ pub(super) struct FileEncoder {
     bytes: u64,
 }
 
+#[allow(clippy::large_enum_variant)] // one a file that is written
 enum Rows {
     Parquet(Box<ArrowWriter<Output>>),
     Buffered { encoder: Encoder, file: Output, buffer: Vec<u8> },

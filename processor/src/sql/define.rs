@@ -1,6 +1,6 @@
 //! Statements that define: catalogs, databases, tables, views.
 
-use aquifer_catalog::options::{canonical_key, check_catalog, check_table};
+use aquifer_catalog::options::{canonical_key, check_catalog, check_table, database_policies};
 use aquifer_catalog::{CatalogDefinition, ColumnDefinition, ColumnKind, Origin, TableDefinition, ViewDefinition};
 use aquifer_model::sql_type::ColumnType;
 use aquifer_model::{Error, Result, SqlType};
@@ -33,17 +33,15 @@ impl Session {
             }
             Statement::CreateDatabase { name, options, if_not_exists } => {
                 let (catalog, database) = self.database_of(&name)?;
-                if let Some((key, _)) = options.first() {
-                    return Err(database_option(key));
-                }
+                let policies = database_policies(&options)?;
                 catalog.create_database(&database, if_not_exists).await?;
+                let half = |error: Error| error.context(format!("the database `{database}` is made"));
+                catalog.set_policies(&database, &policies).await.map_err(half)?;
             }
             Statement::AlterDatabase { name, options } => {
                 let (catalog, database) = self.database_of(&name)?;
                 catalog.database(&database).await?;
-                if let Some((key, _)) = options.first() {
-                    return Err(database_option(key));
-                }
+                catalog.set_policies(&database, &database_policies(&options)?).await?;
             }
             Statement::DropDatabase { name, if_exists, cascade } => {
                 let (catalog, database) = self.database_of(&name)?;
@@ -414,12 +412,6 @@ fn with_type(definition: &CatalogDefinition, options: Vec<(String, String)>) -> 
         all.insert(aquifer_catalog::options::canonical_catalog_key(&key).to_string(), value);
     }
     all.into_iter().collect()
-}
-
-fn database_option(key: &str) -> Error {
-    Error::unsupported(format!(
-        "the option `{key}` of a database is not built yet: a database is a namespace, whose policies `pulsar-admin namespaces` sets"
-    ))
 }
 
 /// The columns of a table made from a query: those that are declared, then the query's own; in the order that is named, if one is.

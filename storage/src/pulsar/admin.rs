@@ -15,7 +15,9 @@ use aquifer_model::{Cut, Error, Partition, Result, TopicIdentity, TopicName};
 use super::auth::Authenticator;
 use super::config::{PulsarConfig, ServiceUrl};
 use super::facts;
+use super::namespace_policies::requests;
 use super::tls::{TlsSettings, explain_any};
+use crate::log::NamespacePolicies;
 use crate::log::{LedgerInfo, Policies};
 
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
@@ -128,6 +130,22 @@ impl Admin {
         }
         let make = doing(format!("making namespace `{tenant}/{namespace}`"), TENANT_ADMIN);
         self.put(&make, &["namespaces", tenant, namespace], &json!({})).await
+    }
+
+    pub async fn set_namespace_policies(
+        &self,
+        tenant: &str,
+        namespace: &str,
+        policies: &NamespacePolicies,
+    ) -> Result<()> {
+        let ask = doing(format!("setting policies of namespace `{tenant}/{namespace}`"), TENANT_ADMIN);
+        let standing = self.get(&ask, &["namespaces", tenant, namespace, "retention"], &[]).await?;
+        for (method, policy, body) in requests(policies, &standing) {
+            let path = ["namespaces", tenant, namespace, policy];
+            let set = self.ask(&ask, method, &path, &[], Some(&body)).await?;
+            set.ok_or_else(|| Error::invalid(format!("{}: it is not there", ask.what)))?;
+        }
+        Ok(())
     }
 
     pub async fn delete_namespace(&self, tenant: &str, namespace: &str) -> Result<()> {

@@ -1,0 +1,137 @@
+//! The options of a database: policies of its namespace.
+
+use aquifer_model::{Error, Result};
+use aquifer_storage::log::NamespacePolicies;
+
+use super::values::parse_duration;
+use crate::names::nearest;
+
+const KEYS: [&str; 6] = [
+    "retention.time",
+    "retention.size",
+    "message-ttl",
+    "offload.threshold",
+    "schema-compatibility-strategy",
+    "deduplication",
+];
+
+const STRATEGIES: [&str; 9] = [
+    "UNDEFINED",
+    "ALWAYS_INCOMPATIBLE",
+    "ALWAYS_COMPATIBLE",
+    "BACKWARD",
+    "FORWARD",
+    "FULL",
+    "BACKWARD_TRANSITIVE",
+    "FORWARD_TRANSITIVE",
+    "FULL_TRANSITIVE",
+];
+
+/// What a database's options say of its namespace.
+pub fn database_policies(options: &[(String, String)]) -> Result<NamespacePolicies> {
+    let mut policies = NamespacePolicies::default();
+    for (key, value) in options {
+        let wrong = |why: String| Error::invalid(format!("'{key}' = '{value}': {why}"));
+        let duration = |never: &str| match value.as_str() {
+            text if text == never => Ok(None),
+            text => parse_duration(text).map(Some).map_err(wrong),
+        };
+        match key.as_str() {
+            "retention.time" => {
+                let time = duration("forever")?;
+                policies.retention_minutes = Some(time.map(|time| time.as_secs().div_ceil(60) as i64));
+            }
+            "retention.size" => {
+                let bytes = size(value, "unlimited").map_err(wrong)?;
+                policies.retention_mebibytes = Some(bytes.map(|bytes| bytes.div_ceil(1 << 20) as i64));
+            }
+            "message-ttl" => {
+                let time = duration("never")?;
+                policies.message_ttl_seconds = Some(time.map(|time| time.as_millis().div_ceil(1000) as i64));
+            }
+            "offload.threshold" => {
+                policies.offload_threshold_bytes = Some(size(value, "never").map_err(wrong)?.map(|bytes| bytes as i64));
+            }
+            "schema-compatibility-strategy" => {
+                let strategy = value.to_ascii_uppercase();
+                if !STRATEGIES.contains(&strategy.as_str()) {
+                    return Err(wrong(format!("write one of {}", STRATEGIES.join(", "))));
+                }
+                policies.schema_compatibility = Some(strategy);
+            }
+            "deduplication" => {
+                let read = value.parse::<bool>().map_err(|_| wrong("write true or false".to_string()))?;
+                policies.deduplicates = Some(read);
+            }
+            _ => {
+                let near = nearest(key, KEYS.iter().copied());
+                let advice = near.map_or_else(|| KEYS.join(", "), |near| format!("`{near}`?"));
+                return Err(Error::invalid(format!(
+                    "unknown option `{key}` of a database (a namespace's policy): {}{advice}",
+                    if near.is_some() { "did you mean " } else { "known ones are " }
+                )));
+            }
+        }
+    }
+    Ok(policies)
+}
+
+/// Bytes, in Flink's units of memory; `None`: the word for no limit.
+fn size(text: &str, unlimited: &str) -> std::result::Result<Option<u64>, String> {
+    if text == unlimited {
+        return Ok(None);
+    }
+    let wrong = || format!("write a number and b, kb, mb, gb or tb (for example '10 gb'), or {unlimited}");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    let shift = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" | "bytes" => 0,
+        "k" | "kb" => 10,
+        "m" | "mb" => 20,
+        "g" | "gb" => 30,
+        "t" | "tb" => 40,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(1 << shift).filter(|bytes| i64::try_from(*bytes).is_ok()).map(Some).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(options: &[(&str, &str)]) -> Result<NamespacePolicies> {
+        let options: Vec<_> = options.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        database_policies(&options)
+    }
+
+    #[test]
+    fn options_are_policies_in_the_brokers_units() {
+        let options = [
+            ("retention.time", "90 s"),
+            ("retention.size", "10 gb"),
+            ("message-ttl", "never"),
+            ("offload.threshold", "0"),
+            ("schema-compatibility-strategy", "backward"),
+            ("deduplication", "true"),
+        ];
+        let expected = NamespacePolicies {
+            retention_minutes: Some(Some(2)),
+            retention_mebibytes: Some(Some(10_240)),
+            message_ttl_seconds: Some(None),
+            offload_threshold_bytes: Some(Some(0)),
+            schema_compatibility: Some("BACKWARD".to_string()),
+            deduplicates: Some(true),
+        };
+        assert_eq!(read(&options).expect("good options"), expected);
+        for (option, why) in [
+            (("retention", "1 d"), "did you mean `retention.time`?"),
+            (("retention.time", "soon"), "no duration"),
+            (("retention.size", "10 parsecs"), "10 gb"),
+            (("schema-compatibility-strategy", "SOMETIMES"), "FULL_TRANSITIVE"),
+            (("deduplication", "yes"), "true or false"),
+        ] {
+            let error = read(&[option]).expect_err("refused").to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}
