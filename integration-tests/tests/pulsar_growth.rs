@@ -1,0 +1,102 @@
+//! A statement that runs finds the partitions that its topic gets meanwhile: on a real Pulsar, over a stream without an end.
+
+#![allow(clippy::panic)] // this is test code
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use aquifer_integration_tests::{Pulsar, aquifer_path, run, sql};
+
+/// Killed when dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a script whose last statement has no end; its numbers `n`, as they come.
+fn start(data_dir: &Path, script: &str) -> (Running, Receiver<i64>) {
+    let mut child = Command::new(aquifer_path())
+        .args(["sql", "--output", "json", "--data-dir"])
+        .arg(data_dir)
+        .args(["-e", script])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("aquifer can be started");
+    let stdout = child.stdout.take().expect("piped");
+    let (sender, numbers) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let value: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+            let Some(n) = value.get("n").and_then(serde_json::Value::as_i64) else { continue };
+            if sender.send(n).is_err() {
+                break;
+            }
+        }
+    });
+    (Running(child), numbers)
+}
+
+fn insert(data_dir: &Path, topic: &str, numbers: std::ops::Range<i64>) {
+    let rows: Vec<String> = numbers.map(|n| format!("({n})")).collect();
+    sql(data_dir, &format!("USE CATALOG p;\nINSERT INTO {topic} VALUES {};\n", rows.join(", "))).success("INSERT");
+}
+
+fn add_partitions(pulsar: &Pulsar, topic: &str, count: u32) {
+    let url = format!("{}/admin/v2/persistent/public/default/{topic}/partitions", pulsar.admin_url);
+    let mut command = Command::new("curl");
+    command.args(["-fsS", "-m", "60", "-X", "POST", "-H", "Content-Type: application/json", "-d"]);
+    run(command.arg(count.to_string()).arg(url), Duration::from_secs(90)).success("adding partitions");
+}
+
+/// Takes numbers until it has all of `0..count`; none comes twice.
+fn take(numbers: &Receiver<i64>, seen: &mut BTreeSet<i64>, count: i64) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while (seen.len() as i64) < count {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let n = numbers.recv_timeout(left).unwrap_or_else(|_| panic!("{} of {count} rows came in time", seen.len()));
+        assert!(seen.insert(n), "{n} came twice");
+    }
+    assert!(seen.iter().copied().eq(0..count));
+}
+
+#[test]
+fn a_stream_that_runs_finds_new_partitions_and_reads_each_row_once() {
+    let Some(pulsar) = Pulsar::given() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data_dir = folder.path().join("data");
+    let topic = format!("growth_{}", std::process::id());
+    let made = format!(
+        "{}USE CATALOG p;\nCREATE TABLE {topic} (n BIGINT) WITH ('partitions' = '2', 'key.fields' = 'n');\n",
+        pulsar.create_catalog("p")
+    );
+    sql(&data_dir, &made).success("CREATE TABLE");
+    insert(&data_dir, &topic, 0..100);
+    let script = format!(
+        "USE CATALOG p;\nSET 'execution.runtime-mode' = 'streaming';\nSELECT n FROM {topic} /*+ OPTIONS('partition.discovery.interval-millis' = '200') */;\n"
+    );
+    // A data folder of its own: the statements beside it open the other.
+    let reading = folder.path().join("reading");
+    sql(&reading, &pulsar.create_catalog("p")).success("CREATE CATALOG");
+    let (_running, numbers) = start(&reading, &script);
+    let mut seen = BTreeSet::new();
+    take(&numbers, &mut seen, 100);
+    add_partitions(&pulsar, &topic, 5);
+    insert(&data_dir, &topic, 100..300);
+    for partition in 0..5 {
+        let stats = pulsar.admin(&format!("persistent/public/default/{topic}-partition-{partition}/stats"));
+        assert!(
+            stats["msgInCounter"].as_i64().is_some_and(|count| count > 0),
+            "partition {partition} got rows: {stats}"
+        );
+    }
+    take(&numbers, &mut seen, 300);
+}
