@@ -75,8 +75,16 @@ impl ArchiveLocation {
     /// Makes durable that an object is there. Object stores answer only when it is; a local directory may show a name before.
     async fn settle(&self, path: &object_store::path::Path) -> Result<()> {
         match &self.local {
-            Some(local) => local.settle(path).await.map_err(store_error("syncing", path)),
+            Some(local) => local.settle(path).await.map_err(store_error("syncing", &self.shown(path))),
             None => Ok(()),
+        }
+    }
+
+    /// An object's path as messages show it: that of a file is whole.
+    pub fn shown(&self, path: &object_store::path::Path) -> String {
+        match &self.local {
+            Some(_) => format!("/{path}"),
+            None => path.to_string(),
         }
     }
 
@@ -86,8 +94,8 @@ impl ArchiveLocation {
     }
 }
 
-/// An error of the store while doing something with an object.
-fn store_error(doing: &str, path: &object_store::path::Path) -> impl FnOnce(object_store::Error) -> Error + use<> {
+/// An error of the store while doing something with an object, whose path is shown so.
+fn store_error(doing: &str, path: &str) -> impl FnOnce(object_store::Error) -> Error + use<> {
     let text = format!("{doing} `{path}`");
     move |error| match error {
         object_store::Error::NotFound { .. } => Error::gone(format!("{text}: it is not there")),

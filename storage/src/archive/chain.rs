@@ -89,18 +89,19 @@ impl Chain {
     /// The manifest with this number and its bytes; `None` if there is none.
     pub async fn read(&self, version: u64) -> Result<Option<(Manifest, Bytes)>> {
         let path = self.manifest_path(version);
+        let shown = self.location.shown(&path);
         let found = match self.location.store.get(&path).await {
             Ok(found) => found,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(store_error("reading manifest", &path)(error)),
+            Err(error) => return Err(store_error("reading manifest", &self.location.shown(&path))(error)),
         };
         if found.meta.size > MAX_BYTES {
-            return Err(Error::corrupt(format!("manifest `{path}` has {} bytes, above the limit", found.meta.size)));
+            return Err(Error::corrupt(format!("manifest `{shown}` has {} bytes, above the limit", found.meta.size)));
         }
-        let bytes = found.bytes().await.map_err(store_error("reading manifest", &path))?;
-        let manifest = Manifest::from_bytes(&bytes, path.as_ref())?;
+        let bytes = found.bytes().await.map_err(store_error("reading manifest", &self.location.shown(&path)))?;
+        let manifest = Manifest::from_bytes(&bytes, &shown)?;
         if manifest.version != version {
-            return Err(Error::corrupt(format!("manifest `{path}` says that its number is {}", manifest.version)));
+            return Err(Error::corrupt(format!("manifest `{shown}` says that its number is {}", manifest.version)));
         }
         Ok(Some((manifest, bytes)))
     }
@@ -114,7 +115,7 @@ impl Chain {
             let next = match listing.try_next().await {
                 Ok(next) => next,
                 Err(object_store::Error::NotFound { .. }) => None,
-                Err(error) => return Err(store_error("listing", &folder)(error)),
+                Err(error) => return Err(store_error("listing", &self.location.shown(&folder))(error)),
             };
             let Some(meta) = next else { break };
             newest = newest.max(meta.location.filename().and_then(parse_version).unwrap_or(0));
@@ -123,7 +124,10 @@ impl Chain {
         if newest > 0 {
             let listed = self.read(newest).await?;
             found = Some(listed.ok_or_else(|| {
-                Error::corrupt(format!("manifest `{}` is listed and cannot be read", self.manifest_path(newest)))
+                Error::corrupt(format!(
+                    "manifest `{}` is listed and cannot be read",
+                    self.location.shown(&self.manifest_path(newest))
+                ))
             })?);
         }
         while let Some(next) = self.read(newest + 1).await? {
@@ -144,10 +148,9 @@ impl Chain {
         let mut files = Vec::new();
         let mut before: Option<(Manifest, Bytes)> = None;
         for version in newest.listed_in..=newest.version {
-            let (manifest, bytes) = self
-                .read(version)
-                .await?
-                .ok_or_else(|| Error::corrupt(format!("manifest `{}` is missing", self.manifest_path(version))))?;
+            let (manifest, bytes) = self.read(version).await?.ok_or_else(|| {
+                Error::corrupt(format!("manifest `{}` is missing", self.location.shown(&self.manifest_path(version))))
+            })?;
             match (&before, &manifest.all) {
                 (Some((previous, previous_bytes)), _) => {
                     manifest.follows(Some((previous, previous_bytes)))?;
@@ -158,7 +161,7 @@ impl Chain {
                 (None, None) => {
                     return Err(Error::corrupt(format!(
                         "manifest `{}` does not list its files",
-                        self.manifest_path(version)
+                        self.location.shown(&self.manifest_path(version))
                     )));
                 }
             }
@@ -188,7 +191,7 @@ impl Chain {
             Ok(_) => Ok(()),
             Err(error) => {
                 // The name has a fresh UUID: what is there was put by this very attempt, or it is not there.
-                let problem = store_error("writing", &path)(error);
+                let problem = store_error("writing", &self.location.shown(&path))(error);
                 match self.checksum(name).await {
                     Ok((length, sha)) if length == bytes.len() as u64 && sha == sha256(&bytes) => Ok(()),
                     _ => Err(problem),
@@ -200,9 +203,10 @@ impl Chain {
     /// Length and SHA-256 of a data file as it is stored, read piece by piece.
     pub async fn checksum(&self, name: &str) -> Result<(u64, String)> {
         let path = self.object(name);
-        let found = self.location.store.get(&path).await.map_err(store_error("reading", &path))?;
+        let found =
+            self.location.store.get(&path).await.map_err(store_error("reading", &self.location.shown(&path)))?;
         let (mut pieces, mut length, mut hash) = (found.into_stream(), 0, Sha256::new());
-        while let Some(piece) = pieces.try_next().await.map_err(store_error("reading", &path))? {
+        while let Some(piece) = pieces.try_next().await.map_err(store_error("reading", &self.location.shown(&path)))? {
             length += piece.len() as u64;
             hash.update(&piece);
         }
@@ -212,8 +216,9 @@ impl Chain {
     /// All bytes of a data file.
     pub async fn read_file(&self, name: &str) -> Result<Bytes> {
         let path = self.object(name);
-        let found = self.location.store.get(&path).await.map_err(store_error("reading", &path))?;
-        found.bytes().await.map_err(store_error("reading", &path))
+        let found =
+            self.location.store.get(&path).await.map_err(store_error("reading", &self.location.shown(&path)))?;
+        found.bytes().await.map_err(store_error("reading", &self.location.shown(&path)))
     }
 }
 

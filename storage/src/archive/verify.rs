@@ -67,7 +67,7 @@ pub async fn verify(topic: &TieredTopic, partition: &Partition) -> Result<Verifi
                 .read_file(&file.path)
                 .await
                 .map_err(|error| error.context(format_args!("verifying `{partition}`")))?;
-            let file_name = chain.file_path(file).to_string();
+            let file_name = chain.location().shown(&chain.file_path(file));
             let checked = file.clone();
             let task = tokio::task::spawn_blocking(move || check_file(&checked, &file_name, bytes, last));
             last = task.await.map_err(|e| Error::internal("verifying a file").with_source(e))??;

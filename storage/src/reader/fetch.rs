@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use super::ReadFilter;
 use super::pages::Pages;
 use super::row_groups::{Placement, RowGroups, touches, wanted_of};
+use crate::archive::ArchiveLocation;
 use crate::archive::chain::Chain;
 use crate::archive::file::{
     MAX_FOOTER_BYTES, check_end, check_footer, check_metadata, footer_bytes, guarded, stored_name,
@@ -98,7 +99,7 @@ impl Fetch {
     pub fn start(chain: &Chain, files: Vec<DataFile>, wanted: Wanted) -> Self {
         let (sender, items) = mpsc::channel(AHEAD_GROUPS);
         let fetcher = Fetcher {
-            store: Arc::clone(&chain.location().store),
+            location: chain.location().clone(),
             wanted,
             ahead: Arc::new(Semaphore::new(AHEAD_BYTES)),
             sender,
@@ -135,7 +136,7 @@ struct RowGroup {
 }
 
 struct Fetcher {
-    store: Arc<dyn ObjectStore>,
+    location: ArchiveLocation,
     wanted: Wanted,
     ahead: Arc<Semaphore>,
     sender: mpsc::Sender<Result<Fetched>>,
@@ -155,7 +156,7 @@ impl Fetcher {
     }
 
     fn lost(&self, path: &Path, error: object_store::Error) -> Error {
-        let topic = &self.wanted.topic;
+        let (topic, path) = (&self.wanted.topic, self.location.shown(path));
         match error {
             object_store::Error::NotFound { .. } => Error::gone(format!(
                 "file `{path}` of the archive of `{topic}` is not there, but its manifest names it: bring the file back; `aquifer archive verify` tells what else is missing"
@@ -168,13 +169,13 @@ impl Fetcher {
     }
 
     fn damaged(&self, path: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-        let topic = &self.wanted.topic;
+        let (topic, path) = (&self.wanted.topic, self.location.shown(path));
         Error::corrupt(format!("file `{path}` of the archive of `{topic}` cannot be read")).with_source(error)
     }
 
     async fn footer(&self, file: &DataFile, path: &Path) -> Result<(ArrowReaderMetadata, u64)> {
         let options = GetOptions { range: Some(GetRange::Suffix(TAIL_BYTES.min(file.bytes))), ..Default::default() };
-        let found = self.store.get_opts(path, options).await.map_err(|error| self.lost(path, error))?;
+        let found = self.location.store.get_opts(path, options).await.map_err(|error| self.lost(path, error))?;
         let size = found.meta.size;
         if size != file.bytes {
             return Err(self.damaged(path, format!("it has {size} bytes, its manifest says {}", file.bytes)));
@@ -183,13 +184,18 @@ impl Fetcher {
         let mut read = tail.len() as u64;
         let hostile = |error: Error| error.context(format_args!("reading the archive of `{}`", self.wanted.topic));
         let last = &tail[tail.len().saturating_sub(8)..];
-        check_footer(last, size, path.as_ref()).map_err(hostile)?;
+        check_footer(last, size, &self.location.shown(path)).map_err(hostile)?;
         let needed = footer_bytes(last);
         if needed > tail.len() as u64 {
-            tail = self.store.get_range(path, size - needed..size).await.map_err(|error| self.lost(path, error))?;
+            tail = self
+                .location
+                .store
+                .get_range(path, size - needed..size)
+                .await
+                .map_err(|error| self.lost(path, error))?;
             read += needed;
         }
-        check_end(&tail, size, path.as_ref()).map_err(hostile)?;
+        check_end(&tail, size, &self.location.shown(path)).map_err(hostile)?;
         let broken = |error: parquet::errors::ParquetError| self.damaged(path, error);
         let mut decoder =
             ParquetMetaDataPushDecoder::try_new(size).map_err(broken)?.with_page_index_policy(PageIndexPolicy::Skip);
@@ -198,7 +204,8 @@ impl Fetcher {
             match decoder.try_decode().map_err(broken)? {
                 DecodeResult::Data(metadata) => break metadata,
                 DecodeResult::NeedsData(ranges) => {
-                    let parts = self.store.get_ranges(path, &ranges).await.map_err(|error| self.lost(path, error))?;
+                    let parts =
+                        self.location.store.get_ranges(path, &ranges).await.map_err(|error| self.lost(path, error))?;
                     read += parts.iter().map(|part| part.len() as u64).sum::<u64>();
                     decoder.push_ranges(ranges, parts).map_err(broken)?;
                 }
@@ -244,13 +251,14 @@ impl Fetcher {
                     if ranges.iter().any(|range| range.end > file.bytes || range.end - range.start > MAX_FOOTER_BYTES) {
                         return Err(self.damaged(path, "its page index is of an impossible length"));
                     }
-                    let parts = self.store.get_ranges(path, &ranges).await.map_err(|error| self.lost(path, error))?;
+                    let parts =
+                        self.location.store.get_ranges(path, &ranges).await.map_err(|error| self.lost(path, error))?;
                     for (range, part) in ranges.iter().zip(&parts) {
                         read += part.len() as u64;
                         for place in places.iter().filter(|p| p.start >= range.start && p.end <= range.end) {
                             let (from, to) = ((place.start - range.start) as usize, (place.end - range.start) as usize);
                             let bytes = part.get(from..to).unwrap_or_default();
-                            check_metadata(bytes, path.as_ref())?;
+                            check_metadata(bytes, &self.location.shown(path))?;
                         }
                     }
                     decoder.push_ranges(ranges, parts).map_err(broken)?;
@@ -278,7 +286,7 @@ impl Fetcher {
             overhead += read;
         }
         let groups = RowGroups { metadata: &metadata, columns: &self.wanted.table };
-        let name: Arc<str> = path.as_ref().into();
+        let name: Arc<str> = self.location.shown(path).into();
         for group in 0..metadata.metadata().num_row_groups() {
             let placement = match groups.place(group, interval) {
                 // Wanted as far as its file goes: a row group of several ledgers does not show its bounds.
@@ -392,7 +400,7 @@ impl Fetcher {
                 }
                 DecodeResult::NeedsData(ranges) => {
                     let parts: Vec<Bytes> =
-                        self.store.get_ranges(path, &ranges).await.map_err(|error| self.lost(path, error))?;
+                        self.location.store.get_ranges(path, &ranges).await.map_err(|error| self.lost(path, error))?;
                     bytes += parts.iter().map(|part| part.len() as u64).sum::<u64>();
                     decoder.push_ranges(ranges, parts).map_err(broken)?;
                 }

@@ -38,20 +38,25 @@ impl TieredTopic {
     /// The cut before the first entry published at or after `time_ms` (milliseconds since 1970), in either tier; the end of all that is there now if
     /// there is none.
     pub async fn cut_at_publish_time(&self, partition: &Partition, time_ms: i64) -> Result<Cut> {
-        let archived = self.archived(partition).await?;
-        if let Some((chain, state)) = &archived {
-            let reaches = |file: &&DataFile| file.publish_time_ms.is_some_and(|(_, latest)| latest >= time_ms);
-            if let Some(file) = state.files.iter().find(reaches)
-                && let Some(cut) = self.cut_in_file(chain, file, |_, time| time >= Some(time_ms)).await?
-            {
-                return Ok(cut);
+        loop {
+            let archived = self.archived(partition).await?;
+            if let Some((chain, state)) = &archived {
+                let reaches = |file: &&DataFile| file.publish_time_ms.is_some_and(|(_, latest)| latest >= time_ms);
+                if let Some(file) = state.files.iter().find(reaches)
+                    && let Some(cut) = self.cut_in_file(chain, file, |_, time| time >= Some(time_ms)).await?
+                {
+                    return Ok(cut);
+                }
+            }
+            let border = archived.map_or(Cut::Start, |(_, state)| state.end());
+            let Some(last) = self.log.last_position(partition).await?.filter(|last| !border.covers(*last)) else {
+                return Ok(border);
+            };
+            let found = self.cut_in_log(partition, border, last, time_ms).await;
+            if self.stands(partition, border).await? {
+                return found;
             }
         }
-        let border = archived.map_or(Cut::Start, |(_, state)| state.end());
-        let Some(last) = self.log.last_position(partition).await?.filter(|last| !border.covers(*last)) else {
-            return Ok(border);
-        };
-        self.cut_in_log(partition, border, last, time_ms).await
     }
 
     /// The cut before the entry at `position`, whether there is one or not: a read from it begins with that entry or the next that is there.
@@ -59,22 +64,35 @@ impl TieredTopic {
         if let Some(entry) = position.entry.checked_sub(1) {
             return Ok(Cut::After(Position::new(position.ledger, entry)));
         }
-        let archived = self.archived(partition).await?;
-        if let Some((chain, state)) = &archived
-            && state.end().covers(position)
-        {
-            let reaches = |file: &&DataFile| file.positions.is_some_and(|(_, last)| last >= position);
-            if let Some(file) = state.files.iter().find(reaches) {
-                let found = self.cut_in_file(chain, file, |at, _| at >= position).await?;
-                return Ok(found.unwrap_or(file.covers.to));
+        loop {
+            let archived = self.archived(partition).await?;
+            if let Some((chain, state)) = &archived
+                && state.end().covers(position)
+            {
+                let reaches = |file: &&DataFile| file.positions.is_some_and(|(_, last)| last >= position);
+                if let Some(file) = state.files.iter().find(reaches) {
+                    let found = self.cut_in_file(chain, file, |at, _| at >= position).await?;
+                    return Ok(found.unwrap_or(file.covers.to));
+                }
+                return Ok(state.end());
             }
-            return Ok(state.end());
+            let border = archived.map_or(Cut::Start, |(_, state)| state.end());
+            let ledgers = self.kept(partition).await?.unwrap_or_default();
+            if !self.stands(partition, border).await? {
+                continue;
+            }
+            let before = ledgers.iter().filter(|ledger| ledger.id < position.ledger && ledger.entries > 0);
+            let last = before.map(|ledger| Position::new(ledger.id, ledger.entries - 1)).max();
+            return Ok(border.max(last.into()));
         }
-        let border = archived.map_or(Cut::Start, |(_, state)| state.end());
-        let ledgers = self.kept(partition).await?.unwrap_or_default();
-        let before = ledgers.iter().filter(|ledger| ledger.id < position.ledger && ledger.entries > 0);
-        let last = before.map(|ledger| Position::new(ledger.id, ledger.entries - 1)).max();
-        Ok(border.max(last.into()))
+    }
+
+    /// Whether the archive still ends at `border`. As long as it does, the log has all that comes after; if it moved on meanwhile, what was looked for
+    /// in the log may have been trimmed from it.
+    async fn stands(&self, partition: &Partition, border: Cut) -> Result<bool> {
+        let Some((location, identity)) = self.chains().await? else { return Ok(true) };
+        let newest = Chain::new(&location, &identity, partition).newest().await?;
+        Ok(newest.map_or(Cut::Start, |(manifest, _)| manifest.to) == border)
     }
 
     async fn archived(&self, partition: &Partition) -> Result<Option<(Chain, ChainState)>> {

@@ -13,6 +13,8 @@ use arrow::datatypes::{Int32Type, Int64Type, Schema, TimestampMillisecondType, U
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+mod random_reads;
+
 use super::*;
 use crate::archive::archiver::{ArchiveSettings, Archiver, PIN};
 use crate::embedded::{EmbeddedLog, EmbeddedSettings};
@@ -51,21 +53,29 @@ struct World {
     random: StdRng,
     sequence: i64,
     archive_folder: std::path::PathBuf,
-    _folder: tempfile::TempDir,
+    _folder: Arc<tempfile::TempDir>,
 }
 
 impl World {
     async fn new(seed: u64, on_error: OnDecodeError) -> Self {
+        Self::several(seed, on_error, 0).await.pop().expect("one")
+    }
+
+    /// The partitions of one topic; of a topic without partitions the one that it is.
+    async fn several(seed: u64, on_error: OnDecodeError, partitions: u32) -> Vec<Self> {
         let folder = tempfile::tempdir().expect("a folder");
         let settings =
             EmbeddedSettings { segment_entries: 4, retention: Some(Duration::ZERO), sync: false, ..Default::default() };
         let log = EmbeddedLog::open(&folder.path().join("log"), settings).expect("opens");
         let name: TopicName = "t".parse().expect("a name");
-        log.create_topic(&name, 0).await.expect("new");
+        log.create_topic(&name, partitions).await.expect("new");
         let schema = topic_schema_of(Format::Avro, "t", &table()).expect("columns");
         log.put_schema(&name, &schema).await.expect("registered");
-        let partition = Partition::new(name.clone(), None);
-        log.open_pin(&partition, PIN).await.expect("made before anything is trimmed");
+        let numbers = if partitions == 0 { vec![None] } else { (0..partitions).map(Some).collect() };
+        let all: Vec<Partition> = numbers.into_iter().map(|number| Partition::new(name.clone(), number)).collect();
+        for partition in &all {
+            log.open_pin(partition, PIN).await.expect("made before anything is trimmed");
+        }
         let archive_folder = folder.path().join("archive");
         let topic = TieredTopic {
             log,
@@ -76,9 +86,18 @@ impl World {
             on_error,
             limits: EntryLimits::default(),
         };
-        let random = StdRng::seed_from_u64(seed);
-        let (records, entries) = (Vec::new(), Vec::new());
-        Self { topic, partition, records, entries, random, sequence: 0, archive_folder, _folder: folder }
+        let folder = Arc::new(folder);
+        let world = |partition: Partition| Self {
+            topic: topic.clone(),
+            records: Vec::new(),
+            entries: Vec::new(),
+            random: StdRng::seed_from_u64(seed ^ (u64::from(partition.number()) << 32)),
+            partition,
+            sequence: 0,
+            archive_folder: archive_folder.clone(),
+            _folder: Arc::clone(&folder),
+        };
+        all.into_iter().map(world).collect()
     }
 
     /// Appends entries of up to `most` messages.
@@ -489,6 +508,8 @@ async fn a_missing_or_damaged_file_fails_and_is_named() {
         let error = read().await.expect_err("damaged");
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(&name) && error.to_string().contains("public/default/t"), "{error}");
+        let whole = format!("file `{}`", file.display());
+        assert!(error.to_string().contains(&whole), "{whole}: {error}");
     }
     let mut flipped = bytes.clone();
     let at = flipped.len() - 40;
