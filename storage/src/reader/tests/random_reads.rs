@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use super::*;
 
 /// Reads of one topic before the next is made.
-const READS: usize = 40;
+const READS: usize = 25;
 
 type Shared = Arc<Mutex<World>>;
 
@@ -199,7 +199,7 @@ async fn random_reads_give_what_the_oracle_has_while_archiving_and_trimming_run(
             break;
         }
         let partitions = (topic % 4 + 1) as u32;
-        let (garbage, most) = (topic % 2 == 0, if topic % 3 == 0 { 40 } else { 6 });
+        let (garbage, most) = (topic % 2 == 0, if topic % 3 == 0 { 20 } else { 5 });
         let mut worlds = World::several(topic, OnDecodeError::Skip, partitions).await;
         if topic % 5 != 0 {
             // Every fifth archive is a folder; syncing files is most of the time that archiving takes.
