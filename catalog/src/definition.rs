@@ -223,14 +223,16 @@ metadata_keys! {
     PublishTime, "publish_time", ["__publishTime", "__publish_time__"], "__publish_time", SqlType::TimestampLtz(3), "When it was sent.";
     EventTime, "event_time", ["__eventTime", "__event_time__"], "__event_time", SqlType::TimestampLtz(3), "The producer's event time.";
     Key, "key", ["__key", "__key__"], "__key", SqlType::BYTES, "The partition key; declared as STRING it is read as UTF-8.";
-    Properties, "properties", ["__properties__"], "__properties", string_map(), "The properties.";
-    ProducerName, "producer_name", ["__producer_name__"], "__producer_name", SqlType::STRING, "Who sent it.";
-    SequenceId, "sequenceId", ["sequence_id", "__sequence_id__"], "__sequence_id", SqlType::BigInt, "The producer's sequence id.";
-    Ledger, "ledger", [], "__ledger", SqlType::BigInt, "The position's ledger.";
-    Entry, "entry", [], "__entry", SqlType::BigInt, "The position's entry.";
-    BatchIndex, "batch_index", [], "__batch_index", SqlType::Int, "The place in its entry.";
-    SchemaVersion, "schema_version", [], "__schema_version", SqlType::BYTES, "The registry's version bytes.";
-    Tier, "tier", [], "__tier", SqlType::STRING, "`log` or `archive`.";
+    Properties, "properties", ["__properties", "__properties__"], "__properties", string_map(), "The properties.";
+    ProducerName, "producer_name", ["__producer_name", "__producer_name__"], "__producer_name", SqlType::STRING, "Who sent it.";
+    SequenceId, "sequenceId", ["sequence_id", "__sequence_id", "__sequence_id__"], "__sequence_id", SqlType::BigInt, "The producer's sequence id.";
+    MessageId, "message_id", ["__messageId", "__message_id"], "__message_id", SqlType::BYTES, "The message's id, as clients serialize it.";
+    MessageIdText, "message_id_text", ["__message_id__", "__message_id_text"], "__message_id_text", SqlType::STRING, "The message's id as `ledger:entry:partition:batch index`.";
+    Ledger, "ledger", ["__ledger"], "__ledger", SqlType::BigInt, "The position's ledger.";
+    Entry, "entry", ["__entry"], "__entry", SqlType::BigInt, "The position's entry.";
+    BatchIndex, "batch_index", ["__batch_index"], "__batch_index", SqlType::Int, "The place in its entry.";
+    SchemaVersion, "schema_version", ["__schema_version"], "__schema_version", SqlType::BYTES, "The registry's version bytes.";
+    Tier, "tier", ["__tier"], "__tier", SqlType::STRING, "`log` or `archive`.";
 }
 
 impl fmt::Display for MetadataKey {

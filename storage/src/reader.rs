@@ -18,6 +18,7 @@ mod gather;
 mod handover;
 mod layout;
 mod log_tier;
+mod message_id;
 mod pages;
 mod places;
 mod row_groups;
@@ -50,6 +51,8 @@ pub const TOPIC: &str = "__topic";
 pub const PARTITION: &str = "__partition";
 /// Utf8View: `log` or `archive`.
 pub const TIER: &str = "__tier";
+
+pub use self::message_id::{MESSAGE_ID, MESSAGE_ID_TEXT};
 
 /// A topic in both tiers, and how its payloads are read.
 #[derive(Debug, Clone)]

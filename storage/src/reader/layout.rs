@@ -19,6 +19,7 @@ use arrow::datatypes::{
     TimestampNanosecondType, TimestampSecondType,
 };
 
+use super::message_id::{self, MESSAGE_ID, MESSAGE_ID_TEXT};
 use super::{PARTITION, ReadFilter, ReadRequest, TIER, TOPIC, Tier, TieredTopic};
 
 /// Where a column comes from.
@@ -30,6 +31,10 @@ pub(super) enum Source {
     Partition,
     /// The tier's name.
     Tier,
+    /// The message's id, as clients serialize it.
+    MessageId,
+    /// The message's id, to be read.
+    MessageIdText,
     /// A column of [`message_schema`], by index.
     Message(usize),
     /// A column of [`Layout::values`], by index.
@@ -61,7 +66,7 @@ pub(super) struct Layout {
     topic: Constant,
     archive: Constant,
     log: Constant,
-    partition: i32,
+    partition: Partition,
 }
 
 /// Rows of one tier before selection.
@@ -117,6 +122,17 @@ impl Resolver<'_> {
             TOPIC => return Ok((Source::Topic, constant(DataType::Utf8View))),
             PARTITION => return Ok((Source::Partition, constant(DataType::Int32))),
             TIER => return Ok((Source::Tier, constant(DataType::Utf8View))),
+            MESSAGE_ID | MESSAGE_ID_TEXT => {
+                for index in message_id::COLUMNS {
+                    if !self.messages.contains(&index) {
+                        self.messages.push(index);
+                    }
+                }
+                return Ok(match name {
+                    MESSAGE_ID => (Source::MessageId, constant(DataType::BinaryView)),
+                    _ => (Source::MessageIdText, constant(DataType::Utf8View)),
+                });
+            }
             _ => {}
         }
         if let Some((index, field)) = self.message.fields().find(name) {
@@ -182,7 +198,7 @@ impl Layout {
             topic: Constant::new(topic.topic.to_string()),
             archive: Constant::new("archive"),
             log: Constant::new("log"),
-            partition: partition.number() as i32,
+            partition: partition.clone(),
         })
     }
 
@@ -191,7 +207,9 @@ impl Layout {
             Source::Topic => self.topic.rows(rows),
             Source::Tier if chunk.tier == Tier::Archive => self.archive.rows(rows),
             Source::Tier => self.log.rows(rows),
-            Source::Partition => Arc::new(Int32Array::from(vec![self.partition; rows])),
+            Source::Partition => Arc::new(Int32Array::from(vec![self.partition.number() as i32; rows])),
+            Source::MessageId => message_id::bytes(&self.partition, &chunk.messages, from, rows)?,
+            Source::MessageIdText => message_id::texts(&self.partition, &chunk.messages, from, rows)?,
             Source::Message(index) => chunk.messages[index]
                 .as_ref()
                 .ok_or_else(|| Error::internal("a message column was not read"))?
