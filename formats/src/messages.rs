@@ -11,8 +11,8 @@ use aquifer_model::sql_type::LTZ_ZONE;
 use aquifer_model::{Error, Position, Result};
 use arrow::array::{
     ArrayBuilder, ArrayRef, AsArray, BinaryViewArray, BinaryViewBuilder, BooleanArray, BooleanBufferBuilder,
-    Int32Array, Int64Array, MapArray, PrimitiveArray, RecordBatch, StringBuilder, StringViewBuilder, StructArray,
-    UInt64Array,
+    Int32Array, Int64Array, MapArray, PrimitiveArray, RecordBatch, StringBuilder, StringViewArray, StringViewBuilder,
+    StructArray, UInt64Array,
 };
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMillisecondType};
@@ -118,6 +118,16 @@ pub struct MessageBatchBuilder {
     payload_bytes: usize,
     /// How many rows the last batch had: the next one will hardly be another size.
     room: usize,
+    left_out: LeftOut,
+}
+
+/// Columns that nobody asks for: they are not filled.
+#[derive(Debug, Clone, Copy, Default)]
+struct LeftOut {
+    event_time: bool,
+    properties: bool,
+    producer_name: bool,
+    sequence_id: bool,
 }
 
 /// Texts up to this length lie in their views.
@@ -155,7 +165,20 @@ impl MessageBatchBuilder {
             null_value: BooleanBufferBuilder::new(0),
             payload_bytes: 0,
             room: 0,
+            left_out: LeftOut::default(),
         }
+    }
+
+    /// The same builder, of whose columns only the `wanted` ones will be read: event time, properties, producer name and sequence id are left NULL, empty
+    /// or 0 where they are not among them.
+    pub fn only(mut self, wanted: impl Fn(&str) -> bool) -> Self {
+        self.left_out = LeftOut {
+            event_time: !wanted(column::EVENT_TIME),
+            properties: !wanted(column::PROPERTIES),
+            producer_name: !wanted(column::PRODUCER_NAME),
+            sequence_id: !wanted(column::SEQUENCE_ID),
+        };
+        self
     }
 
     /// Makes room for as many rows as the last batch had, when the first comes: a builder that waits holds no memory.
@@ -201,6 +224,7 @@ impl MessageBatchBuilder {
         if self.room > 0 {
             self.make_room();
         }
+        let left_out = self.left_out;
         let block = self.payload.append_block(Buffer::from(payload.clone()));
         self.payload_bytes += payload.len();
         for message in &messages {
@@ -214,8 +238,16 @@ impl MessageBatchBuilder {
             }
             self.null_value.append(message.null_value);
             self.batch_index.push(message.batch_index);
-            self.event_time.push((message.event_time != 0).then_some(message.event_time as i64));
+            if !left_out.event_time {
+                self.event_time.push((message.event_time != 0).then_some(message.event_time as i64));
+            }
+            if !left_out.sequence_id {
+                self.sequence_id.push(message.sequence_id);
+            }
             self.key.append_option(message.key.as_deref());
+            if left_out.properties {
+                continue;
+            }
             match &message.single {
                 Some(single) if !single.has_properties => {}
                 Some(single) => {
@@ -232,7 +264,6 @@ impl MessageBatchBuilder {
                 }
             }
             self.property_ends.push(self.property_keys.len() as i32);
-            self.sequence_id.push(message.sequence_id);
         }
         self.append_shared(position, metadata, messages.len())?;
         Ok(messages.len() as u32)
@@ -242,7 +273,9 @@ impl MessageBatchBuilder {
     fn append_shared(&mut self, position: Position, metadata: &MessageMetadata, count: usize) -> Result<()> {
         let outside = |error| Error::internal("an entry's metadata lies outside itself").with_source(error);
         let name = metadata.producer_name.as_bytes();
-        if name.len() <= INLINE_BYTES || count == 1 {
+        if self.left_out.producer_name {
+            // Nothing of it is kept.
+        } else if name.len() <= INLINE_BYTES || count == 1 {
             (0..count).for_each(|_| self.producer_name.append_value(&metadata.producer_name));
         } else {
             let block = self.producer_name.append_block(Buffer::from(name));
@@ -272,8 +305,23 @@ impl MessageBatchBuilder {
         let DataType::Map(entries, _) = properties_type() else { unreachable_schema() };
         let DataType::Struct(pair) = entries.data_type().clone() else { unreachable_schema() };
         self.room = self.num_rows();
+        let rows = self.num_rows();
         let mut offsets = std::mem::take(&mut self.property_ends);
         offsets.insert(0, 0);
+        if self.left_out.properties {
+            offsets.resize(rows + 1, 0);
+        }
+        let event_time = match self.left_out.event_time {
+            true => PrimitiveArray::new_null(rows),
+            false => std::mem::take(&mut self.event_time).into(),
+        };
+        let mut sequence_id = std::mem::take(&mut self.sequence_id);
+        sequence_id.resize(rows, 0);
+        let producer_name: ArrayRef = match self.left_out.producer_name {
+            // A view of zeros is an empty text.
+            true => Arc::new(StringViewArray::new(vec![0u128; rows].into(), Vec::new(), None)),
+            false => Arc::new(self.producer_name.finish()),
+        };
         let pairs = StructArray::new(
             pair,
             vec![Arc::new(self.property_keys.finish()), Arc::new(self.property_values.finish())],
@@ -286,11 +334,11 @@ impl MessageBatchBuilder {
             Arc::new(UInt64Array::from(std::mem::take(&mut self.entry))),
             Arc::new(Int32Array::from(std::mem::take(&mut self.batch_index))),
             instant(std::mem::take(&mut self.publish_time).into()),
-            instant(std::mem::take(&mut self.event_time).into()),
+            instant(event_time),
             Arc::new(self.key.finish()),
             Arc::new(properties),
-            Arc::new(self.producer_name.finish()),
-            Arc::new(Int64Array::from(std::mem::take(&mut self.sequence_id))),
+            producer_name,
+            Arc::new(Int64Array::from(sequence_id)),
             Arc::new(self.schema_version.finish()),
             Arc::new(self.payload.finish()),
             Arc::new(BooleanArray::new(self.null_value.finish(), None)),

@@ -439,7 +439,8 @@ impl PartitionReader {
         }
         let scope = LogScope { topic: &self.topic, partition: &self.partition, chain: self.chain.as_ref() };
         let known = self.known.clone();
-        let tier = LogTier::open(&scope, self.cut, self.to, self.resumed, known, self.batch_rows).await?;
+        let (cut, to, resumed) = (self.cut, self.to, self.resumed);
+        let tier = LogTier::open(&scope, cut, to, resumed, known, self.batch_rows, &self.layout).await?;
         Ok(Phase::Log(Box::new(tier)))
     }
 

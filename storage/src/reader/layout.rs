@@ -202,6 +202,11 @@ impl Layout {
         })
     }
 
+    /// Whether a column of [`message_schema`] is needed.
+    pub fn reads(&self, name: &str) -> bool {
+        message_schema().index_of(name).is_ok_and(|index| self.messages.contains(&index))
+    }
+
     fn column(&mut self, chunk: &Chunk, source: Source, from: usize, rows: usize) -> Result<ArrayRef> {
         Ok(match source {
             Source::Topic => self.topic.rows(rows),

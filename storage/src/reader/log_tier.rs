@@ -16,7 +16,7 @@ use super::dead_letters::BadMessage;
 use super::decoding::Decoding;
 use super::handover::{Seam, SeamFacts, Stall, decide_seam, decide_stall, follows};
 use super::layout::{Chunk, Layout};
-use super::{ReadBatch, ReadStatistics, Tier, TieredTopic};
+use super::{OnDecodeError, ReadBatch, ReadStatistics, Tier, TieredTopic};
 use crate::archive::chain::Chain;
 use crate::log::{Entry, EntryReader, LedgerInfo};
 
@@ -116,13 +116,17 @@ impl LogTier {
         resumed: bool,
         mut known: Vec<LedgerInfo>,
         batch_rows: usize,
+        layout: &Layout,
     ) -> Result<Self> {
+        // A dead letter keeps its message's event time.
+        let sends_letters = matches!(scope.topic.on_error, OnDecodeError::DeadLetter(_));
+        let is_wanted = |name: &str| layout.reads(name) || (sends_letters && name == column::EVENT_TIME);
         merge(&mut known, &scope.ledgers().await?.unwrap_or_default());
         let reader = scope.topic.log.open_reader(scope.partition, after).await?;
         Ok(Self {
             reader,
             queue: VecDeque::new(),
-            builder: MessageBatchBuilder::new(scope.topic.limits),
+            builder: MessageBatchBuilder::new(scope.topic.limits).only(is_wanted),
             split: None,
             at: after,
             stop,
