@@ -1,6 +1,7 @@
 //! `cargo +nightly fuzz run avro`, in the folder above `fuzz`.
 #![no_main]
 
+#[allow(dead_code)] // each target uses its own
 #[path = "../targets.rs"]
 mod targets;
 

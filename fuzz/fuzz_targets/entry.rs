@@ -1,6 +1,7 @@
 //! `cargo +nightly fuzz run entry`, in the folder above `fuzz`.
 #![no_main]
 
+#[allow(dead_code)] // each target uses its own
 #[path = "../targets.rs"]
 mod targets;
 
