@@ -124,7 +124,7 @@ mod tests {
         };
         assert_eq!(read(&options).expect("good options"), expected);
         for (option, why) in [
-            (("retention", "1 d"), "did you mean `retention.time`?"),
+            (("retention.times", "1 d"), "did you mean `retention.time`?"),
             (("retention.time", "soon"), "no duration"),
             (("retention.size", "10 parsecs"), "10 gb"),
             (("schema-compatibility-strategy", "SOMETIMES"), "FULL_TRANSITIVE"),
