@@ -30,7 +30,7 @@ use crate::names::nearest;
 use crate::topic_pattern::TopicsPattern;
 
 pub use self::range::{Startup, Stop};
-pub use self::values::parse_duration;
+pub use self::values::{Units, parse_duration, scaled};
 
 /// Options with canonical keys and checked values, and what to tell the user about some of them.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -236,7 +236,7 @@ fn check(given: Vec<(String, String)>, tables: &[&[Row]], what: &str) -> Result<
     let mut checked = Checked::default();
     for (key, value) in given {
         let Some(row) = rows().find(|row| row.given == key) else {
-            return Err(unknown(&key, rows(), what));
+            return Err(unknown_of(&key, rows(), what));
         };
         let (canonical, value) = match row.take {
             Take::Value(canonical, convert) => {
@@ -262,21 +262,26 @@ fn check(given: Vec<(String, String)>, tables: &[&[Row]], what: &str) -> Result<
     Ok(checked)
 }
 
-fn unknown<'a>(key: &str, rows: impl Iterator<Item = &'a Row>, what: &str) -> Error {
+fn unknown_of<'a>(key: &str, rows: impl Iterator<Item = &'a Row>, what: &str) -> Error {
     let canonical = |row: &'a Row| match row.take {
         Take::Value(canonical, _) => canonical,
         Take::Notice | Take::Refuse(_) => row.given,
     };
     let rows: Vec<&Row> = rows.collect();
     let near = nearest(key, rows.iter().map(|row| row.given));
-    let advice = match near.and_then(|near| rows.iter().find(|row| row.given == near)) {
-        Some(row) => format!("did you mean `{}`?", canonical(row)),
+    let near = near.and_then(|near| rows.iter().find(|row| row.given == near)).map(|row| canonical(row));
+    unknown(key, what, near, || {
+        let own = rows.iter().filter(|row| matches!(row.take, Take::Value(canonical, _) if canonical == row.given));
+        own.map(|row| row.given).collect()
+    })
+}
+
+/// The error for an option that nobody knows: the one that was meant, else all that `what` has.
+fn unknown<'a>(key: &str, what: &str, near: Option<&str>, all: impl FnOnce() -> Vec<&'a str>) -> Error {
+    let advice = match near {
+        Some(near) => format!("did you mean `{near}`?"),
         None => {
-            let mut all: Vec<&str> = rows
-                .iter()
-                .filter(|row| matches!(row.take, Take::Value(canonical, _) if canonical == row.given))
-                .map(|row| row.given)
-                .collect();
+            let mut all = all();
             all.sort_unstable();
             format!("known options are {}", all.join(", "))
         }

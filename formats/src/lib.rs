@@ -23,3 +23,4 @@ mod scalar_text;
 mod single;
 pub mod text;
 mod values;
+pub mod varint;

@@ -17,6 +17,7 @@ mod protobuf;
 mod protobuf_shape;
 mod protobuf_write;
 mod raw;
+mod versions;
 
 pub use avro_fit::cast_column;
 

@@ -3,7 +3,8 @@
 use aquifer_model::{Error, Result};
 use aquifer_storage::log::NamespacePolicies;
 
-use super::values::parse_duration;
+use super::unknown;
+use super::values::{Units, parse_duration, scaled};
 use crate::names::nearest;
 
 const KEYS: [&str; 6] = [
@@ -64,12 +65,8 @@ pub fn database_policies(options: &[(String, String)]) -> Result<NamespacePolici
                 policies.deduplicates = Some(read);
             }
             _ => {
-                let near = nearest(key, KEYS.iter().copied());
-                let advice = near.map_or_else(|| KEYS.join(", "), |near| format!("`{near}`?"));
-                return Err(Error::invalid(format!(
-                    "unknown option `{key}` of a database (a namespace's policy): {}{advice}",
-                    if near.is_some() { "did you mean " } else { "known ones are " }
-                )));
+                let near = nearest(key, KEYS);
+                return Err(unknown(key, "a database (a namespace's policy)", near, || KEYS.to_vec()));
             }
         }
     }
@@ -81,18 +78,16 @@ fn size(text: &str, unlimited: &str) -> std::result::Result<Option<u64>, String>
     if text == unlimited {
         return Ok(None);
     }
+    const UNITS: &Units = &[
+        (&["", "b", "bytes"], 1),
+        (&["k", "kb"], 1 << 10),
+        (&["m", "mb"], 1 << 20),
+        (&["g", "gb"], 1 << 30),
+        (&["t", "tb"], 1 << 40),
+    ];
+    let bytes = scaled(text, UNITS).filter(|bytes| i64::try_from(*bytes).is_ok());
     let wrong = || format!("write a number and b, kb, mb, gb or tb (for example '10 gb'), or {unlimited}");
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
-    let shift = match text[digits..].trim().to_ascii_lowercase().as_str() {
-        "" | "b" | "bytes" => 0,
-        "k" | "kb" => 10,
-        "m" | "mb" => 20,
-        "g" | "gb" => 30,
-        "t" | "tb" => 40,
-        _ => return Err(wrong()),
-    };
-    number.checked_mul(1 << shift).filter(|bytes| i64::try_from(*bytes).is_ok()).map(Some).ok_or_else(wrong)
+    bytes.map(Some).ok_or_else(wrong)
 }
 
 #[cfg(test)]

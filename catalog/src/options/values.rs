@@ -273,21 +273,29 @@ pub(super) fn retention(text: &str) -> Value {
     if text == "forever" { Ok(text.to_string()) } else { duration(text) }
 }
 
+/// Units by their names, in any case, and what one of each is.
+pub type Units = [(&'static [&'static str], u64)];
+
+/// A whole number and a unit, as one number; `None` where it is none, has another unit, or does not fit.
+pub fn scaled(text: &str, units: &Units) -> Option<u64> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let unit = unit.trim().to_ascii_lowercase();
+    let (_, scale) = units.iter().find(|(names, _)| names.contains(&unit.as_str()))?;
+    number.parse::<u64>().ok()?.checked_mul(*scale)
+}
+
 /// Flink's durations: a whole number and a unit; without a unit milliseconds.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is no duration: write a number and ms, s, min, h or d, for example '5 s'");
-    let trimmed = text.trim();
-    let digits = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
-    let number: u64 = trimmed[..digits].parse().map_err(|_| wrong())?;
-    let millis = match trimmed[digits..].trim().to_ascii_lowercase().as_str() {
-        "" | "ms" | "milli" | "millis" | "millisecond" | "milliseconds" => 1,
-        "s" | "sec" | "secs" | "second" | "seconds" => 1_000,
-        "m" | "min" | "mins" | "minute" | "minutes" => 60_000,
-        "h" | "hour" | "hours" => 3_600_000,
-        "d" | "day" | "days" => 86_400_000,
-        _ => return Err(wrong()),
-    };
-    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)
+    const UNITS: &Units = &[
+        (&["", "ms", "milli", "millis", "millisecond", "milliseconds"], 1),
+        (&["s", "sec", "secs", "second", "seconds"], 1_000),
+        (&["m", "min", "mins", "minute", "minutes"], 60_000),
+        (&["h", "hour", "hours"], 3_600_000),
+        (&["d", "day", "days"], 86_400_000),
+    ];
+    scaled(text.trim(), UNITS)
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("`{text}` is no duration: write a number and ms, s, min, h or d, for example '5 s'"))
 }
 
 /// A value as it may be shown: secrets are stars, references to secrets stay.

@@ -64,6 +64,22 @@ pub(super) fn is_one(path: &str) -> bool {
     split(path).is_some()
 }
 
+/// Where a path lies: itself and its bucket, or the local path that it means. The options say how a bucket is reached.
+pub(super) fn located(path: &str, options: &BTreeMap<String, String>) -> Result<(PathBuf, Option<Bucket>)> {
+    match is_one(path) {
+        true => Ok((PathBuf::from(path), Some(Bucket::of(path, options)?))),
+        false => Ok((paths::local(path)?, None)),
+    }
+}
+
+/// The files that a path means, sorted, in a bucket if it lies in one. Fails with `Invalid` where there is nothing.
+pub(super) fn files(path: &Path, bucket: Option<&Bucket>) -> Result<Vec<PathBuf>> {
+    match bucket {
+        Some(bucket) => bucket.files(path),
+        None => paths::files(path),
+    }
+}
+
 impl Bucket {
     /// The bucket of a path; what the options do not say is taken from the environment (`AWS_ACCESS_KEY_ID` …). Fails with `Invalid` on options that
     /// contradict each other.

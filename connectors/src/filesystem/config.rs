@@ -22,7 +22,7 @@ use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 
 use super::bucket::{self, Bucket};
 use super::format::FileFormat;
-use super::{partitions, paths, sink};
+use super::{partitions, sink};
 use crate::options;
 
 /// Checked options.
@@ -62,10 +62,7 @@ const OWN: [&str; 10] = [
 impl FilesystemConfig {
     /// The files that the path means, sorted. Fails with `Invalid` where there is nothing. Waits.
     pub fn files(&self) -> Result<Vec<PathBuf>> {
-        match &self.bucket {
-            Some(bucket) => bucket.files(&self.path),
-            None => paths::files(&self.path),
-        }
+        bucket::files(&self.path, self.bucket.as_ref())
     }
 
     pub fn of(table: &Table) -> Result<Self> {
@@ -82,10 +79,7 @@ impl FilesystemConfig {
         let format_name = needed("format")?;
         let path = needed("path")?;
         check_options(table, format_name, bucket::is_one(path))?;
-        let (path, bucket) = match bucket::is_one(path) {
-            true => (PathBuf::from(path), Some(Bucket::of(path, options)?)),
-            false => (paths::local(path)?, None),
-        };
+        let (path, bucket) = bucket::located(path, options)?;
         if get("source.monitor-interval").is_some() {
             return Err(Error::unsupported(
                 "'source.monitor-interval': a table of files has an end, new files are not waited for; run the query again",

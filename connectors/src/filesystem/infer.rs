@@ -11,7 +11,7 @@ mod types;
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aquifer_catalog::{ColumnDefinition, ColumnKind, TableDefinition};
 use aquifer_formats::{avro_file, csv};
@@ -37,15 +37,9 @@ pub async fn infer(path: &str) -> Result<TableDefinition> {
 }
 
 fn of_path(option: &str) -> Result<TableDefinition> {
-    let (local, bucket) = match bucket::is_one(option) {
-        true => (PathBuf::from(option), Some(Bucket::of(option, &BTreeMap::new())?)),
-        false => (paths::local(option)?, None),
-    };
-    let files = match &bucket {
-        Some(bucket) => bucket.files(&local)?,
-        None => paths::files(&local)?,
-    };
+    let (local, bucket) = bucket::located(option, &BTreeMap::new())?;
     let bucket = bucket.as_ref();
+    let files = bucket::files(&local, bucket)?;
     let Some(file) = files.first() else {
         return Err(Error::invalid(format!("the directory `{option}` has no files")));
     };

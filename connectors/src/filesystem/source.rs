@@ -90,23 +90,35 @@ impl Source for FilesystemSource {
     }
 
     async fn open(&self, partition: &PartitionId, from: Start) -> Result<Box<dyn Reader>> {
-        let from = match from {
-            Start::Beginning => 0,
-            Start::At(token) => {
-                let bytes = token.0.as_slice().try_into();
-                bytes.map(u64::from_be_bytes).map_err(|_| Error::corrupt("a resume token of filesystem has 8 bytes"))?
-            }
-        };
         let (source, path) = (self.clone(), partition.0.clone());
-        let file = blocking(move || open_file(&source, Path::new(&path), from)).await?;
-        Ok(Box::new(FilesystemReader { file: Background::new(file), given: from }))
+        FilesystemReader::open("filesystem", from, move |from| open_file(&source, Path::new(&path), from)).await
     }
 }
 
-struct FilesystemReader {
+/// A file as a partition; a resume token is the format's own count.
+pub(crate) struct FilesystemReader {
     file: Background<Box<dyn FileReader>, Result<Option<(ChangeBatch, u64)>>>,
     /// Where the last batch given ended.
     given: u64,
+}
+
+impl FilesystemReader {
+    /// Opens a file where it is to begin, on a thread that may block. `connector` is for messages.
+    pub(crate) async fn open(
+        connector: &str,
+        from: Start,
+        open: impl FnOnce(u64) -> Result<Box<dyn FileReader>> + Send + 'static,
+    ) -> Result<Box<dyn Reader>> {
+        let from = match from {
+            Start::Beginning => 0,
+            Start::At(token) => {
+                let wrong = |_| Error::corrupt(format!("a resume token of {connector} has 8 bytes"));
+                token.0.as_slice().try_into().map(u64::from_be_bytes).map_err(wrong)?
+            }
+        };
+        let file = blocking(move || open(from)).await?;
+        Ok(Box::new(Self { file: Background::new(file), given: from }))
+    }
 }
 
 #[async_trait]

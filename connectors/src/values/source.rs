@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use aquifer_model::{Error, Result};
-use aquifer_processor::connector::{PartitionId, Polled, Reader, Replay, ResumeToken, Source, Start};
+use aquifer_model::Result;
+use aquifer_processor::connector::{PartitionId, Reader, Replay, Source, Start};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 
 use super::config::ValuesConfig;
 use crate::filesystem::input::Input;
-use crate::filesystem::source::FileReader;
+use crate::filesystem::source::FilesystemReader;
 
 /// How the rows are called in errors.
 const DATA: &str = "'data'";
@@ -56,42 +56,11 @@ impl Source for ValuesSource {
     }
 
     async fn open(&self, _partition: &PartitionId, from: Start) -> Result<Box<dyn Reader>> {
-        let from = match from {
-            Start::Beginning => 0,
-            Start::At(token) => {
-                let bytes = token.0.as_slice().try_into();
-                bytes.map(u64::from_be_bytes).map_err(|_| Error::corrupt("a resume token of values has 8 bytes"))?
-            }
+        let source = self.clone();
+        let open = move |from| {
+            let ValuesConfig { schema, format, data } = &source.config;
+            format.open(Input::of_bytes(Arc::clone(data)), Path::new(DATA), from, schema, Arc::clone(&source.columns))
         };
-        let input = Input::of_bytes(Arc::clone(&self.config.data));
-        let columns = Arc::clone(&self.columns);
-        let rows = self.config.format.open(input, Path::new(DATA), from, &self.config.schema, columns)?;
-        Ok(Box::new(ValuesReader { given: rows.stands_at(), rows }))
-    }
-}
-
-struct ValuesReader {
-    rows: Box<dyn FileReader>,
-    given: u64,
-}
-
-#[async_trait]
-impl Reader for ValuesReader {
-    async fn next(&mut self) -> Result<Polled> {
-        match self.rows.next()? {
-            None => Ok(Polled::End),
-            Some(changes) => {
-                self.given = self.rows.stands_at();
-                Ok(Polled::Changes(changes))
-            }
-        }
-    }
-
-    fn resume_at(&self) -> ResumeToken {
-        ResumeToken(self.given.to_be_bytes().to_vec())
-    }
-
-    async fn confirm(&mut self, _token: &ResumeToken) -> Result<()> {
-        Ok(())
+        FilesystemReader::open("values", from, open).await
     }
 }

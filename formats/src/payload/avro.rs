@@ -24,7 +24,8 @@ use arrow_avro::schema::{AvroSchema, CONFLUENT_MAGIC, Fingerprint, FingerprintAl
 
 use super::avro_fit::{absent, fit};
 use super::avro_flat::Flat;
-use super::{DecodedPayloads, PayloadDecoder, PayloadError, avro_schema, runs_of, scatter, versions_not_in};
+use super::versions::{Versions, by_version, one_by_one, why_unknown};
+use super::{DecodedPayloads, PayloadDecoder, PayloadError, avro_schema, scatter};
 
 pub(crate) use super::avro_walk::Shape;
 pub(crate) use super::avro_write::AvroEncoder;
@@ -35,8 +36,7 @@ const CHUNK: usize = 8192;
 /// Reads datums of several schema versions.
 pub(crate) struct AvroDecoder {
     columns: SchemaRef,
-    /// By the version's bytes; no bytes: messages that name none. `None`: the registry does not have it.
-    writers: HashMap<Vec<u8>, Option<Writer>>,
+    writers: Versions<Writer>,
 }
 
 /// One version's schema, made ready.
@@ -57,7 +57,7 @@ impl AvroDecoder {
         let fields: Vec<Field> = columns.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
         let columns = Arc::new(Schema::new(fields));
         let default = topic_schema.map(|schema| Writer::new(&schema.definition, &columns)).transpose()?;
-        Ok(Self { columns, writers: HashMap::from([(Vec::new(), default)]) })
+        Ok(Self { columns, writers: Versions::new(default) })
     }
 
     /// Decodes the payloads of `rows`, which all name one version.
@@ -68,7 +68,7 @@ impl AvroDecoder {
         rows: Range<usize>,
         errors: &mut Vec<PayloadError>,
     ) -> Result<RecordBatch> {
-        let mut writer = self.writers.get_mut(version).and_then(Option::as_mut);
+        let mut writer = self.writers.get(version);
         if let Some(flat) = writer.as_ref().and_then(|writer| writer.flat.as_ref())
             && let Some(decoded) = flat.decode(payloads, rows.clone(), &self.columns)?
         {
@@ -85,8 +85,7 @@ impl AvroDecoder {
             let datum = payloads.value(row);
             let checked = match &writer {
                 Some(writer) => writer.shape.check(datum),
-                None if version.is_empty() => Err("the message names no schema version, and the topic has no schema"),
-                None => Err("the registry does not have the schema version that the message names"),
+                None => Err(why_unknown(version)),
             };
             match checked {
                 Ok(()) => {
@@ -124,28 +123,18 @@ impl PayloadDecoder for AvroDecoder {
     }
 
     fn missing_versions(&self, versions: &BinaryViewArray) -> Vec<SchemaVersion> {
-        versions_not_in(versions, |version| self.writers.contains_key(version))
+        self.writers.missing(versions)
     }
 
     fn add_schema(&mut self, version: SchemaVersion, schema: Option<&TopicSchema>) -> Result<()> {
         let writer = schema.map(|schema| Writer::new(&schema.definition, &self.columns)).transpose()?;
-        self.writers.insert(version.0, writer);
+        self.writers.add(version, writer);
         Ok(())
     }
 
     fn decode(&mut self, payloads: &BinaryViewArray, versions: &BinaryViewArray) -> Result<DecodedPayloads> {
-        let mut errors = Vec::new();
-        let mut runs = Vec::new();
-        for run in runs_of(versions, payloads.len()) {
-            let version = if versions.is_null(run.start) { &[][..] } else { versions.value(run.start) };
-            runs.push(self.decode_run(payloads, version, run, &mut errors)?);
-        }
-        let rows = match runs.as_slice() {
-            [one] => one.clone(),
-            several => concat_batches(&self.columns, several)?,
-        };
-        errors.sort_by_key(|error| error.row);
-        Ok(DecodedPayloads { rows, errors })
+        let columns = Arc::clone(&self.columns);
+        by_version(&columns, payloads, versions, |version, run, errors| self.decode_run(payloads, version, run, errors))
     }
 }
 
@@ -244,28 +233,16 @@ impl Writer {
         columns: &SchemaRef,
         errors: &mut Vec<PayloadError>,
     ) -> Result<RecordBatch> {
-        let mut decoded = Vec::new();
-        let mut from = Vec::with_capacity(rows.len());
+        let first = rows.start;
         let mut framed = Vec::new();
-        for (row, good) in rows.zip(good) {
-            if good.is_none() {
-                from.push(None);
-                continue;
+        one_by_one(columns, rows, errors, |row, _| {
+            if good[row - first].is_none() {
+                return Ok(None);
             }
             framed.clear();
             frame(payloads.value(row), &mut framed);
-            match self.decode(&framed, 1, columns) {
-                Ok(one) => {
-                    from.push(Some(decoded.len() as u32));
-                    decoded.push(one);
-                }
-                Err(error) => {
-                    errors.push(PayloadError { row, reason: error.to_string() });
-                    from.push(None);
-                }
-            }
-        }
-        scatter(&concat_batches(columns, &decoded)?, &from)
+            self.decode(&framed, 1, columns).map(Some)
+        })
     }
 }
 

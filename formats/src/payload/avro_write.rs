@@ -16,6 +16,7 @@ use arrow::datatypes::SchemaRef;
 use super::avro_fit::cast_column;
 use super::{PayloadEncoder, avro_schema};
 use crate::values::{Kind, Values, range};
+use crate::varint::{write_varint, zigzag};
 
 /// Writes datums.
 pub(crate) struct AvroEncoder {
@@ -224,14 +225,8 @@ impl PayloadEncoder for AvroEncoder {
     }
 }
 
-/// Zigzag, seven bits a byte.
 fn long(value: i64, out: &mut Vec<u8>) {
-    let mut rest = ((value << 1) ^ (value >> 63)) as u64;
-    while rest >= 0x80 {
-        out.push(rest as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
+    write_varint(zigzag(value), out);
 }
 
 fn block(bytes: &[u8], out: &mut Vec<u8>) {

@@ -8,7 +8,7 @@
 //! The value's columns stand as they would without a key; before them stands `key` (`__key__` where the value has a `key`): the key's one column, or a
 //! ROW of its columns.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aquifer_model::sql_type::{ColumnType, RowField};
@@ -19,7 +19,8 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use super::{DecodedPayloads, PayloadDecoder, PayloadEncoder, PayloadError, columns_of, scatter, versions_not_in};
+use super::versions::{Versions, by_version};
+use super::{DecodedPayloads, PayloadDecoder, PayloadEncoder, PayloadError, columns_of, scatter};
 
 /// The key's column.
 pub(super) const KEY_COLUMN: &str = "key";
@@ -141,8 +142,7 @@ pub(super) fn columns(schema: &TopicSchema) -> Result<SchemaRef> {
 /// Reads keys and values by their own decoders.
 pub(super) struct KeyValueDecoder {
     columns: SchemaRef,
-    /// By the version's bytes; no bytes: messages that name none. `None`: the registry does not have it.
-    versions: HashMap<Vec<u8>, Option<Version>>,
+    versions: Versions<Version>,
 }
 
 /// One schema version, made ready.
@@ -304,7 +304,7 @@ impl KeyValueDecoder {
         let fields: Vec<Field> = columns.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
         let columns = Arc::new(Schema::new(fields));
         let default = topic_schema.map(|schema| Version::new(schema, &columns)).transpose()?;
-        Ok(Self { columns, versions: HashMap::from([(Vec::new(), default)]) })
+        Ok(Self { columns, versions: Versions::new(default) })
     }
 
     fn decode_runs(
@@ -313,29 +313,21 @@ impl KeyValueDecoder {
         keys: Option<&BinaryViewArray>,
         versions: &BinaryViewArray,
     ) -> Result<DecodedPayloads> {
-        let mut errors = Vec::new();
-        let mut runs = Vec::new();
-        for run in super::runs_of(versions, payloads.len()) {
-            let bytes = if versions.is_null(run.start) { &[][..] } else { versions.value(run.start) };
+        let Self { columns, versions: known } = self;
+        by_version(columns, payloads, versions, |version, run, errors| {
             let part = payloads.slice(run.start, run.len());
             let keys = keys.map(|keys| keys.slice(run.start, run.len()));
-            let decoded = match self.versions.get_mut(bytes).and_then(Option::as_mut) {
-                Some(version) => version.decode(&self.columns, &part, keys.as_ref())?,
+            let decoded = match known.get(version) {
+                Some(version) => version.decode(columns, &part, keys.as_ref())?,
                 None => super::all_bad(
-                    &self.columns,
+                    columns,
                     &part,
                     "the registry does not have the schema that the message is written by",
                 )?,
             };
-            runs.push(decoded.rows);
-            errors
-                .extend(decoded.errors.into_iter().map(|e| PayloadError { row: e.row + run.start, reason: e.reason }));
-        }
-        let rows = match runs.as_slice() {
-            [one] => one.clone(),
-            several => arrow::compute::concat_batches(&self.columns, several)?,
-        };
-        Ok(DecodedPayloads { rows, errors })
+            errors.extend(decoded.errors.into_iter().map(|error| PayloadError { row: error.row + run.start, ..error }));
+            Ok(decoded.rows)
+        })
     }
 }
 
@@ -345,12 +337,12 @@ impl PayloadDecoder for KeyValueDecoder {
     }
 
     fn missing_versions(&self, versions: &BinaryViewArray) -> Vec<SchemaVersion> {
-        versions_not_in(versions, |version| self.versions.contains_key(version))
+        self.versions.missing(versions)
     }
 
     fn add_schema(&mut self, version: SchemaVersion, schema: Option<&TopicSchema>) -> Result<()> {
         let made = schema.map(|schema| Version::new(schema, &self.columns)).transpose()?;
-        self.versions.insert(version.0, made);
+        self.versions.add(version, made);
         Ok(())
     }
 

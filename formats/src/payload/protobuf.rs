@@ -7,7 +7,7 @@
 //! The check comes first, so that no builder sees a bad message. Fields that the schema does not know, or that come as another wire type than theirs, are
 //! passed over; of a field that comes again the last counts, and messages are merged, as every Protobuf parser does it.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ use arrow::array::{
     StringViewBuilder, StructArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field as Column, Schema, SchemaRef};
 
 use super::avro_fit::{absent, fit};
 use super::protobuf_shape::{EnumNames, Field, Kind, Message, Occurs};
-use super::{DecodedPayloads, PayloadDecoder, PayloadError, runs_of, scatter, versions_not_in};
+use super::versions::{Versions, by_version, one_by_one, why_unknown};
+use super::{DecodedPayloads, PayloadDecoder, PayloadError};
 
 pub(super) use super::protobuf_write::ProtobufEncoder;
 
@@ -34,8 +34,7 @@ const NONE: u32 = u32::MAX;
 /// Reads messages of several schema versions.
 pub(super) struct ProtobufDecoder {
     columns: SchemaRef,
-    /// By the version's bytes; no bytes: messages that name none. `None`: the registry does not have it.
-    versions: HashMap<Vec<u8>, Option<Version>>,
+    versions: Versions<Version>,
 }
 
 /// One version's schema, made ready.
@@ -91,25 +90,20 @@ impl ProtobufDecoder {
         let fields: Vec<Column> = columns.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
         let columns = Arc::new(Schema::new(fields));
         let default = topic_schema.map(|schema| Version::new(schema, &columns)).transpose()?;
-        Ok(Self { columns, versions: HashMap::from([(Vec::new(), default)]) })
+        Ok(Self { columns, versions: Versions::new(default) })
     }
 
     fn decode_run(
-        &self,
+        &mut self,
         payloads: &BinaryViewArray,
         version: &[u8],
         rows: Range<usize>,
         errors: &mut Vec<PayloadError>,
     ) -> Result<RecordBatch> {
-        let Some(known) = self.versions.get(version).and_then(Option::as_ref) else {
-            let reason = match version.is_empty() {
-                true => "the message names no schema version, and the topic has no schema",
-                false => "the registry does not have the schema version that the message names",
-            };
+        let Some(known) = self.versions.get(version) else {
             let of_run = payloads.slice(rows.start, rows.len());
-            let mut bad = super::all_bad(&self.columns, &of_run, reason)?;
-            bad.errors.iter_mut().for_each(|error| error.row += rows.start);
-            errors.extend(bad.errors);
+            let bad = super::all_bad(&self.columns, &of_run, why_unknown(version))?;
+            errors.extend(bad.errors.into_iter().map(|error| PayloadError { row: error.row + rows.start, ..error }));
             return Ok(bad.rows);
         };
         let before = errors.len();
@@ -118,20 +112,9 @@ impl ProtobufDecoder {
         }
         // Some value does not fit the table's type: which one shows when they come one by one.
         errors.truncate(before);
-        let (mut decoded, mut from) = (Vec::new(), Vec::new());
-        for row in rows {
-            match known.decode(payloads, row..row + 1, &self.columns, errors) {
-                Ok(one) => {
-                    from.push(Some(decoded.len() as u32));
-                    decoded.push(one);
-                }
-                Err(error) => {
-                    errors.push(PayloadError { row, reason: error.to_string() });
-                    from.push(None);
-                }
-            }
-        }
-        scatter(&concat_batches(&self.columns, &decoded)?, &from)
+        one_by_one(&self.columns, rows, errors, |row, errors| {
+            known.decode(payloads, row..row + 1, &self.columns, errors).map(Some)
+        })
     }
 }
 
@@ -141,27 +124,18 @@ impl PayloadDecoder for ProtobufDecoder {
     }
 
     fn missing_versions(&self, versions: &BinaryViewArray) -> Vec<SchemaVersion> {
-        versions_not_in(versions, |version| self.versions.contains_key(version))
+        self.versions.missing(versions)
     }
 
     fn add_schema(&mut self, version: SchemaVersion, schema: Option<&TopicSchema>) -> Result<()> {
         let known = schema.map(|schema| Version::new(schema, &self.columns)).transpose()?;
-        self.versions.insert(version.0, known);
+        self.versions.add(version, known);
         Ok(())
     }
 
     fn decode(&mut self, payloads: &BinaryViewArray, versions: &BinaryViewArray) -> Result<DecodedPayloads> {
-        let (mut errors, mut runs) = (Vec::new(), Vec::new());
-        for run in runs_of(versions, payloads.len()) {
-            let version = if versions.is_null(run.start) { &[][..] } else { versions.value(run.start) };
-            runs.push(self.decode_run(payloads, version, run, &mut errors)?);
-        }
-        let rows = match runs.as_slice() {
-            [one] => one.clone(),
-            several => concat_batches(&self.columns, several)?,
-        };
-        errors.sort_by_key(|error| error.row);
-        Ok(DecodedPayloads { rows, errors })
+        let columns = Arc::clone(&self.columns);
+        by_version(&columns, payloads, versions, |version, run, errors| self.decode_run(payloads, version, run, errors))
     }
 }
 
@@ -461,21 +435,16 @@ impl Builder {
             }
             Cells::Map(ends, entries) => {
                 let mut count = ends.last().copied().unwrap_or_default();
-                let found: Vec<(usize, usize)> = each()
-                    .filter_map(|wire| if let Wire::Bytes(from, to) = wire { Some((from, to)) } else { None })
+                let parts: Vec<&[u8]> = each()
+                    .filter_map(|wire| if let Wire::Bytes(from, to) = wire { Some(&message[from..to]) } else { None })
                     .collect();
                 // Of two entries with one key the last counts.
-                let mut newest = HashMap::with_capacity(found.len());
-                for (place, (from, to)) in found.iter().enumerate() {
-                    newest.insert(key_of(&message[*from..*to]), place);
-                }
-                for (place, (from, to)) in found.iter().enumerate() {
-                    let entry = &message[*from..*to];
-                    if newest.get(&key_of(entry)) == Some(&place) {
-                        entries.append(entry);
-                        count += 1;
-                    }
-                }
+                let mut seen = HashSet::with_capacity(parts.len());
+                let mut newest: Vec<&[u8]> =
+                    parts.into_iter().rev().filter(|entry| seen.insert(key_of(entry))).collect();
+                newest.reverse();
+                newest.iter().for_each(|entry| entries.append(entry));
+                count += newest.len() as i32;
                 ends.push(count);
                 self.valid.append(true);
             }
@@ -552,8 +521,7 @@ impl Builder {
         let rows = self.valid.len();
         let nulls = NullBuffer::new(self.valid.finish());
         let nulls = (nulls.null_count() > 0).then_some(nulls);
-        let field = Field { number: 0, name: String::new(), kind: self.kind, occurs: self.occurs };
-        let data_type = field.sql_type().to_arrow();
+        let data_type = self.occurs.sql_type(&self.kind).to_arrow();
         Ok(match (self.cells, &data_type) {
             (Cells::Double(values), _) => Arc::new(Float64Array::try_new(values.into(), nulls)?),
             (Cells::Float(values), _) => Arc::new(Float32Array::try_new(values.into(), nulls)?),

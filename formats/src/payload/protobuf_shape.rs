@@ -136,10 +136,17 @@ impl Message {
 impl Field {
     /// The type of its column.
     pub fn sql_type(&self) -> SqlType {
-        match self.occurs {
-            Occurs::Implicit | Occurs::Explicit => self.kind.sql_type(),
-            Occurs::Repeated { .. } => SqlType::Array(Box::new(self.kind.sql_type().nullable())),
-            Occurs::Map => match &self.kind {
+        self.occurs.sql_type(&self.kind)
+    }
+}
+
+impl Occurs {
+    /// The type of the column of a field of this kind.
+    pub fn sql_type(self, kind: &Kind) -> SqlType {
+        match self {
+            Self::Implicit | Self::Explicit => kind.sql_type(),
+            Self::Repeated { .. } => SqlType::Array(Box::new(kind.sql_type().nullable())),
+            Self::Map => match kind {
                 Kind::Message(entry) if entry.fields.len() == 2 => {
                     let key = ColumnType { sql_type: entry.fields[0].sql_type(), nullable: false };
                     SqlType::Map(Box::new(key), Box::new(entry.fields[1].sql_type().nullable()))
@@ -259,7 +266,7 @@ impl Describer {
             Occurs::Map
         } else if field.cardinality() == Cardinality::Repeated {
             Occurs::Repeated { writes_packed: field.is_packed() }
-        } else if in_map_entry(field) {
+        } else if field.parent_message().is_map_entry() {
             Occurs::Implicit
         } else if field.supports_presence() || field.parent_file().syntax() == Syntax::Proto2 {
             Occurs::Explicit
@@ -268,10 +275,6 @@ impl Describer {
         };
         Ok(Field { number: field.number(), name: field.name().to_string(), kind, occurs })
     }
-}
-
-fn in_map_entry(field: &FieldDescriptor) -> bool {
-    field.parent_message().is_map_entry()
 }
 
 #[derive(Deserialize)]

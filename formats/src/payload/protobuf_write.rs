@@ -15,6 +15,7 @@ use arrow::datatypes::{
 use super::PayloadEncoder;
 use super::avro_fit::fit;
 use super::protobuf_shape::{Field, Kind, Message, Occurs};
+use crate::varint::{write_varint, zigzag};
 
 /// Writes messages.
 pub(in crate::payload) struct ProtobufEncoder {
@@ -203,7 +204,7 @@ impl<'a> Writer<'a> {
                     Kind::Text | Kind::Bytes | Kind::Opaque | Kind::Message(_) => 2,
                     _ => 0,
                 };
-                varint(u64::from(self.field.number) << 3 | wire_type, out);
+                write_varint(u64::from(self.field.number) << 3 | wire_type, out);
                 self.value(row, out)
             }
         }
@@ -217,21 +218,21 @@ impl<'a> Writer<'a> {
             Cells::Float(values) => out.extend_from_slice(&values.value(row).to_le_bytes()),
             Cells::Int(values) => match (kind, values.value(row)) {
                 (Kind::Sfixed32, value) => out.extend_from_slice(&value.to_le_bytes()),
-                (Kind::Sint32, value) => varint(zigzag(value.into()), out),
-                (_, value) => varint(i64::from(value) as u64, out),
+                (Kind::Sint32, value) => write_varint(zigzag(value.into()), out),
+                (_, value) => write_varint(i64::from(value) as u64, out),
             },
             Cells::BigInt(values) => match (kind, values.value(row)) {
                 (Kind::Sfixed64, value) => out.extend_from_slice(&value.to_le_bytes()),
-                (Kind::Sint64, value) => varint(zigzag(value), out),
-                (Kind::Uint32, value) => varint(self.unsigned::<u32>(value.into())?.into(), out),
+                (Kind::Sint64, value) => write_varint(zigzag(value), out),
+                (Kind::Uint32, value) => write_varint(self.unsigned::<u32>(value.into())?.into(), out),
                 (Kind::Fixed32, value) => out.extend_from_slice(&self.unsigned::<u32>(value.into())?.to_le_bytes()),
-                (_, value) => varint(value as u64, out),
+                (_, value) => write_varint(value as u64, out),
             },
             Cells::Decimal(values) => {
                 let value = self.unsigned::<u64>(values.value(row))?;
                 match kind {
                     Kind::Fixed64 => out.extend_from_slice(&value.to_le_bytes()),
-                    _ => varint(value, out),
+                    _ => write_varint(value, out),
                 }
             }
             Cells::Bool(values) => out.push(u8::from(values.value(row))),
@@ -241,7 +242,7 @@ impl<'a> Writer<'a> {
                     let number = names.number(name).or_else(|| name.parse().ok()).ok_or_else(|| {
                         Error::invalid(format!("`{name}` is no value of the enumeration of `{}`", self.field.name))
                     })?;
-                    varint(i64::from(number) as u64, out);
+                    write_varint(i64::from(number) as u64, out);
                 }
                 _ => bytes(values.value(row).as_bytes(), out),
             },
@@ -259,30 +260,20 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)) as u64
-}
-
-fn varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
 fn bytes(value: &[u8], out: &mut Vec<u8>) {
-    varint(value.len() as u64, out);
+    write_varint(value.len() as u64, out);
     out.extend_from_slice(value);
 }
 
 /// Writes what has a length before it.
 fn with_length(number: u32, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
-    varint(u64::from(number) << 3 | 2, out);
+    write_varint(u64::from(number) << 3 | 2, out);
     let start = out.len();
     write(out)?;
-    let mut length = Vec::with_capacity(5);
-    varint((out.len() - start) as u64, &mut length);
-    out.splice(start..start, length);
+    // The length is known now; it is written behind and turned to the front.
+    let end = out.len();
+    write_varint((end - start) as u64, out);
+    let length = out.len() - end;
+    out[start..].rotate_right(length);
     Ok(())
 }

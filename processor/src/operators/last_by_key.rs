@@ -9,11 +9,10 @@
 //! Keeps each key's newest row. A key that an epoch touched emits once at the epoch's end, in the order in which keys were touched first.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
 
 use aquifer_model::{ChangeBatch, Error, Result, RowKind};
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt8Array, UInt32Array, make_comparator};
-use arrow::compute::{SortOptions, interleave_record_batch, take_record_batch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt8Array, make_comparator};
+use arrow::compute::{SortOptions, interleave_record_batch};
 use arrow::datatypes::{Field, Fields, SchemaRef};
 
 use super::keys::{KeyCodec, KeyTable};
@@ -71,28 +70,6 @@ impl LastByKey {
             self.touched.push((id, self.rows.place(id)));
         }
     }
-
-    /// Gives the rows to the store; stretches without a deletion at once.
-    fn store(&mut self, rows: &RecordBatch, ids: &[u32], deleted: &BooleanArray) -> Result<()> {
-        if deleted.true_count() == 0 {
-            self.rows.put(rows.clone(), ids.to_vec());
-            return Ok(());
-        }
-        // What counts is each key's last row.
-        let mut last: Vec<u32> = vec![];
-        let mut seen = HashSet::with_capacity(ids.len());
-        for row in (0..ids.len()).rev() {
-            if seen.insert(ids[row]) {
-                last.push(row as u32);
-            }
-        }
-        last.reverse();
-        let (gone, kept): (Vec<u32>, Vec<u32>) = last.into_iter().partition(|row| deleted.value(*row as usize));
-        gone.iter().for_each(|row| self.rows.remove(ids[*row as usize]));
-        let of = kept.iter().map(|row| ids[*row as usize]).collect();
-        self.rows.put(take_record_batch(rows, &UInt32Array::from(kept))?, of);
-        Ok(())
-    }
 }
 
 impl Operator for LastByKey {
@@ -109,7 +86,14 @@ impl Operator for LastByKey {
         let rows = batch.rows().project(&columns)?;
         let deleted = rows.column(self.spec.deleted).as_boolean_opt().cloned();
         let deleted = deleted.ok_or_else(|| Error::internal("what says that a row is deleted is no Boolean"))?;
-        self.store(&rows, &ids, &deleted)
+        self.rows.put(rows, ids.clone());
+        // A key stays deleted where that is the last that came of it.
+        for (row, id) in ids.iter().enumerate().filter(|(row, _)| deleted.value(*row)) {
+            if self.rows.place(*id).is_some_and(|(_, last)| last as usize == row) {
+                self.rows.remove(*id);
+            }
+        }
+        Ok(())
     }
 
     fn on_epoch_end(&mut self, _end: &EpochEnd, out: &mut Output) -> Result<()> {

@@ -26,7 +26,7 @@ const BATCH_ROWS: usize = 8192;
 /// The partitions of a table, and which of its columns are read.
 #[derive(Debug)]
 pub(super) struct TieredInput {
-    topics: Mutex<Vec<TieredTopic>>,
+    topics: Vec<TieredTopic>,
     discovery: Option<Discovery>,
     /// The columns read, in the table's types.
     schema: SchemaRef,
@@ -70,7 +70,7 @@ impl TieredInput {
         let reader_columns = reader_columns
             .ok_or_else(|| Error::internal(format!("table `{}` has fewer readers than columns", table.name)))?;
         Ok(Self {
-            topics: Mutex::new(table.topics.clone()),
+            topics: table.topics.clone(),
             discovery: table.discovery.clone(),
             schema: Arc::new(table.schema.project(columns)?),
             reader_columns,
@@ -123,21 +123,21 @@ impl JobInput for TieredInput {
     }
 
     async fn partitions(&self) -> Result<Vec<String>> {
-        let mut known = lock(&self.found).clone();
-        if let (Some(_), Some(Discovery { pattern: Some(pattern), .. })) = (&known, &self.discovery) {
-            *lock(&self.topics) = pattern.find().await?;
-        }
-        let topics = lock(&self.topics).clone();
-        let mut found = known.clone().unwrap_or_default();
+        let known = lock(&self.found).clone();
+        let topics = match (&known, &self.discovery) {
+            (Some(_), Some(Discovery { pattern: Some(pattern), .. })) => pattern.find().await?,
+            _ => self.topics.clone(),
+        };
+        let first = known.is_none();
+        let mut found = known.unwrap_or_default();
         for topic in topics {
-            for (partition, start) in self.listed(&topic, known.is_none()).await? {
+            for (partition, start) in self.listed(&topic, first).await? {
                 let name = partition.to_string();
                 found.entry(name).or_insert_with(|| Found { topic: topic.clone(), partition, start });
             }
         }
         let names = found.keys().cloned().collect();
-        known.replace(found);
-        *lock(&self.found) = known;
+        *lock(&self.found) = Some(found);
         Ok(names)
     }
 

@@ -7,6 +7,7 @@
 //! At least once: whoever reads a stretch again sends its bad messages again. A letter has the original bytes, key and event time; properties say where it
 //! came from and why (Pulsar's own names where it has some).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,7 +15,7 @@ use aquifer_formats::entry::{EntrySpec, NewMessage, build_entry};
 use aquifer_model::{Error, Partition, Position, Result, TopicName};
 use uuid::Uuid;
 
-use crate::log::{Appender, Log};
+use crate::log::{Appender, FinishedEntry, Log};
 
 /// What a reason may be long: properties travel with every message.
 const MAX_REASON_CHARS: usize = 1000;
@@ -32,19 +33,12 @@ pub(super) struct BadMessage<'a> {
     pub reason: &'a str,
 }
 
-/// A letter that waits.
-struct Letter {
-    key: Option<Vec<u8>>,
-    event_time_ms: Option<i64>,
-    bytes: Vec<u8>,
-    properties: Vec<(String, String)>,
-}
-
 /// The letters of one reader.
 pub(super) struct DeadLetters {
     log: Arc<dyn Log>,
     to: TopicName,
-    pending: Vec<Letter>,
+    /// One entry a letter.
+    pending: VecDeque<FinishedEntry>,
     /// Unique, so that no two readers' sequence ids meet.
     producer: String,
     next_sequence_id: i64,
@@ -54,11 +48,11 @@ pub(super) struct DeadLetters {
 impl DeadLetters {
     pub fn new(log: Arc<dyn Log>, to: TopicName) -> Self {
         let producer = format!("aquifer-dead-letters-{}", Uuid::new_v4());
-        Self { log, to, pending: Vec::new(), producer, next_sequence_id: 0, appender: None }
+        Self { log, to, pending: VecDeque::new(), producer, next_sequence_id: 0, appender: None }
     }
 
     /// Keeps a letter until [`DeadLetters::flush`].
-    pub fn add(&mut self, partition: &Partition, bad: BadMessage<'_>) {
+    pub fn add(&mut self, partition: &Partition, bad: BadMessage<'_>) -> Result<()> {
         let Position { ledger, entry } = bad.position;
         let index = bad.batch_index.map_or_else(|| "-1".to_string(), |index| index.to_string());
         let partition_index = partition.index.map_or(-1, i64::from);
@@ -68,12 +62,20 @@ impl DeadLetters {
             ("aquifer.stage", if bad.batch_index.is_some() { "payload" } else { "entry" }.to_string()),
             ("aquifer.reason", bad.reason.chars().take(MAX_REASON_CHARS).collect()),
         ];
-        self.pending.push(Letter {
-            key: bad.key.map(<[u8]>::to_vec),
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+        let spec = EntrySpec { producer_name: self.producer.clone(), publish_time_ms: now, ..EntrySpec::default() };
+        let id = self.next_sequence_id;
+        let message = NewMessage {
+            sequence_id: id,
+            key: bad.key,
+            payload: Some(bad.bytes),
             event_time_ms: bad.event_time_ms,
-            bytes: bad.bytes.to_vec(),
-            properties: properties.map(|(name, value)| (name.to_string(), value)).to_vec(),
-        });
+            properties: &properties.map(|(name, value)| (name.to_string(), value)),
+        };
+        let bytes = build_entry(&spec, &[message])?;
+        self.pending.push_back(FinishedEntry { bytes, lowest: id, highest: id, messages: 1, chunk: false });
+        self.next_sequence_id += 1;
+        Ok(())
     }
 
     pub fn is_empty(&self) -> bool {
@@ -82,30 +84,16 @@ impl DeadLetters {
 
     /// Sends what waits. After an error, or dropped half way, what had been sent may be sent again.
     pub async fn flush(&mut self) -> Result<()> {
-        let context = |error: Error, to: &TopicName| error.context(format_args!("sending bad messages to `{to}`"));
-        while let Some(letter) = self.pending.first() {
-            let mut appender = match self.appender.take() {
-                Some(appender) => appender,
-                None => {
-                    open(self.log.as_ref(), &self.to, &self.producer).await.map_err(|error| context(error, &self.to))?
-                }
-            };
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
-            let spec = EntrySpec { producer_name: self.producer.clone(), publish_time_ms: now, ..EntrySpec::default() };
-            let message = NewMessage {
-                sequence_id: self.next_sequence_id,
-                key: letter.key.as_deref(),
-                payload: Some(&letter.bytes),
-                event_time_ms: letter.event_time_ms,
-                properties: &letter.properties,
-            };
-            let id = self.next_sequence_id;
-            let entry = build_entry(&spec, &[message])?;
-            self.next_sequence_id += 1;
-            appender.append(entry, id, id, 1).await.map_err(|error| context(error, &self.to))?;
-            self.appender = Some(appender);
-            self.pending.remove(0);
+        if self.pending.is_empty() {
+            return Ok(());
         }
+        let context = |error: Error| error.context(format_args!("sending bad messages to `{}`", self.to));
+        let mut appender = match self.appender.take() {
+            Some(appender) => appender,
+            None => open(self.log.as_ref(), &self.to, &self.producer).await.map_err(context)?,
+        };
+        appender.append_all(&mut self.pending, &mut Vec::new()).await.map_err(context)?;
+        self.appender = Some(appender);
         Ok(())
     }
 }

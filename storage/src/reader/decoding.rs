@@ -82,7 +82,7 @@ impl Decoding {
     /// A message that cannot be read: fails, or counts it and, where the policy says so, keeps it for the dead-letter topic.
     pub fn bad_message(&mut self, bad: BadMessage<'_>, statistics: &mut ReadStatistics) -> Result<()> {
         match &mut self.letters {
-            Some(letters) => letters.add(&self.partition, bad),
+            Some(letters) => letters.add(&self.partition, bad)?,
             None if self.topic.on_error == OnDecodeError::Skip => {}
             None => {
                 return Err(Error::corrupt(format!(
@@ -112,7 +112,7 @@ impl Decoding {
             Some(letters) => {
                 let (batch_index, key, event_time_ms, reason) = (None, None, None, error.to_string());
                 let bad = BadMessage { position, batch_index, key, event_time_ms, bytes, reason: &reason };
-                letters.add(&self.partition, bad);
+                letters.add(&self.partition, bad)?;
             }
             None if self.topic.on_error == OnDecodeError::Skip => {}
             None => return Err(error.context(format_args!("entry {position} of `{}`", self.partition))),

@@ -17,7 +17,8 @@ use parquet::DecodeResult;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowSelection};
 use parquet::arrow::push_decoder::ParquetPushDecoderBuilder;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataPushDecoder};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
@@ -212,9 +213,7 @@ impl Fetcher {
                 DecodeResult::Finished => return Err(self.damaged(path, "its footer ends too early")),
             }
         };
-        let metadata = guarded(|| ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new()));
-        let metadata = metadata.map_err(broken)?;
-        Ok((metadata, read))
+        Ok((readable(metadata).map_err(broken)?, read))
     }
 
     /// Reads a file's page index too, if it has one.
@@ -266,9 +265,7 @@ impl Fetcher {
                 DecodeResult::Finished => return Err(self.damaged(path, "its page index ends too early")),
             }
         };
-        let found = guarded(|| ArrowReaderMetadata::try_new(Arc::new(found), ArrowReaderOptions::new()));
-        let found = found.map_err(broken)?;
-        Ok((found, read))
+        Ok((readable(found).map_err(broken)?, read))
     }
 
     async fn file(&self, file: &DataFile, path: &Path) -> Result<()> {
@@ -408,4 +405,9 @@ impl Fetcher {
             }
         }
     }
+}
+
+/// A footer, ready for readers of its rows.
+fn readable(metadata: ParquetMetaData) -> std::result::Result<ArrowReaderMetadata, ParquetError> {
+    guarded(|| ArrowReaderMetadata::try_new(Arc::new(metadata), ArrowReaderOptions::new()))
 }

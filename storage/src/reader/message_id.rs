@@ -10,6 +10,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use aquifer_formats::varint::write_varint;
 use aquifer_model::{Error, Partition, Result};
 use arrow::array::{ArrayRef, AsArray, BinaryViewBuilder, StringViewBuilder};
 use arrow::datatypes::{Int32Type, UInt64Type};
@@ -57,7 +58,7 @@ pub(super) fn bytes(
         for (tag, value) in (1u8..).zip(fields) {
             if let Some(value) = value {
                 id.push(tag << 3);
-                varint(value, &mut id);
+                write_varint(value, &mut id);
             }
         }
         ids.append_value(&id);
@@ -75,14 +76,6 @@ fn each(messages: &[Option<ArrayRef>], from: usize, rows: usize, mut take: impl 
         take(ledger.value(row), entry.value(row), batch_index.value(row));
     }
     Ok(())
-}
-
-fn varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }
 
 #[cfg(test)]

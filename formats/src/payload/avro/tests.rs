@@ -63,9 +63,9 @@ fn rows(random: &mut StdRng, count: usize) -> RecordBatch {
 fn decoders(wanted: &SchemaRef, schema: &TopicSchema) -> [AvroDecoder; 2] {
     let make = || AvroDecoder::new(Arc::clone(wanted), Some(schema)).expect("a schema of ours");
     let (flat, mut general) = (make(), make());
-    let is_flat = |decoder: &AvroDecoder| decoder.writers.values().flatten().all(|writer| writer.flat.is_some());
+    let is_flat = |decoder: &AvroDecoder| decoder.writers.known.values().flatten().all(|writer| writer.flat.is_some());
     assert!(is_flat(&flat), "all fields are plain");
-    general.writers.values_mut().flatten().for_each(|writer| writer.flat = None);
+    general.writers.known.values_mut().flatten().for_each(|writer| writer.flat = None);
     [flat, general]
 }
 

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Int64Array, StringViewArray};
+use arrow::array::{BooleanArray, Int64Array, StringViewArray};
 use arrow::datatypes::{DataType, Schema};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
