@@ -341,8 +341,12 @@ impl Catalog {
         // All that can be wrong is found before the topic is made.
         let schema = topic_schema_of(format, table, &columns)?;
         let log = self.log().await?;
-        if is_there(log.as_ref(), &topic).await? {
-            return if if_not_exists { Ok(()) } else { Err(exists()) };
+        match is_there(log.as_ref(), &topic).await {
+            Ok(true) => return if if_not_exists { Ok(()) } else { Err(exists()) },
+            Ok(false) => {}
+            // Who may not look may not make it either, and that refusal names the right that is missing.
+            Err(error) if error.kind() == ErrorKind::Denied => {}
+            Err(error) => return Err(error),
         }
         log.create_topic(&topic, settings.partitions.unwrap_or(self.settings.default_partitions)).await?;
         let half = |error: Error| {

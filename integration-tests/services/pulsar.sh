@@ -6,10 +6,12 @@
 #   pulsar.sh start DIR [PORT HTTP BOOKIE] [KEY=VALUE ...]
 #                                      start with data under DIR, wait until ready, print the value for AQUIFER_TEST_PULSAR;
 #                                      KEY=VALUE lines go to the broker's configuration after ours; a stopped DIR starts again with its data
+#   pulsar.sh token ROLE               print a token for ROLE that a broker started with --tokens accepts; `admin` is the super user
 #   pulsar.sh stop DIR                 stop it (SIGTERM, then SIGKILL after 20 s)
 #   pulsar.sh kill DIR                 kill -9
 #
-# A broker that wants tokens is asked whether it is ready with the one in $PULSAR_ADMIN_TOKEN.
+# A broker that wants tokens by KEY=VALUE is asked whether it is ready with the one in $PULSAR_ADMIN_TOKEN.
+# --tokens: the broker asks everybody for a token, and roles have the rights that they are granted.
 # Settings of tests that want trimming in seconds: see SMALL_LEDGERS below (pass --small-ledgers before KEY=VALUE).
 # The jars lie in $AQUIFER_CACHE (default ${XDG_CACHE_HOME:-$HOME/.cache}/aquifer-ci)/pulsar-4.0.7.
 set -euo pipefail
@@ -29,6 +31,19 @@ SMALL_LEDGERS=(
   managedLedgerCursorPositionFlushSeconds=1
 )
 
+TOKEN_KEY='a key for tests, 32 bytes long..'
+
+# HS256 over header and claims.
+token() {
+  python3 - "$TOKEN_KEY" "$1" <<'PYTHON'
+import base64, hashlib, hmac, json, sys
+key, role = sys.argv[1:]
+url = lambda data: base64.urlsafe_b64encode(data).rstrip(b"=")
+signed = url(b'{"alg":"HS256"}') + b"." + url(json.dumps({"sub": role}).encode())
+print((signed + b"." + url(hmac.new(key.encode(), signed, hashlib.sha256).digest())).decode())
+PYTHON
+}
+
 fetch() {
   [ -e "$lib/.complete" ] && return
   command -v mvn >/dev/null || { echo "pulsar.sh: needs Maven: apt-get install maven" >&2; exit 1; }
@@ -47,10 +62,21 @@ free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1
 start() {
   local dir=$1; shift
   mkdir -p "$dir"; dir=$(cd "$dir" && pwd)
-  local ports=() settings=()
+  local ports=() settings=() auth=()
+  [ -z "${PULSAR_ADMIN_TOKEN:-}" ] || auth=(-H "Authorization: Bearer $PULSAR_ADMIN_TOKEN")
   while [ $# -gt 0 ]; do
     case $1 in
       --small-ledgers) settings+=("${SMALL_LEDGERS[@]}") ;;
+      --tokens)
+        local admin; admin=$(token admin)
+        auth=(-H "Authorization: Bearer $admin")
+        settings+=(
+          authenticationEnabled=true authorizationEnabled=true superUserRoles=admin
+          authenticationProviders=org.apache.pulsar.broker.authentication.AuthenticationProviderToken
+          "tokenSecretKey=data:;base64,$(printf %s "$TOKEN_KEY" | base64)"
+          brokerClientAuthenticationPlugin=org.apache.pulsar.client.impl.auth.AuthenticationToken
+          "brokerClientAuthenticationParameters=token:$admin"
+        ) ;;
       *=*) settings+=("$1") ;;
       *) ports+=("$1") ;;
     esac
@@ -100,7 +126,6 @@ CONF
   local pid=$!
   echo "$pid" > "$dir/pid"
   local deadline=$((SECONDS + 120))
-  local auth=(); [ -z "${PULSAR_ADMIN_TOKEN:-}" ] || auth=(-H "Authorization: Bearer $PULSAR_ADMIN_TOKEN")
   until curl -fs -m 2 "${auth[@]}" "http://127.0.0.1:$http/admin/v2/namespaces/public" 2>/dev/null | grep -q public/default \
       && curl -fs -m 20 "${auth[@]}" "http://127.0.0.1:$http/admin/v2/brokers/health" 2>/dev/null | grep -q ok; do
     kill -0 "$pid" 2>/dev/null || { echo "pulsar.sh: the broker ended; the end of its log:" >&2; tail -n 20 "$dir/broker.log" >&2; exit 1; }
@@ -122,6 +147,7 @@ case ${1:-} in
   fetch) fetch ;;
   lib) fetch; echo "$lib" ;;
   start) shift; start "$@" ;;
+  token) token "$2" ;;
   stop) stop "$2" ;;
   kill) kill -9 "$(cat "$2/pid")" 2>/dev/null || true; rm -f "$2/pid" ;;
   *) sed -n '2,/^set -euo/p' "${BASH_SOURCE[0]}" | sed '$d; s/^# \{0,1\}//'; [ "${1:-}" = --help ] || exit 2 ;;

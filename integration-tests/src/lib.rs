@@ -81,6 +81,14 @@ impl OwnPulsar {
     }
 }
 
+/// A token for `role` that a broker accepts which was started with `--tokens`; `admin` is its super user.
+pub fn token(role: &str) -> Option<String> {
+    let services = setting("AQUIFER_TEST_SERVICES")?;
+    let script = Path::new(&services).join("pulsar.sh");
+    let printed = run(Command::new(script).args(["token", role]), Duration::from_secs(30)).success("pulsar.sh token");
+    Some(printed.stdout.trim().to_string())
+}
+
 impl Drop for OwnPulsar {
     fn drop(&mut self) {
         if let Some(services) = setting("AQUIFER_TEST_SERVICES") {

@@ -12,31 +12,13 @@ use aquifer_model::{Cut, ErrorKind, Partition, Position, TopicName};
 use aquifer_storage::pulsar::{PulsarConfig, PulsarLog, TokenSource};
 use aquifer_storage::{Log, Receipt};
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
-/// Base64 without padding, by either alphabet's last two characters.
-fn base64(bytes: &[u8], last: &[u8; 2]) -> String {
-    let letters: Vec<u8> = (b'A'..=b'Z').chain(b'a'..=b'z').chain(b'0'..=b'9').chain(*last).collect();
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for place in 0..=group.len() {
-            text.push(letters[(bits >> (18 - 6 * place) & 63) as usize] as char);
-        }
-    }
-    text
-}
-
-const KEY: [u8; 32] = *b"a key for tests, 32 bytes long..";
-
-/// A token for `role`: HS256 over header and claims.
+/// A token for `role`, as the script makes them.
 fn token(role: &str) -> String {
-    let url = |bytes: &[u8]| base64(bytes, b"-_");
-    let signed = format!("{}.{}", url(br#"{"alg":"HS256"}"#), url(format!(r#"{{"sub":"{role}"}}"#).as_bytes()));
-    let padded = |with: u8| -> Vec<u8> { (0..64).map(|i| KEY.get(i).copied().unwrap_or(0) ^ with).collect() };
-    let inner = Sha256::new_with_prefix(padded(0x36)).chain_update(&signed).finalize();
-    let outer = Sha256::new_with_prefix(padded(0x5c)).chain_update(inner).finalize();
-    format!("{signed}.{}", url(&outer))
+    let services = std::env::var_os("AQUIFER_TEST_SERVICES").unwrap();
+    let output = Command::new(PathBuf::from(services).join("pulsar.sh")).args(["token", role]).output().unwrap();
+    assert!(output.status.success(), "pulsar.sh token failed");
+    String::from_utf8(output.stdout).unwrap().trim().to_string()
 }
 
 struct Own {
@@ -67,12 +49,7 @@ impl Own {
         let output = Command::new(&self.script)
             .arg("start")
             .arg(self.folder.path())
-            .args(["authenticationEnabled=true", "authorizationEnabled=true", "superUserRoles=admin"])
-            .arg("authenticationProviders=org.apache.pulsar.broker.authentication.AuthenticationProviderToken")
-            .arg(format!("tokenSecretKey=data:;base64,{}=", base64(&KEY, b"+/")))
-            .arg("brokerClientAuthenticationPlugin=org.apache.pulsar.client.impl.auth.AuthenticationToken")
-            .arg(format!("brokerClientAuthenticationParameters=token:{}", token("admin")))
-            .env("PULSAR_ADMIN_TOKEN", token("admin"))
+            .arg("--tokens")
             .stderr(Stdio::inherit())
             .output()
             .unwrap();

@@ -43,8 +43,8 @@ struct Doing<'a> {
     right: &'a str,
 }
 
-const TENANT_ADMIN: &str = "the tenant admin's right";
-const SUPER_USER: &str = "the super user's right";
+const TENANT_ADMIN: &str = "the tenant admin's right (use the token of a role that administers the tenant)";
+const SUPER_USER: &str = "the super user's right (use the token of a role among the broker's `superUserRoles`)";
 
 fn doing(what: impl Into<String>, right: &str) -> Doing<'_> {
     Doing { what: what.into(), right }
@@ -391,6 +391,12 @@ fn refusal(doing: &Doing<'_>, status: StatusCode, body: &[u8]) -> Error {
     let what = &doing.what;
     let given =
         serde_json::from_slice::<Value>(body).ok().and_then(|body| Some(body.get("reason")?.as_str()?.to_string()));
+    if status == StatusCode::UNAUTHORIZED && given.is_none() {
+        // A missing right has a reason. This is the door before it.
+        return Error::denied(format!(
+            "{what}: the admin API asks for a token or password and does not accept the one that is set, if any: correct 'auth-params'"
+        ));
+    }
     let reason = given.unwrap_or_else(|| format!("HTTP status {}", status.as_u16()));
     let reason = reason.lines().next().unwrap_or_default();
     match status.as_u16() {
@@ -415,7 +421,13 @@ mod tests {
                 401,
                 r#"{"reason":"no"}"#,
                 ErrorKind::Denied,
-                "reading the ledgers of `t` needs the tenant admin's right: no",
+                "reading the ledgers of `t` needs the tenant admin's right (use the token of a role that administers the tenant): no",
+            ),
+            (
+                401,
+                "<html>",
+                ErrorKind::Denied,
+                "reading the ledgers of `t`: the admin API asks for a token or password and does not accept the one that is set, if any: correct 'auth-params'",
             ),
             (
                 409,

@@ -78,9 +78,9 @@ impl Failure {
                 let reason = message.lines().next().unwrap_or_default();
                 let reason = reason.rsplit_once("Exception: ").map_or(reason, |(_, reason)| reason);
                 match code {
-                    ServerError::AuthenticationError => {
-                        Error::denied(format!("{doing}: the broker does not accept the token: {reason}"))
-                    }
+                    ServerError::AuthenticationError => Error::denied(format!(
+                        "{doing}: the broker does not accept the token, correct 'auth-params': {reason}"
+                    )),
                     ServerError::AuthorizationError => {
                         Error::denied(format!("{doing}: the token's role lacks {right}: {reason}"))
                     }
