@@ -22,6 +22,10 @@ export NO_COLOR=1 MAVEN_ARGS="${MAVEN_ARGS:-} -Dstyle.color=never"
 # The tests start the `aquifer` binary; `cargo test` alone makes it only as long as some test of the server's asks for it.
 cargo build "${locked[@]}" --workspace --bins
 cargo test "${locked[@]}" --workspace --no-run
+# A client that must not be among Aquifer's own dependencies (see its Cargo.toml) is a build of its own.
+peer=${CARGO_TARGET_DIR:-$PWD/target}/magnetar
+cargo build --locked --manifest-path integration-tests/magnetar/Cargo.toml --target-dir "$peer"
+export AQUIFER_TEST_MAGNETAR=$peer/debug/magnetar-peer
 wait $fetching; wait $venv; wait $store
 export AQUIFER_TEST_PYTHON; AQUIFER_TEST_PYTHON=$("$services/python.sh" venv)
 export AQUIFER_TEST_WEATHER; AQUIFER_TEST_WEATHER=$("$services/python.sh" weather)

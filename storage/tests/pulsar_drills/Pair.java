@@ -1,4 +1,4 @@
-// The official Java client for pulsar_drills/java.rs, run as `java -cp 'LIB/*' Pair.java write|read SERVICE TOPIC [COUNT FILE]`.
+// The official Java client for pulsar_drills/pairs.rs, run as `java -cp 'LIB/*' Pair.java write|read SERVICE TOPIC [COUNT FILE]`.
 //
 // write: under every codec, batched and not, the six messages that the test knows; then a message in chunks between two that are not.
 // read: COUNT messages from the start into FILE, a line each: key and value as hex, `-` where there is none.

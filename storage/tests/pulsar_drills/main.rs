@@ -14,9 +14,9 @@ mod changes;
 mod cuts;
 mod cutter;
 mod given;
-mod java;
 mod kills;
 mod own;
+mod pairs;
 mod peers;
 mod resends;
 

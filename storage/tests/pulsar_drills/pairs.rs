@@ -1,0 +1,254 @@
+//! Other clients read what we write and we read what they write: every codec, batched and not, keyed, chunked, and without values.
+//!
+//! | client | its half |
+//! |---|---|
+//! | official Java | `Pair.java`, run from its source, which a runtime environment of Java 17 does; the client is among the broker's jars |
+//! | `magnetar-driver` | integration-tests/magnetar, named by `AQUIFER_TEST_MAGNETAR` |
+//!
+//! The Python client and the `pulsar` crate are paired in `pulsar_reading.rs`, with the same table of cases.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use aquifer_formats::chunked::build_chunks;
+use aquifer_formats::entry::{Compression, EntryLimits, EntrySpec, NewMessage, build_entry};
+use aquifer_formats::messages::MessageBatchBuilder;
+use aquifer_model::{Cut, Partition};
+use aquifer_storage::pulsar::{ProducerSettings, PulsarLog};
+use aquifer_storage::{FinishedEntry, Log};
+use arrow::array::{Array, AsArray, BinaryViewArray};
+
+use super::given::given;
+use super::own::services;
+use super::peers::{PATIENCE, new_partition};
+
+/// A message's key and its value.
+type Plain = (Option<Vec<u8>>, Option<Vec<u8>>);
+/// A codec, and whether messages lie in a batch.
+type Way = (Compression, bool);
+
+const CODECS: [Compression; 5] =
+    [Compression::None, Compression::Lz4, Compression::Zlib, Compression::Zstd, Compression::Snappy];
+
+/// Bytes that no codec makes shorter; the peers make the same.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+/// What is written under each codec, batched and not; the peers write the same.
+fn sample() -> Vec<Plain> {
+    vec![
+        (Some(b"key one".to_vec()), Some(b"first".to_vec())),
+        (None, Some(noise(5000))),
+        (Some(vec![0xff, 0xfe]), Some(b"binary key".to_vec())),
+        (Some("schl\u{fc}ssel".into()), None),
+        (None, Some(Vec::new())),
+        (Some(b"last".to_vec()), Some(vec![b'z'; 20_000])),
+    ]
+}
+
+/// What comes last: a message too large for one entry, between two that are not.
+fn large() -> [Plain; 3] {
+    let large = (Some(b"large".to_vec()), Some(noise(12_000_000)));
+    [(None, Some(b"before".to_vec())), large, (None, Some(b"after".to_vec()))]
+}
+
+/// All that the Java client writes.
+fn expected_of_java() -> Vec<Plain> {
+    (0..2 * CODECS.len()).flat_map(|_| sample()).chain(large()).collect()
+}
+
+/// All that `magnetar-driver` writes. It cannot write compressed batches and compressed empty values so that they are read, and forgets in a
+/// batch that a key is base64.
+fn expected_of_magnetar() -> Vec<Plain> {
+    let mut batch = sample();
+    batch[2].0 = Some(b"//4=".to_vec());
+    let with_value = || sample().into_iter().filter(|plain| plain.1.as_ref().is_some_and(|value| !value.is_empty()));
+    batch.into_iter().chain(sample()).chain((1..CODECS.len()).flat_map(|_| with_value())).chain(large()).collect()
+}
+
+fn spec(compression: Compression, batched: bool) -> EntrySpec {
+    EntrySpec {
+        producer_name: "writer".into(),
+        publish_time_ms: 1_700_000_000_000,
+        compression,
+        batched,
+        ..Default::default()
+    }
+}
+
+fn message(sequence_id: i64, plain: &Plain) -> NewMessage<'_> {
+    NewMessage { sequence_id, key: plain.0.as_deref(), payload: plain.1.as_deref(), ..Default::default() }
+}
+
+/// Writes the sample in each of these ways, then what is large, and tells all of it.
+async fn write_all(log: &PulsarLog, partition: &Partition, ways: &[Way], of_chunks: Compression) -> Vec<Plain> {
+    let mut producer = log.open_producer(partition, ProducerSettings::new("writer")).await.unwrap();
+    let (sample, mut written, mut next) = (sample(), Vec::new(), 0);
+    for (codec, batched) in ways {
+        for part in sample.chunks(if *batched { sample.len() } else { 1 }) {
+            let messages: Vec<NewMessage<'_>> = (next..).zip(part).map(|(id, plain)| message(id, plain)).collect();
+            let bytes = build_entry(&spec(*codec, *batched), &messages).unwrap();
+            let (lowest, messages) = (next, messages.len() as u32);
+            next += i64::from(messages);
+            producer.send(FinishedEntry { bytes, lowest, highest: next - 1, messages, chunk: false }).unwrap();
+        }
+        written.extend(sample.iter().cloned());
+    }
+    for plain in large() {
+        let chunks = build_chunks(&spec(of_chunks, false), &message(next, &plain), 1_000_000).unwrap();
+        let chunk = chunks.len() > 1;
+        for bytes in chunks {
+            producer.send(FinishedEntry { bytes, lowest: next, highest: next, messages: 1, chunk }).unwrap();
+        }
+        written.push(plain);
+        next += 1;
+    }
+    producer.flush().await.unwrap();
+    written
+}
+
+async fn read_all(log: &PulsarLog, partition: &Partition) -> Vec<Plain> {
+    let last = log.last_position(partition).await.unwrap().expect("something was written");
+    let mut reader = log.open_reader(partition, Cut::Start).await.unwrap();
+    let mut builder = MessageBatchBuilder::new(EntryLimits::default());
+    let mut at = None;
+    while at.is_none_or(|at| at < last) {
+        for entry in tokio::time::timeout(PATIENCE, reader.next(1 << 20)).await.expect("in time").unwrap() {
+            builder.append_entry(entry.position, &entry.bytes).unwrap();
+            at = Some(entry.position);
+        }
+    }
+    let batch = builder.finish();
+    let keys = batch.rows().column_by_name("__key").unwrap().as_binary_view();
+    let payloads = batch.payloads();
+    let bytes = |array: &BinaryViewArray, row: usize| array.is_valid(row).then(|| array.value(row).to_vec());
+    (0..batch.rows().num_rows()).map(|row| (bytes(keys, row), bytes(payloads, row))).collect()
+}
+
+/// Says where two lists differ, and not all of what they hold.
+fn check(given: &[Plain], expected: &[Plain], who: &str) {
+    assert_eq!(given.len(), expected.len(), "{who}");
+    for (number, (given, expected)) in given.iter().zip(expected).enumerate() {
+        assert!(given.0 == expected.0, "{who}: the key of message {number}: {:?}", given.0);
+        assert!(given.1 == expected.1, "{who}: the value of message {number}");
+    }
+}
+
+/// A client that is run as `… write SERVICE TOPIC` and `… read SERVICE TOPIC COUNT FILE`.
+enum Peer {
+    /// By the jars that this script names.
+    Java(PathBuf),
+    /// This program.
+    Magnetar(PathBuf),
+}
+
+impl Peer {
+    fn java() -> Option<Self> {
+        services().map(|services| Self::Java(services.join("pulsar.sh")))
+    }
+
+    fn magnetar() -> Option<Self> {
+        let program = std::env::var_os("AQUIFER_TEST_MAGNETAR");
+        if program.is_none() {
+            assert!(std::env::var_os("AQUIFER_TEST_REQUIRE").is_none(), "AQUIFER_TEST_MAGNETAR is not set");
+            eprintln!(
+                "SKIPPED, NOTHING TESTED: set AQUIFER_TEST_MAGNETAR to the program that integration-tests/magnetar builds"
+            );
+        }
+        program.map(|program| Self::Magnetar(program.into()))
+    }
+
+    fn command(&self) -> Command {
+        match self {
+            Self::Magnetar(program) => Command::new(program),
+            Self::Java(script) => {
+                let lib = Command::new(script).arg("lib").stderr(Stdio::inherit()).output().unwrap();
+                assert!(lib.status.success(), "pulsar.sh lib failed");
+                let mut command = Command::new("java");
+                command
+                    .args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp"])
+                    .arg(format!("{}/*", String::from_utf8(lib.stdout).unwrap().trim()))
+                    .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pulsar_drills/Pair.java"));
+                command
+            }
+        }
+    }
+
+    /// What it can read: in which ways, and a message in chunks under which codec.
+    fn reads(&self) -> (Vec<Way>, Compression) {
+        let all = CODECS.iter().flat_map(|codec| [(*codec, true), (*codec, false)]);
+        match self {
+            Self::Java(_) => (all.collect(), Compression::Zstd),
+            // Compressed batches it passes over without a word; an inflated message in chunks it holds against the limit of a frame.
+            Self::Magnetar(_) => {
+                (all.filter(|(codec, batched)| !batched || *codec == Compression::None).collect(), Compression::None)
+            }
+        }
+    }
+
+    async fn run(self, arguments: Vec<String>) {
+        let run = move || {
+            let said = self.command().args(arguments).output().unwrap();
+            let text = |bytes: &[u8]| String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(3000)..]).into_owned();
+            assert!(said.status.success(), "{}\n{}", text(&said.stdout), text(&said.stderr));
+        };
+        tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(run)).await.expect("it ends").unwrap();
+    }
+}
+
+/// What a peer wrote down.
+fn shown(text: &str) -> Vec<Plain> {
+    let bytes = |hex: &str| {
+        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (hex != "-").then(|| (0..hex.len()).step_by(2).map(byte).collect::<Vec<u8>>())
+    };
+    text.lines().map(|line| line.split_once(' ').unwrap()).map(|(key, value)| (bytes(key), bytes(value))).collect()
+}
+
+async fn reads_what_we_write(peer: Option<Peer>) {
+    let (Some(broker), Some(peer)) = (given(), peer) else { return };
+    let log = broker.log();
+    let partition = new_partition(&log, "to-peer").await;
+    let (ways, of_chunks) = peer.reads();
+    let expected = write_all(&log, &partition, &ways, of_chunks).await;
+    check(&read_all(&log, &partition).await, &expected, "we read it ourselves");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("read");
+    let (count, path) = (expected.len().to_string(), file.display().to_string());
+    peer.run(vec!["read".into(), broker.service, partition.to_string(), count, path]).await;
+    check(&shown(&std::fs::read_to_string(&file).unwrap()), &expected, "the peer");
+}
+
+async fn we_read_what_it_writes(peer: Option<Peer>, expected: &[Plain]) {
+    let (Some(broker), Some(peer)) = (given(), peer) else { return };
+    let log = broker.log();
+    let partition = new_partition(&log, "from-peer").await;
+    peer.run(vec!["write".into(), broker.service, partition.to_string()]).await;
+    check(&read_all(&log, &partition).await, expected, "of the peer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_java_client_reads_what_we_write() {
+    reads_what_we_write(Peer::java()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn we_read_what_the_java_client_writes() {
+    we_read_what_it_writes(Peer::java(), &expected_of_java()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn magnetar_reads_what_we_write() {
+    reads_what_we_write(Peer::magnetar()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn we_read_what_magnetar_writes() {
+    we_read_what_it_writes(Peer::magnetar(), &expected_of_magnetar()).await;
+}
