@@ -6,6 +6,7 @@
 pub(crate) mod avro;
 mod avro_fit;
 mod avro_flat;
+mod avro_reader;
 pub(crate) mod avro_schema;
 mod avro_walk;
 mod avro_write;

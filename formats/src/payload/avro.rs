@@ -22,8 +22,9 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow_avro::reader::{Decoder, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, CONFLUENT_MAGIC, Fingerprint, FingerprintAlgorithm, SchemaStore};
 
-use super::avro_fit::{absent, fit};
+use super::avro_fit::fit;
 use super::avro_flat::Flat;
+use super::avro_reader::{Reader, ReaderField, lacking};
 use super::versions::{Versions, by_version, one_by_one, why_unknown};
 use super::{DecodedPayloads, PayloadDecoder, PayloadError, avro_schema, scatter};
 
@@ -36,6 +37,8 @@ const CHUNK: usize = 8192;
 /// Reads datums of several schema versions.
 pub(crate) struct AvroDecoder {
     columns: SchemaRef,
+    /// The topic's own schema.
+    reader: Option<Arc<Reader>>,
     writers: Versions<Writer>,
 }
 
@@ -46,6 +49,7 @@ struct Writer {
     definition: String,
     wanted: Vec<usize>,
     decoder: Decoder,
+    reader: Option<Arc<Reader>>,
     /// For each column of the table the decoder's column that it comes from.
     sources: Vec<Option<usize>>,
     /// Where all wanted fields are plain.
@@ -56,8 +60,13 @@ impl AvroDecoder {
     pub fn new(columns: SchemaRef, topic_schema: Option<&TopicSchema>) -> Result<Self> {
         let fields: Vec<Field> = columns.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
         let columns = Arc::new(Schema::new(fields));
-        let default = topic_schema.map(|schema| Writer::new(&schema.definition, &columns)).transpose()?;
-        Ok(Self { columns, writers: Versions::new(default) })
+        let reader = match topic_schema {
+            Some(schema) => Some(Arc::new(Reader::new(&avro_schema::parse(&schema.definition)?, columns.fields())?)),
+            None => None,
+        };
+        let default =
+            topic_schema.map(|schema| Writer::new(&schema.definition, reader.clone(), &columns)).transpose()?;
+        Ok(Self { columns, reader, writers: Versions::new(default) })
     }
 
     /// Decodes the payloads of `rows`, which all name one version.
@@ -70,7 +79,7 @@ impl AvroDecoder {
     ) -> Result<RecordBatch> {
         let mut writer = self.writers.get(version);
         if let Some(flat) = writer.as_ref().and_then(|writer| writer.flat.as_ref())
-            && let Some(decoded) = flat.decode(payloads, rows.clone(), &self.columns)?
+            && let Some(decoded) = flat.decode(payloads, rows.clone(), self.reader.as_deref(), &self.columns)?
         {
             return Ok(decoded);
         }
@@ -127,7 +136,8 @@ impl PayloadDecoder for AvroDecoder {
     }
 
     fn add_schema(&mut self, version: SchemaVersion, schema: Option<&TopicSchema>) -> Result<()> {
-        let writer = schema.map(|schema| Writer::new(&schema.definition, &self.columns)).transpose()?;
+        let writer = schema.map(|schema| Writer::new(&schema.definition, self.reader.clone(), &self.columns));
+        let writer = writer.transpose()?;
         self.writers.add(version, writer);
         Ok(())
     }
@@ -156,26 +166,37 @@ fn columnar(definition: &str, wanted: &[usize]) -> Result<Decoder> {
 }
 
 impl Writer {
-    fn new(definition: &[u8], columns: &SchemaRef) -> Result<Self> {
+    fn new(definition: &[u8], reader: Option<Arc<Reader>>, columns: &SchemaRef) -> Result<Self> {
         let schema = avro_schema::parse(definition)?;
         let Avro::Record(record) = &schema else {
             // A value by itself becomes the one field of a record, whose bytes are the same.
             let definition = avro_schema::wrapped(definition)?;
-            return Self::new(&definition, columns);
+            return Self::new(&definition, reader, columns);
         };
         let shape = Shape::of(&schema, &mut HashMap::new(), 0)?;
         // Only the fields that the table has are decoded; with none wanted, one is, so that rows are counted.
-        let mut wanted: Vec<usize> =
-            columns.fields().iter().filter_map(|column| record.lookup.get(column.name()).copied()).collect();
+        let source = |column: &Field| {
+            let has = |name: &str| record.lookup.contains_key(name);
+            let name = match &reader {
+                Some(reader) => reader.source(column.name(), has)?,
+                None => column.name(),
+            };
+            record.lookup.get(name).copied()
+        };
+        let taken: Vec<Option<usize>> = columns.fields().iter().map(|column| source(column)).collect();
+        let mut wanted: Vec<usize> = taken.iter().copied().flatten().collect();
+        // A field may be two columns: its name's and, by an alias, another's.
+        wanted.sort_unstable();
+        wanted.dedup();
         if wanted.is_empty() {
             wanted = (!record.fields.is_empty()).then_some(0).into_iter().collect();
         }
         let definition = avro_schema::plainer(definition)?;
         let decoder = columnar(&definition, &wanted)?;
         let decoded = decoder.schema();
-        let sources = columns.fields().iter().map(|column| decoded.index_of(column.name()).ok()).collect();
-        let flat = Flat::new(record, &shape, columns);
-        Ok(Self { shape, definition, wanted, decoder, sources, flat })
+        let sources = taken.iter().map(|field| decoded.index_of(&record.fields[(*field)?].name).ok()).collect();
+        let flat = Flat::new(record, &shape, &taken, columns);
+        Ok(Self { shape, definition, wanted, decoder, reader, sources, flat })
     }
 
     /// Decodes `count` framed datums that the walk has found whole. After an error the decoder is a new one.
@@ -189,6 +210,14 @@ impl Writer {
 
     fn decode_columns(&mut self, framed: &[u8], count: usize, columns: &SchemaRef) -> Result<RecordBatch> {
         let failed = |error| Error::corrupt("an Avro datum cannot be decoded").with_source(error);
+        let reader = self.reader.as_deref();
+        if self.sources.iter().all(Option::is_none) {
+            // The datums are whole, and nothing of them is wanted.
+            let arrays = columns.fields().iter().map(|field| lacking(reader, field, count));
+            let options = RecordBatchOptions::new().with_row_count(Some(count));
+            let arrays = arrays.collect::<Result<Vec<_>>>()?;
+            return Ok(RecordBatch::try_new_with_options(Arc::clone(columns), arrays, &options)?);
+        }
         let mut batches = Vec::new();
         let mut at = 0;
         while at < framed.len() {
@@ -202,13 +231,16 @@ impl Writer {
         }
         let mut done = Vec::with_capacity(batches.len());
         for batch in &batches {
-            let arrays = columns.fields().iter().zip(&self.sources).map(|(field, source)| match source {
-                Some(source) => {
-                    let column = batch.column(*source);
-                    let shape = self.shape.field(batch.schema_ref().field(*source).name());
-                    fit(column, shape, field)
+            let arrays = columns.fields().iter().zip(&self.sources).map(|(field, source)| {
+                let known = reader.and_then(|reader| reader.field(field.name()));
+                match source {
+                    Some(source) => {
+                        let column = batch.column(*source);
+                        let shape = self.shape.field(batch.schema_ref().field(*source).name());
+                        fit(column, shape, known.map(ReaderField::inner), field)
+                    }
+                    None => lacking(reader, field, batch.num_rows()),
                 }
-                None => absent(field, batch.num_rows()),
             });
             let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
             let arrays = arrays.collect::<Result<Vec<_>>>()?;
@@ -246,5 +278,7 @@ impl Writer {
     }
 }
 
+#[cfg(test)]
+mod evolution_tests;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! Decoded Avro columns as the table has them: fields by name, unions as rows, leaves cast.
 //!
-//! A field that the writer's schema lacks is NULL, at every depth. What a type cannot hold is an error.
+//! A field that the writer's schema lacks has the reader's default, or is NULL, at every depth. What a type cannot hold is an error.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use arrow::array::{
 use arrow::compute::{CastOptions, cast_with_options, take};
 use arrow::datatypes::{DataType, Field, Fields};
 
+use super::avro_reader::{Reader, ReaderField, lacking};
 use super::avro_walk::Shape;
 
 /// A column of a field that is not there.
@@ -21,19 +22,30 @@ pub(super) fn absent(field: &Field, rows: usize) -> Result<ArrayRef> {
     Ok(new_null_array(field.data_type(), rows))
 }
 
-/// Fits an array that a value of `shape` was decoded into to a column.
-pub(super) fn fit(array: &ArrayRef, shape: Option<&Shape>, to: &Field) -> Result<ArrayRef> {
+/// Fits an array that a value of `shape` was decoded into to a column, whose own schema is `reader`.
+pub(super) fn fit(array: &ArrayRef, shape: Option<&Shape>, reader: Option<&Reader>, to: &Field) -> Result<ArrayRef> {
     let shape = shape.map(Shape::present);
     match (array.data_type(), to.data_type()) {
         (DataType::Union(..), DataType::Struct(fields)) => {
             let Some(Shape::Union(branches)) = shape else { return Err(mismatch(array, to)) };
-            union_rows(array.as_union(), branches, fields, to)
+            union_rows(array.as_union(), branches, reader, fields, to)
         }
         (DataType::Struct(_), DataType::Struct(fields)) => {
             let from = array.as_struct();
-            let columns = fields.iter().map(|field| match from.column_by_name(field.name()) {
-                Some(column) => fit(column, shape.and_then(|shape| shape.field(field.name())), field),
-                None => absent(field, from.len()),
+            let columns = fields.iter().map(|field| {
+                let known = reader.and_then(|reader| reader.field(field.name()));
+                let has = |name: &str| from.column_by_name(name).is_some();
+                let source = match reader {
+                    Some(reader) => reader.source(field.name(), has),
+                    None => Some(field.name().as_str()),
+                };
+                match source.and_then(|source| Some((source, from.column_by_name(source)?))) {
+                    Some((source, column)) => {
+                        let shape = shape.and_then(|shape| shape.field(source));
+                        fit(column, shape, known.map(ReaderField::inner), field)
+                    }
+                    None => lacking(reader, field, from.len()),
+                }
             });
             let columns = columns.collect::<Result<Vec<_>>>()?;
             Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), columns, from.nulls().cloned(), from.len())?))
@@ -44,7 +56,11 @@ pub(super) fn fit(array: &ArrayRef, shape: Option<&Shape>, to: &Field) -> Result
                 Some(Shape::Array(inner)) => Some(inner.as_ref()),
                 _ => None,
             };
-            let items = fit(from.values(), inner, item)?;
+            let reader = match reader {
+                Some(Reader::Array(reader)) => Some(reader.as_ref()),
+                _ => None,
+            };
+            let items = fit(from.values(), inner, reader, item)?;
             Ok(Arc::new(ListArray::try_new(Arc::clone(item), from.offsets().clone(), items, from.nulls().cloned())?))
         }
         (DataType::Map(..), DataType::Map(entries, sorted)) => {
@@ -54,7 +70,11 @@ pub(super) fn fit(array: &ArrayRef, shape: Option<&Shape>, to: &Field) -> Result
                 Some(Shape::Map(inner)) => Some(inner.as_ref()),
                 _ => None,
             };
-            let columns = vec![fit(from.keys(), None, &pair[0])?, fit(from.values(), inner, &pair[1])?];
+            let reader = match reader {
+                Some(Reader::Map(reader)) => Some(reader.as_ref()),
+                _ => None,
+            };
+            let columns = vec![fit(from.keys(), None, None, &pair[0])?, fit(from.values(), inner, reader, &pair[1])?];
             let pairs = StructArray::try_new(pair.clone(), columns, None)?;
             let (offsets, nulls) = (from.offsets().clone(), from.nulls().cloned());
             Ok(Arc::new(MapArray::try_new(Arc::clone(entries), offsets, pairs, nulls, *sorted)?))
@@ -74,7 +94,13 @@ fn mismatch(array: &ArrayRef, to: &Field) -> Error {
 }
 
 /// A union as a row with a field for each branch, found by the branch's name.
-fn union_rows(from: &UnionArray, branches: &[(String, Arc<Shape>)], fields: &Fields, to: &Field) -> Result<ArrayRef> {
+fn union_rows(
+    from: &UnionArray,
+    branches: &[(String, Arc<Shape>)],
+    reader: Option<&Reader>,
+    fields: &Fields,
+    to: &Field,
+) -> Result<ArrayRef> {
     let DataType::Union(children, _) = from.data_type() else {
         return Err(Error::internal("a union of another type"));
     };
@@ -98,7 +124,7 @@ fn union_rows(from: &UnionArray, branches: &[(String, Arc<Shape>)], fields: &Fie
                 to.name()
             )));
         };
-        let branch = fit(from.child(type_id), Some(shape), field)?;
+        let branch = fit(from.child(type_id), Some(shape), reader.and_then(|reader| reader.branch(name)), field)?;
         columns[at] = take(&branch, &UInt32Array::from(indices), None)?;
     }
     let nulls = valid.contains(&false).then(|| valid.into());

@@ -23,6 +23,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 
 use super::avro_fit::absent;
+use super::avro_reader::Reader;
 use super::avro_walk::{Shape, Step, Walk};
 
 /// How a field's bytes become a column's values.
@@ -61,17 +62,19 @@ fn kind_of(schema: &Avro, column: &DataType) -> Option<Kind> {
     let utc = |zone: &Option<Arc<str>>| zone.as_deref().is_none_or(|zone| matches!(zone, "UTC" | "+00:00"));
     Some(match (schema, column) {
         (Avro::Boolean, DataType::Boolean) => Kind::Boolean,
-        (Avro::Int, DataType::Int32) | (Avro::Date, DataType::Date32) => Kind::Int,
-        (Avro::Long, DataType::Int64) => Kind::Long,
+        // The wider types of Avro's promotions are cast by column at the end.
+        (Avro::Int, DataType::Int32 | DataType::Int64 | DataType::Float32 | DataType::Float64)
+        | (Avro::Date, DataType::Date32) => Kind::Int,
+        (Avro::Long, DataType::Int64 | DataType::Float32 | DataType::Float64) => Kind::Long,
         (Avro::TimestampMillis | Avro::LocalTimestampMillis, DataType::Timestamp(TimeUnit::Millisecond, zone))
         | (Avro::TimestampMicros | Avro::LocalTimestampMicros, DataType::Timestamp(TimeUnit::Microsecond, zone))
             if utc(zone) =>
         {
             Kind::Long
         }
-        (Avro::Float, DataType::Float32) => Kind::Float,
+        (Avro::Float, DataType::Float32 | DataType::Float64) => Kind::Float,
         (Avro::Double, DataType::Float64) => Kind::Double,
-        (Avro::String, DataType::Utf8View) => Kind::Text,
+        (Avro::String | Avro::Bytes, DataType::Utf8View) => Kind::Text,
         (Avro::Bytes, DataType::BinaryView) => Kind::Bytes,
         _ => return None,
     })
@@ -88,16 +91,21 @@ fn nullable(schema: &Avro) -> Option<(&Avro, Option<i64>)> {
 }
 
 impl Flat {
-    /// The plan for a record, of this shape; `None` where a wanted field is not plain.
-    pub fn new(record: &RecordSchema, shape: &Shape, columns: &SchemaRef) -> Option<Self> {
+    /// The plan for a record, of this shape, whose fields `taken` go to the columns; `None` where one is not plain.
+    pub fn new(record: &RecordSchema, shape: &Shape, taken: &[Option<usize>], columns: &SchemaRef) -> Option<Self> {
         let Shape::Record(shapes) = shape.resolved() else { return None };
         let mut fields = Vec::with_capacity(record.fields.len());
-        for (field, (_, shape)) in record.fields.iter().zip(shapes) {
+        for (n, (field, (_, shape))) in record.fields.iter().zip(shapes).enumerate() {
             let mut plan = FlatField { null: None, to: None, shape: Arc::clone(shape) };
-            if let Some((at, column)) = columns.fields().find(&field.name) {
-                let (present, null) = nullable(&field.schema)?;
-                plan.null = null;
-                plan.to = Some((at, kind_of(present, column.data_type())?));
+            let mut of = taken.iter().zip(columns.fields()).enumerate().filter(|(_, (taken, _))| **taken == Some(n));
+            match (of.next(), of.next()) {
+                (Some((at, (_, column))), None) => {
+                    let (present, null) = nullable(&field.schema)?;
+                    plan.null = null;
+                    plan.to = Some((at, kind_of(present, column.data_type())?));
+                }
+                (None, _) => {}
+                _ => return None,
             }
             fields.push(plan);
         }
@@ -109,9 +117,11 @@ impl Flat {
         &self,
         payloads: &BinaryViewArray,
         rows: Range<usize>,
+        reader: Option<&Reader>,
         columns: &SchemaRef,
     ) -> Result<Option<RecordBatch>> {
         let count = rows.len();
+        let first = rows.start;
         let mut stores: Vec<Option<Store>> = Vec::with_capacity(self.columns);
         stores.resize_with(self.columns, || None);
         for (at, kind) in self.fields.iter().filter_map(|field| field.to) {
@@ -133,7 +143,12 @@ impl Flat {
         for (store, field) in stores.into_iter().zip(columns.fields()) {
             let array = match store {
                 Some(store) => store.finish(&blocks, field)?,
-                None => Some(absent(field, count)?),
+                None => {
+                    let known = reader.and_then(|reader| reader.field(field.name()));
+                    let present = || (first..first + count).map(|row| payloads.is_valid(row)).collect::<Vec<_>>();
+                    let defaults = known.map(|known| known.default_where(&present())).transpose()?.flatten();
+                    Some(defaults.map_or_else(|| absent(field, count), Ok)?)
+                }
             };
             let Some(array) = array else { return Ok(None) };
             arrays.push(array);

@@ -76,7 +76,7 @@ impl Version {
         let arrays = columns.fields().iter().zip(&self.sources).map(|(column, source)| match source {
             Some(source) => {
                 let array = decoded[*source].take();
-                fit(&array.ok_or_else(|| Error::internal("a Protobuf field was not decoded"))?, None, column)
+                fit(&array.ok_or_else(|| Error::internal("a Protobuf field was not decoded"))?, None, None, column)
             }
             None => absent(column, rows.len()),
         });

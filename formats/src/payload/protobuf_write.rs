@@ -65,7 +65,7 @@ impl PayloadEncoder for ProtobufEncoder {
         for (field, source) in self.message.fields.iter().zip(&self.sources) {
             let Some(source) = source else { continue };
             let natural = Column::new(&field.name, field.sql_type().to_arrow(), true);
-            writers.push(Writer::new(field, &fit(rows.column(*source), None, &natural)?)?);
+            writers.push(Writer::new(field, &fit(rows.column(*source), None, None, &natural)?)?);
         }
         let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(rows.num_rows() + 1));
         ends.push(0);

@@ -119,7 +119,10 @@ fn plain_fields_decode_as_the_general_way_does_good_bytes_and_bad() {
 fn fields_that_are_not_plain_go_the_general_way() {
     let decimal = Arc::new(Schema::new(vec![SqlType::parse("DECIMAL(10, 2)").expect("a type").to_field("n")]));
     let definition = avro_schema::definition("t", &decimal).expect("has a type");
-    assert!(Writer::new(&definition, &decimal).expect("ours").flat.is_none());
+    assert!(Writer::new(&definition, None, &decimal).expect("ours").flat.is_none());
     let absent = columns(&["a"]);
-    assert!(Writer::new(&definition, &absent).expect("ours").flat.is_some(), "a column that the writer lacks is NULL");
+    assert!(
+        Writer::new(&definition, None, &absent).expect("ours").flat.is_some(),
+        "a column that the writer lacks is NULL"
+    );
 }
