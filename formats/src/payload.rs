@@ -28,9 +28,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use aquifer_model::{Error, PayloadKind, Result, SchemaVersion, TopicSchema};
-use arrow::array::{Array, BinaryArray, BinaryViewArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, BinaryArray, BinaryViewArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array,
+};
 use arrow::compute::take;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 
 /// How payloads are written: Flink's format names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -119,6 +121,10 @@ pub trait PayloadDecoder: Send {
     fn add_schema(&mut self, version: SchemaVersion, schema: Option<&TopicSchema>) -> Result<()>;
     /// Decodes a column of payloads. Bad ones are listed in their order.
     fn decode(&mut self, payloads: &BinaryViewArray, versions: &BinaryViewArray) -> Result<DecodedPayloads>;
+    /// What a value column of messages is that were decoded before the table had it: NULL, or what the topic's schema says.
+    fn lacking(&self, column: &Field, rows: usize) -> Result<ArrayRef> {
+        Ok(new_null_array(column.data_type(), rows))
+    }
     /// Decodes messages whose keys are at hand too: a separated KeyValue schema has columns there.
     fn decode_keyed(
         &mut self,

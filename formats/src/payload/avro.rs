@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use apache_avro::Schema as Avro;
 use aquifer_model::{Error, Result, SchemaVersion, TopicSchema};
-use arrow::array::{Array, BinaryViewArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, BinaryViewArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow_avro::reader::{Decoder, ReaderBuilder};
@@ -140,6 +140,10 @@ impl PayloadDecoder for AvroDecoder {
         let writer = writer.transpose()?;
         self.writers.add(version, writer);
         Ok(())
+    }
+
+    fn lacking(&self, column: &Field, rows: usize) -> Result<ArrayRef> {
+        lacking(self.reader.as_deref(), &column.clone().with_nullable(true), rows)
     }
 
     fn decode(&mut self, payloads: &BinaryViewArray, versions: &BinaryViewArray) -> Result<DecodedPayloads> {

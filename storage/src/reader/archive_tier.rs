@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use aquifer_formats::messages::{column, message_schema};
 use aquifer_model::{Cut, Error, Interval, Position, Result};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt64Array, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, RecordBatch, UInt64Array, new_null_array};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{CastOptions, cast_with_options, filter, interleave, is_not_null};
+use arrow::compute::{CastOptions, cast_with_options, filter, interleave, is_not_null, nullif};
 use arrow::datatypes::{DataType, Int32Type, TimestampMillisecondType, UInt64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use tokio::sync::OwnedSemaphorePermit;
@@ -62,6 +62,8 @@ impl ArchiveTier {
             if let Some((held, _)) = &self.held {
                 if let Some(versions) = undecoded_versions(held) {
                     decoding.prepare(versions.as_binary_view()).await?;
+                } else if lacks_a_column(held, layout) {
+                    decoding.prepare(&BinaryViewArray::from_iter_values::<[u8; 0], _>([])).await?;
                 }
                 if let Some((held, positions)) = self.held.take() {
                     self.take_in(&held, &positions, layout, decoding, statistics)?;
@@ -227,7 +229,12 @@ fn undecoded_versions(batch: &RecordBatch) -> Option<ArrayRef> {
     filter(versions, &is_not_null(payloads).ok()?).ok()
 }
 
-/// Decoded rows as a chunk: columns found by name, absent ones NULL, types as the table has them, undecoded payloads decoded.
+/// Whether the table has a column that it had not when these rows were archived.
+fn lacks_a_column(batch: &RecordBatch, layout: &Layout) -> bool {
+    layout.values.fields().iter().any(|field| batch.column_by_name(&stored_name(field.name())).is_none())
+}
+
+/// Decoded rows as a chunk: columns found by name, absent ones as the topic's schema says, types as the table has them, undecoded payloads decoded.
 fn chunk_of(
     batch: &RecordBatch,
     layout: &Layout,
@@ -252,7 +259,14 @@ fn chunk_of(
     for field in layout.values.fields() {
         values.push(match batch.column_by_name(&stored_name(field.name())) {
             Some(found) => fitted(found, field)?,
-            None => new_null_array(field.data_type(), rows),
+            None => {
+                let lacking = decoding.lacking(field, rows)?;
+                // A message without a value is a row of NULLs.
+                match batch.column_by_name(column::NULL_VALUE).and_then(|c| c.as_boolean_opt()) {
+                    Some(nothing) if lacking.null_count() < rows => nullif(&lacking, nothing)?,
+                    _ => lacking,
+                }
+            }
         });
     }
     let mut alive: Option<BooleanBuffer> = None;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use aquifer_formats::entry::EntryLimits;
 use aquifer_formats::payload::{DecodedPayloads, PayloadDecoder, projected_decoder};
 use aquifer_model::{Error, Partition, Position, Result};
-use arrow::array::BinaryViewArray;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{ArrayRef, BinaryViewArray};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::dead_letters::{BadMessage, DeadLetters};
 use super::{OnDecodeError, ReadStatistics, TieredTopic};
@@ -72,6 +72,12 @@ impl Decoding {
             decoded.rows = decoded.rows.project(&[])?;
         }
         Ok(decoded)
+    }
+
+    /// A value column that archived messages lack; [`Decoding::prepare`] was called, if only without versions.
+    pub fn lacking(&self, column: &Field, rows: usize) -> Result<ArrayRef> {
+        let decoder = self.decoder.as_ref().ok_or_else(|| Error::internal("the payload decoder was not prepared"))?;
+        decoder.lacking(column, rows)
     }
 
     /// What an entry may cost.
