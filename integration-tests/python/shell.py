@@ -21,9 +21,9 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07|\x1b[=>()78]
 class Shell:
     """A running shell; `seen` is all that it printed and was not looked at yet, without escapes."""
 
-    def __init__(self, binary, arguments, home):
+    def __init__(self, binary, arguments, home, **environment):
         self.seen = ""
-        environment = {**os.environ, "HOME": home, "TERM": "xterm-256color", "NO_COLOR": "1"}
+        environment = {**os.environ, "HOME": home, "TERM": "xterm-256color", "NO_COLOR": "1", **environment}
         for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
             environment.pop(name, None)
         self.child, self.terminal = pty.fork()
@@ -70,6 +70,46 @@ class Shell:
                 time.sleep(0.05)
         os.kill(self.child, signal.SIGKILL)
         sys.exit(f"{what}: the shell did not end. On the screen:\n{self.seen}")
+
+
+def paging(binary, data, home):
+    """A table longer than the screen goes through the pager, one that fits does not, and leaving the pager ends the statement."""
+    pager = os.path.join(home, "pager")
+    with open(pager, "w") as script:
+        # It counts what it gets; of what is marked it reads one line and leaves.
+        script.write("""#!/bin/sh
+read -r rule
+read -r head
+case $head in *early*) echo "PAGER LEFT"; exit 0;; esac
+echo "PAGER GOT $(wc -l)"
+""")
+    os.chmod(pager, 0o755)
+    shell = Shell(binary, ["--data-dir", data, "-X", "--output", "table"], home, PAGER=f"{pager} -x")
+
+    def run(statement, expected):
+        shell.expect("aquifer> ", "the prompt")
+        shell.type(statement + "\r")
+        return shell.expect(expected, statement)
+
+    run("SET 'execution.runtime-mode' = 'batch';", "succeeded")
+    values = ", ".join(f"({n})" for n in range(60))
+    run(f"CREATE VIEW sixty AS SELECT n FROM (VALUES {values}) AS t(n);", "succeeded")
+    # 60 rows, the third rule, the foot and the empty line; rule and head are read before.
+    run("SELECT n FROM sixty;", "PAGER GOT 64")
+    assert "PAGER" not in run("SELECT n FROM sixty LIMIT 20;", "20 rows in set"), "a short table was paged"
+    run("SELECT a.n AS early FROM sixty AS a, sixty AS b, sixty AS c, sixty AS d;", "PAGER LEFT")
+    run("SET 'sql-client.display.pager' = 'false';", "succeeded")
+    assert "PAGER" not in run("SELECT n FROM sixty;", "60 rows in set"), "paging is off"
+    shell.expect("aquifer> ", "the prompt")
+    shell.type("QUIT;\r")
+    assert shell.end("quit") == 0
+    shell = Shell(binary, ["--data-dir", data, "-X", "--output", "changelog"], home, PAGER="no-such-pager-is-there")
+    run("SET 'execution.runtime-mode' = 'batch';", "succeeded")
+    run(f"SELECT n FROM (VALUES {values}) AS t(n);", "cannot be run (exit code 127)")
+    shell.expect("aquifer> ", "the prompt")
+    shell.type("QUIT;\r")
+    assert shell.end("quit") == 0
+    print("paging")
 
 
 def main():
@@ -152,6 +192,7 @@ def main():
         code = shell.end("Ctrl-D")
         assert code == 0, code
         print("history and Ctrl-D")
+        paging(binary, data, home)
 
 
 main()

@@ -10,7 +10,7 @@ fn a_user_types_at_the_prompt() {
     let path = aquifer_path();
     let Some(printed) = python("shell.py", &["--binary", path.to_str().expect("text")]) else { return };
     let text = printed.success("shell.py").stdout;
-    assert!(text.contains("history and Ctrl-D"), "{text}");
+    assert!(text.contains("history and Ctrl-D") && text.contains("paging"), "{text}");
 }
 
 /// Standard output, standard error, exit code.

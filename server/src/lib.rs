@@ -111,6 +111,7 @@ async fn sql(arguments: SqlArguments, verbose: bool) -> std::result::Result<Ende
             verbose,
             timing: arguments.timing,
             continue_on_error: arguments.continue_on_error,
+            has_terminal: std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
         },
     );
     let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout());

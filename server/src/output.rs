@@ -26,6 +26,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::shell::Failure;
 
+pub use grid::width;
 pub use table::listing;
 
 /// How results are printed.

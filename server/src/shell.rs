@@ -8,6 +8,7 @@
 //! The first statement that fails ends a script, unless it is to go on. Ctrl-C ends a running statement and its script; what was printed stays valid.
 
 mod command;
+mod pager;
 mod progress;
 
 use std::io::{self, IsTerminal, Write};
@@ -20,6 +21,7 @@ use aquifer_model::{ChangeBatch, Error, Result};
 use aquifer_processor::sql::{Executed, Outcome, Report, Running, Session};
 use arrow::array::RecordBatch;
 
+use self::pager::{Pages, Screen};
 use self::progress::Progress;
 use crate::interrupt::Interrupt;
 use crate::output::{Ending, Look, OutputFormat, Renderer, is_closed, listing, renderer};
@@ -79,6 +81,8 @@ pub struct ShellOptions {
     pub timing: bool,
     /// Whether a script goes on behind a statement that failed.
     pub continue_on_error: bool,
+    /// Whether a person sits before it: standard input and output are a terminal, and long results may go through a pager.
+    pub has_terminal: bool,
 }
 
 /// A session and how its results are printed.
@@ -248,16 +252,30 @@ impl Shell {
                 Ok(Ended::Normally)
             }
             Outcome::Listing(rows) => {
-                self.listing(rows, out)?;
+                let mut pages = Pages::new(out, self.screen(true));
+                match self.listing(rows, &mut pages) {
+                    Err(Failure::PipeClosed) if pages.is_paging() => {}
+                    ended => ended?,
+                }
+                pages.end()?;
                 Ok(Ended::Normally)
             }
             Outcome::Query(running) => {
                 let schema = Arc::clone(&running.schema);
                 let renderer = renderer(output, schema, running.streaming, running.bounded, &self.look()?);
-                self.watch(running, Some(renderer), started, out, err, interrupt).await
+                // Who waits for rows without an end wants to see each as it comes.
+                let screen = self.screen(running.bounded || !running.streaming);
+                let mut pages = Pages::new(out, screen);
+                match self.watch(running, Some(renderer), started, &mut pages, err, interrupt).await {
+                    // The user has left the pager.
+                    Err(Failure::PipeClosed) if pages.is_paging() => pages.end().map(|()| Ended::Normally),
+                    ended => ended,
+                }
             }
             Outcome::Insert(running) => {
-                let ended = self.watch(running, None, started, out, err, interrupt).await?;
+                let mut pages = Pages::new(out, None);
+                let ended = self.watch(running, None, started, &mut pages, err, interrupt).await?;
+                drop(pages);
                 if ended == Ended::Normally && output.is_for_people() {
                     writeln!(out, "[INFO] Complete execution of the SQL update statement.\n")?;
                     out.flush()?;
@@ -265,6 +283,15 @@ impl Shell {
                 Ok(ended)
             }
         }
+    }
+
+    /// The screen, if a result is to go through a pager where it is longer.
+    fn screen(&self, ends: bool) -> Option<Screen> {
+        let is_paged = ends
+            && self.options.has_terminal
+            && matches!(self.output(), OutputFormat::Table | OutputFormat::Changelog)
+            && self.session.setting("sql-client.display.pager") != "false";
+        is_paged.then(Screen::now)
     }
 
     fn listing(&self, rows: RecordBatch, out: &mut (dyn Write + Send)) -> Result<(), Failure> {
@@ -284,7 +311,7 @@ impl Shell {
         mut running: Running,
         mut renderer: Option<Box<dyn Renderer>>,
         started: Instant,
-        out: &mut (dyn Write + Send),
+        out: &mut Pages<'_>,
         err: &mut (dyn Write + Send),
         interrupt: &Interrupt,
     ) -> Result<Ended, Failure> {
@@ -307,7 +334,7 @@ impl Shell {
                     progress.show(running.report.read());
                     continue;
                 }
-                _ = report.tick(), if self.options.verbose => {
+                _ = report.tick(), if self.options.verbose && !out.is_paging() => {
                     progress.end();
                     self.tell_report(running.report.as_ref(), err)?;
                     continue;
@@ -333,7 +360,7 @@ impl Shell {
             let interrupted = *ended == Ended::Interrupted;
             renderer.finish(Ending { elapsed: started.elapsed(), interrupted }, out)?;
         }
-        out.flush()?;
+        out.end()?;
         let report = Arc::clone(&running.report);
         drop(running);
         self.tell_report(report.as_ref(), err)?;

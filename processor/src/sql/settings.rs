@@ -20,6 +20,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("table.display.max-column-width", "30"),
     ("sql-client.execution.result-mode", "tableau"),
     ("sql-client.display.print-time-cost", "true"),
+    ("sql-client.display.pager", "true"),
 ];
 
 /// Keys that Flink took before, and what they are called now.
@@ -108,7 +109,9 @@ impl Settings {
             return Err(Error::invalid(format!("`execution.runtime-mode` is 'batch' or 'streaming', not '{mode}'")));
         }
         self.zone()?;
-        for key in ["table.dynamic-table-options.enabled", "sql-client.display.print-time-cost"] {
+        for key in
+            ["table.dynamic-table-options.enabled", "sql-client.display.print-time-cost", "sql-client.display.pager"]
+        {
             if !matches!(self.get(key), "true" | "false") {
                 return Err(Error::invalid(format!("`{key}` is 'true' or 'false'")));
             }
