@@ -172,7 +172,7 @@ pub fn projected_decoder(
             };
             Box::new(avro::AvroDecoder::new(columns, topic_schema.or(own.as_ref()))?)
         }
-        Format::Json => Box::new(json::JsonDecoder::new(columns)?),
+        Format::Json => Box::new(json::JsonDecoder::new(columns, topic_schema)?),
         Format::Raw => Box::new(raw::RawDecoder::new(columns, topic_schema)?),
         Format::Protobuf => Box::new(protobuf::ProtobufDecoder::new(columns, topic_schema)?),
         Format::KeyValue => Box::new(key_value::KeyValueDecoder::new(columns, topic_schema)?),

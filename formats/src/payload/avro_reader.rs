@@ -80,6 +80,16 @@ impl Reader {
         Ok(Self::Record(fields))
     }
 
+    /// Without the fields that may be null.
+    pub fn never_null(self, schema: &Avro) -> Self {
+        let (Self::Record(mut fields), Avro::Record(record)) = (self, schema) else { return Self::Plain };
+        fields.retain(|known| {
+            let field = record.fields.iter().find(|field| field.name == known.name);
+            field.is_some_and(|field| !matches!(field.schema, Avro::Union(_)))
+        });
+        Self::Record(fields)
+    }
+
     /// Ends where the column does, so a type that contains itself is no danger.
     fn of(schema: &Avro, column: &DataType, names: &HashMap<Name, &Avro>) -> Result<Self> {
         Ok(match (present(schema, names), column) {

@@ -4,15 +4,19 @@
 //!  payload ─► scanner (tokens, borrowed) ─► a builder a column        columns ─► one buffer of objects and their ends
 //! ```
 //!
-//! A payload that fails leaves its row NULL; the columns are mended before the next one.
+//! A payload that fails leaves its row NULL; the columns are mended before the next one. Where the topic's schema says that a field is never null
+//! and has a default, payloads that lack the field (those of earlier versions) have the default.
 
 use std::sync::Arc;
 
-use aquifer_model::{Error, Result, SchemaVersion, TopicSchema};
-use arrow::array::{Array, BinaryArray, BinaryViewArray, RecordBatch, RecordBatchOptions};
+use aquifer_model::{Error, PayloadKind, Result, SchemaVersion, TopicSchema};
+use arrow::array::{Array, ArrayRef, BinaryArray, BinaryViewArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::OffsetBuffer;
+use arrow::compute::kernels::zip::zip;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
+use super::avro_reader::{Reader, lacking};
+use super::avro_schema;
 use super::json_column::{JsonRules, Row};
 use super::json_text::{Scanner, Step, Token};
 use super::{DecodedPayloads, PayloadDecoder, PayloadEncoder, PayloadError, scatter};
@@ -24,14 +28,33 @@ pub(super) struct JsonDecoder {
     columns: SchemaRef,
     row: Row,
     scratch: String,
+    /// The defaults of fields that are never null.
+    reader: Option<Reader>,
 }
 
 impl JsonDecoder {
-    pub fn new(columns: SchemaRef) -> Result<Self> {
+    pub fn new(columns: SchemaRef, topic_schema: Option<&TopicSchema>) -> Result<Self> {
         let fields: Vec<Field> = columns.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
         let columns = Arc::new(Schema::new(fields));
         let rules = JsonRules { numbers_are_times: true, ..JsonRules::default() };
-        Ok(Self { row: Row::new(columns.fields(), rules)?, columns, scratch: String::new() })
+        let schema = topic_schema.filter(|schema| schema.kind == PayloadKind::Json);
+        // Where the words are no Avro schema, they say nothing of fields.
+        let reader = match schema.and_then(|schema| avro_schema::parse(&schema.definition).ok()) {
+            Some(schema) => Some(Reader::new(&schema, columns.fields())?.never_null(&schema)),
+            None => None,
+        };
+        Ok(Self { row: Row::new(columns.fields(), rules)?, columns, scratch: String::new(), reader })
+    }
+
+    /// A column with its default in place of NULL.
+    fn completed(&self, array: ArrayRef, column: &Field, payloads: &BinaryViewArray) -> Result<ArrayRef> {
+        let known = self.reader.as_ref().and_then(|reader| reader.field(column.name()));
+        let Some(known) = known.filter(|_| array.null_count() > 0) else { return Ok(array) };
+        let lacking: Vec<bool> = (0..array.len()).map(|row| array.is_null(row) && payloads.is_valid(row)).collect();
+        Ok(match known.default_where(&lacking)? {
+            Some(defaults) => zip(&BooleanArray::from(lacking), &defaults, &array)?,
+            None => array,
+        })
     }
 
     fn read(&mut self, payload: &[u8]) -> Step<()> {
@@ -58,6 +81,10 @@ impl PayloadDecoder for JsonDecoder {
         Ok(())
     }
 
+    fn lacking(&self, column: &Field, rows: usize) -> Result<ArrayRef> {
+        lacking(self.reader.as_ref(), &column.clone().with_nullable(true), rows)
+    }
+
     fn decode(&mut self, payloads: &BinaryViewArray, _versions: &BinaryViewArray) -> Result<DecodedPayloads> {
         let mut errors = Vec::new();
         for row in 0..payloads.len() {
@@ -68,7 +95,8 @@ impl PayloadDecoder for JsonDecoder {
                 self.row.mend_to(row + 1);
             }
         }
-        let arrays = self.row.finish()?;
+        let arrays = self.row.finish()?.into_iter().zip(self.columns.fields());
+        let arrays = arrays.map(|(array, column)| self.completed(array, column, payloads)).collect::<Result<_>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(payloads.len()));
         let rows = RecordBatch::try_new_with_options(Arc::clone(&self.columns), arrays, &options)?;
         if errors.is_empty() {

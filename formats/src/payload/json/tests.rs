@@ -15,7 +15,7 @@ fn columns(types: &[(&str, &str)]) -> SchemaRef {
 fn decode(types: &[(&str, &str)], payloads: &[&str]) -> DecodedPayloads {
     let payloads: BinaryViewArray = payloads.iter().map(|p| Some(p.as_bytes())).collect();
     let versions: BinaryViewArray = std::iter::repeat_n(None::<&[u8]>, payloads.len()).collect();
-    JsonDecoder::new(columns(types)).expect("all types").decode(&payloads, &versions).expect("decodes")
+    JsonDecoder::new(columns(types), None).expect("all types").decode(&payloads, &versions).expect("decodes")
 }
 
 /// The rows as our own output shows them, without the kinds.
@@ -214,7 +214,7 @@ proptest! {
     fn hostile_bytes_are_bad_rows(payload in prop::collection::vec(any::<u8>(), 0..80)) {
         let payloads: BinaryViewArray = [Some(payload.as_slice())].into_iter().collect();
         let versions: BinaryViewArray = [None::<&[u8]>].into_iter().collect();
-        let decoded = JsonDecoder::new(columns(&NESTED)).expect("all types").decode(&payloads, &versions).expect("decodes");
+        let decoded = JsonDecoder::new(columns(&NESTED), None).expect("all types").decode(&payloads, &versions).expect("decodes");
         prop_assert_eq!(decoded.rows.num_rows(), 1);
     }
 }
@@ -224,4 +224,23 @@ fn text_views_are_of_the_declared_type() {
     let decoded = decode(&[("s", "STRING")], &[r#"{"s":"a longer text than fits into a view"}"#]);
     let texts: &StringViewArray = decoded.rows.column(0).as_string_view();
     assert_eq!(texts.value(0), "a longer text than fits into a view");
+}
+
+#[test]
+fn a_field_that_is_never_null_and_that_a_payload_lacks_has_its_default() {
+    let definition = br#"{"type":"record","name":"t","fields":[{"name":"a","type":"long","default":7},
+        {"name":"b","type":["string","null"],"default":"x"},{"name":"c","type":"int"}]}"#;
+    let properties = Default::default();
+    let schema = TopicSchema { name: "t".into(), kind: PayloadKind::Json, definition: definition.to_vec(), properties };
+    let (_, columns) = crate::payload::columns_of(&schema).expect("columns");
+    let mut decoder = JsonDecoder::new(columns, Some(&schema)).expect("all types");
+    let texts = [Some(r#"{"a":1,"b":"t","c":2}"#), Some("{}"), None, Some("no JSON")];
+    let payloads: BinaryViewArray = texts.iter().map(|text| text.map(str::as_bytes)).collect();
+    let versions: BinaryViewArray = texts.iter().map(|_| None::<&[u8]>).collect();
+    let decoded = decoder.decode(&payloads, &versions).expect("decodes");
+    assert_eq!(decoded.errors.iter().map(|error| error.row).collect::<Vec<_>>(), [3]);
+    let column = |n: usize| decoded.rows.column(n);
+    let longs: Vec<Option<i64>> = column(0).as_primitive::<arrow::datatypes::Int64Type>().iter().collect();
+    assert_eq!(longs, [Some(1), Some(7), None, None], "not where there is no value, nor where it is bad");
+    assert_eq!((column(1).null_count(), column(2).null_count()), (3, 3), "null cannot be told from a field that lacks");
 }
