@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aquifer_catalog::topic_pattern::PatternTopics;
+use aquifer_formats::messages::{column, message_schema};
 use aquifer_model::{Cut, Error, Interval, Partition, Result, Watermark};
 use aquifer_storage::reader::{PartitionReader, ReadFilter, ReadRequest, ReadStatistics, TieredTopic, Tiers};
 use arrow::array::RecordBatch;
@@ -115,7 +116,7 @@ impl TieredTable {
         self.statistics.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect()
     }
 
-    /// Whether the reader's column has the table column's type, so that a filter means the same on both.
+    /// Whether a filter on the table's column can be asked of the reader's: it has the column's type, or is the key shown as text.
     pub(crate) fn is_read_as_it_is(&self, column: &str) -> bool {
         let Ok(index) = self.schema.index_of(column) else { return false };
         let name = &self.reader_columns[index];
@@ -125,10 +126,11 @@ impl TieredTable {
                 .field_with_name(name)
                 .is_ok_and(|f| f.data_type() == self.schema.field(index).data_type())
         });
-        let of_message = aquifer_formats::messages::message_schema()
-            .field_with_name(name)
-            .is_ok_and(|f| f.data_type() == self.schema.field(index).data_type());
-        of_payload || of_message
+        let of_message =
+            message_schema().field_with_name(name).is_ok_and(|f| f.data_type() == self.schema.field(index).data_type());
+        // A key is bytes; shown as text its order stays, and what is no text is NULL, before a filter as behind it.
+        let key_as_text = name == column::KEY && self.schema.field(index).data_type().is_string();
+        of_payload || of_message || key_as_text
     }
 }
 
@@ -179,6 +181,11 @@ impl TableProvider for TieredTable {
             Some(_) => 1,
             None => state.config().target_partitions().div_ceil(end.len().max(1)),
         };
+        // A batch is filled before it is given: with a limit and nothing to filter no more is decoded than that.
+        let batch_rows = match limit {
+            Some(limit) if filter.is_none() => limit.clamp(1, BATCH_ROWS),
+            _ => BATCH_ROWS,
+        };
         let mut streams: Vec<Arc<dyn PartitionStream>> = Vec::new();
         for (partition, to) in end {
             let Some(topic) = self.topics.iter().find(|topic| topic.topic == partition.topic) else { continue };
@@ -198,6 +205,7 @@ impl TableProvider for TieredTable {
                     columns: columns.clone(),
                     filter: filter.clone(),
                     tiers: self.tiers,
+                    batch_rows,
                     schema: Arc::clone(&schema),
                     statistics: Arc::clone(&self.statistics),
                 }) as Arc<dyn PartitionStream>
@@ -220,6 +228,7 @@ struct PartitionScan {
     columns: Vec<String>,
     filter: Option<Arc<dyn ReadFilter>>,
     tiers: Tiers,
+    batch_rows: usize,
     schema: SchemaRef,
     statistics: Arc<Mutex<BTreeMap<Partition, ReadStatistics>>>,
 }
@@ -235,7 +244,7 @@ impl PartitionStream for PartitionScan {
             filter: self.filter.clone(),
             time_column: None,
             tiers: self.tiers,
-            batch_rows: BATCH_ROWS,
+            batch_rows: self.batch_rows,
         };
         let (topic, partition, from, to) = (self.topic.clone(), self.partition.clone(), self.from, self.to);
         let (schema, statistics) = (Arc::clone(&self.schema), Arc::clone(&self.statistics));

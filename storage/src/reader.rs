@@ -11,6 +11,7 @@
 //! A message without a value is no row here (it is counted). How the hand-over works is told in `docs/reader.md`.
 
 mod archive_tier;
+mod blooms;
 mod dead_letters;
 mod decoding;
 mod fetch;
@@ -131,6 +132,10 @@ pub trait ReadFilter: Send + Sync + Debug {
     fn keep(&self, rows: &RecordBatch) -> Result<BooleanArray>;
     /// Which containers (row groups, files) may hold a row to keep. Must be true where not known.
     fn may_match(&self, statistics: &dyn ContainerStatistics) -> Result<Vec<bool>>;
+    /// The only message keys that rows to keep can have; `None`: any. Row groups without them are left out.
+    fn message_keys(&self) -> Option<&[Vec<u8>]> {
+        None
+    }
 }
 
 /// Minima and maxima of several containers (row groups), one array element each, NULL where unknown.

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use aquifer_formats::messages::column;
 use aquifer_model::{Error, Result};
 use aquifer_storage::reader::{ContainerStatistics, ReadFilter};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::cast;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::pruning::PruningStatistics;
@@ -13,6 +15,7 @@ use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::{Guarantee, LiteralGuarantee};
 use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
 
 use super::TieredTable;
@@ -26,6 +29,8 @@ struct Pushed {
     schema: SchemaRef,
     predicate: Arc<dyn PhysicalExpr>,
     pruning: Option<PruningPredicate>,
+    /// The only message keys that can match, if the predicate names them.
+    keys: Option<Vec<Vec<u8>>>,
 }
 
 /// The filter that `filters` make; `None` if there are none.
@@ -56,8 +61,33 @@ pub(crate) fn pushed(
     let predicate = state.create_physical_expr(unqualified, &DFSchema::try_from(Schema::clone(&schema))?)?;
     let pruning =
         PruningPredicateBuilder::new().with_file_schema(Arc::clone(&schema)).try_build(Arc::clone(&predicate)).ok();
-    let columns = indices.iter().map(|n| table.reader_columns[*n].clone()).collect();
-    Ok(Some(Arc::new(Pushed { columns, schema, predicate, pruning })))
+    let columns: Vec<String> = indices.iter().map(|n| table.reader_columns[*n].clone()).collect();
+    let keys = message_keys(&columns, &schema, &predicate);
+    Ok(Some(Arc::new(Pushed { columns, schema, predicate, pruning, keys })))
+}
+
+/// The message keys that a row must have one of, where the predicate says so with `=` or `IN`.
+fn message_keys(columns: &[String], schema: &Schema, predicate: &Arc<dyn PhysicalExpr>) -> Option<Vec<Vec<u8>>> {
+    let index = columns.iter().position(|name| name == column::KEY)?;
+    let shown = schema.field(index).name();
+    LiteralGuarantee::analyze(predicate)
+        .into_iter()
+        .find(|known| known.guarantee == Guarantee::In && known.column.name() == shown)?
+        .literals
+        .iter()
+        .map(bytes_of)
+        .collect()
+}
+
+/// The bytes of a text or of bytes.
+fn bytes_of(value: &ScalarValue) -> Option<Vec<u8>> {
+    match value {
+        ScalarValue::Utf8(text) | ScalarValue::Utf8View(text) | ScalarValue::LargeUtf8(text) => {
+            text.clone().map(String::into_bytes)
+        }
+        ScalarValue::Binary(bytes) | ScalarValue::BinaryView(bytes) | ScalarValue::LargeBinary(bytes) => bytes.clone(),
+        _ => None,
+    }
 }
 
 impl ReadFilter for Pushed {
@@ -70,6 +100,10 @@ impl ReadFilter for Pushed {
         let kept = self.predicate.evaluate(&rows).and_then(|value| value.into_array(rows.num_rows()));
         let kept = kept.map_err(super::from_datafusion)?;
         kept.as_boolean_opt().cloned().ok_or_else(|| Error::internal("a filter is no boolean"))
+    }
+
+    fn message_keys(&self) -> Option<&[Vec<u8>]> {
+        self.keys.as_deref()
     }
 
     fn may_match(&self, statistics: &dyn ContainerStatistics) -> Result<Vec<bool>> {
@@ -87,6 +121,18 @@ struct Adapted<'a> {
 }
 
 impl Adapted<'_> {
+    /// A bound as the table shows it: bytes shown as text keep their order, and where they are no text nothing is known.
+    fn bound(&self, column: &Column, found: Option<ArrayRef>) -> Option<ArrayRef> {
+        let wanted = self.filter.schema.field_with_name(&column.name).ok()?.data_type();
+        found.and_then(|found| if found.data_type() == wanted { Some(found) } else { cast(&found, wanted).ok() })
+    }
+
+    /// Whether a column is shown as it is stored; else values that are no text are NULL there, and counts of NULLs mean nothing.
+    fn is_as_stored(&self, column: &Column) -> bool {
+        let field = self.filter.schema.field_with_name(&column.name);
+        !(self.name(column) == Some(column::KEY) && field.is_ok_and(|field| field.data_type().is_string()))
+    }
+
     fn name(&self, column: &Column) -> Option<&str> {
         let index = self.filter.schema.index_of(&column.name).ok()?;
         Some(&self.filter.columns[index])
@@ -95,16 +141,17 @@ impl Adapted<'_> {
 
 impl PruningStatistics for Adapted<'_> {
     fn min_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.statistics.min_values(self.name(column)?)
+        self.bound(column, self.statistics.min_values(self.name(column)?))
     }
     fn max_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.statistics.max_values(self.name(column)?)
+        self.bound(column, self.statistics.max_values(self.name(column)?))
     }
     fn num_containers(&self) -> usize {
         self.statistics.num_containers()
     }
     fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
-        self.statistics.null_counts(self.name(column)?)
+        let known = self.is_as_stored(column).then(|| self.name(column)).flatten()?;
+        self.statistics.null_counts(known)
     }
     fn row_counts(&self) -> Option<ArrayRef> {
         self.statistics.row_counts()

@@ -185,6 +185,53 @@ async fn metadata_columns_and_tiers_can_be_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_shown_as_text_leaves_out_what_of_the_archive_cannot_hold_it() {
+    let mut world = World::new().await;
+    let columns = "name STRING, n INT, k STRING METADATA FROM 'key' VIRTUAL";
+    world.run(&format!("CREATE TABLE keyed ({columns}) WITH ('key.fields' = 'name', 'key.format' = 'raw')")).await;
+    world.run("INSERT INTO keyed VALUES ('a', 1), ('m', 2), (CAST(NULL AS STRING), 3)").await;
+    world.archive("keyed").await;
+    world.run("INSERT INTO keyed VALUES ('a', 4), ('q', 8)").await;
+    world.archive("keyed").await;
+    world.run("INSERT INTO keyed VALUES ('m', 16)").await;
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    // A file has three rows, one two. `b` lies between the keys of both: only the bloom filters know that nobody has it.
+    let cases = [
+        ("k = 'm'", vec!["16", "2"], 3),
+        ("k = 'b'", vec![], 0),
+        ("'q' = k AND n > 0", vec!["8"], 2),
+        ("k IN ('b', 'q')", vec!["8"], 2),
+        ("k IN ('m', 'q')", vec!["16", "2", "8"], 5),
+        ("k = 'b' OR n = 1", vec!["1"], 5),
+        ("k IS NULL", vec!["3"], 5),
+        ("k <> 'm'", vec!["1", "4", "8"], 5),
+        ("k > 'n'", vec!["8"], 2),
+    ];
+    for (wanted, rows, read) in cases {
+        let query = format!("SELECT n FROM keyed WHERE {wanted}");
+        assert_eq!(world.run(&query).await, rows, "{wanted}");
+        let explained = world.text(&format!("EXPLAIN ANALYZE {query}")).await;
+        assert!(explained.contains(&format!("archive {read} rows")), "{wanted}\n{explained}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_ends_the_reading_of_a_long_archive() {
+    let mut world = World::new().await;
+    world.run("CREATE TABLE t (n INT)").await;
+    for file in 0..30 {
+        world.run(&format!("INSERT INTO t VALUES ({file}), ({file}), ({file})")).await;
+        world.archive("t").await;
+    }
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    let all = world.text("EXPLAIN ANALYZE SELECT n FROM t").await;
+    assert!(all.contains("archive 90 rows"), "{all}");
+    let some = world.text("EXPLAIN ANALYZE SELECT n FROM t LIMIT 4").await;
+    let rows = some.split("archive ").nth(1).and_then(|text| text.split(' ').next()).expect("a count");
+    assert!((4..=6).contains(&rows.parse::<u64>().expect("a number")), "{some}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn catalogs_tables_and_settings_are_shown() {
     let mut world = World::new().await;
     world.run("CREATE CATALOG my_pulsar (‘type’ = ‘pulsar’, ‘adminUrl’ = ‘localhost:9092’)").await;

@@ -22,9 +22,9 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataP
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
-use super::ReadFilter;
 use super::pages::Pages;
 use super::row_groups::{Placement, RowGroups, touches, wanted_of};
+use super::{ReadFilter, blooms};
 use crate::archive::ArchiveLocation;
 use crate::archive::chain::Chain;
 use crate::archive::file::{
@@ -268,13 +268,39 @@ impl Fetcher {
         Ok((readable(found).map_err(broken)?, read))
     }
 
+    /// Takes row groups out that hold none of these keys; tells the bytes read.
+    async fn ask_blooms(
+        &self,
+        file: &DataFile,
+        path: &Path,
+        metadata: &ArrowReaderMetadata,
+        keys: &[Vec<u8>],
+        may_match: &mut [bool],
+    ) -> Result<u64> {
+        let groups = RowGroups { metadata, columns: &self.wanted.table };
+        let interval = wanted_of(file.covers, self.wanted.interval);
+        let (asked, places): (Vec<usize>, Vec<Range<u64>>) = (0..may_match.len())
+            .filter(|group| may_match[*group])
+            .filter(|group| !matches!(groups.place(*group, interval), Placement::Before | Placement::After))
+            .filter_map(|group| Some((group, blooms::place(metadata, group, file.bytes)?)))
+            .unzip();
+        let filters = self.location.store.get_ranges(path, &places).await.map_err(|error| self.lost(path, error))?;
+        for (group, filter) in asked.into_iter().zip(&filters) {
+            may_match[group] = blooms::may_hold(filter, keys);
+        }
+        Ok(filters.iter().map(|filter| filter.len() as u64).sum())
+    }
+
     async fn file(&self, file: &DataFile, path: &Path) -> Result<()> {
         let (mut metadata, mut overhead) = self.footer(file, path).await?;
         let interval = wanted_of(file.covers, self.wanted.interval);
-        let may_match = match &self.wanted.filter {
+        let mut may_match = match &self.wanted.filter {
             Some(filter) => filter.may_match(&RowGroups { metadata: &metadata, columns: &self.wanted.table })?,
             None => Vec::new(),
         };
+        if let Some(keys) = self.wanted.filter.as_ref().and_then(|filter| filter.message_keys()) {
+            overhead += self.ask_blooms(file, path, &metadata, keys, &mut may_match).await?;
+        }
         // Pages are left out only where nobody asks for the times of their rows.
         let by_page = self.wanted.filter.as_ref().filter(|_| self.wanted.time_column.is_none());
         if by_page.is_some() && may_match.contains(&true) {
