@@ -98,7 +98,7 @@ impl RowGroups<'_> {
     /// The largest time of a row group; the outer `None`: not known.
     pub fn max_time(&self, name: &str, group: usize) -> Result<Option<Option<i64>>> {
         let stored = self.stored(name);
-        if self.metadata.schema().fields().find(&stored).is_none() || self.is_all_null(&stored, group) {
+        if self.is_all_null(&stored, group) {
             return Ok(Some(None));
         }
         let Some(maxes) = self.max_values(name) else { return Ok(None) };
@@ -181,11 +181,8 @@ impl ContainerStatistics for RowGroups<'_> {
     }
 
     fn null_counts(&self, column: &str) -> Option<ArrayRef> {
+        // Of a column that is not in this file nothing is known: the topic's schema may have a default for it.
         let stored = self.stored(column);
-        if self.columns.fields().find(column).is_some() && self.metadata.schema().fields().find(&stored).is_none() {
-            // Not in this file: NULL in every row.
-            return self.row_counts();
-        }
         Some(std::sync::Arc::new(self.converter(&stored)?.row_group_null_counts(self.groups()).ok()?))
     }
 
