@@ -245,6 +245,7 @@ pub async fn write(
             schema_version: Some(version.0.clone()),
             compression: Compression::Lz4,
             batched: true,
+            ..EntrySpec::default()
         };
         let bytes = build_entry(&spec, &messages)?;
         let highest = lowest + count as i64 - 1;

@@ -119,6 +119,8 @@ pub struct SinkSettings {
     pub murmur3: bool,
     /// How entries are compressed; `None`: LZ4.
     pub compression: Option<Compression>,
+    /// So long after it was written a broker gives a message to shared subscriptions; zero: at once.
+    pub delay: Duration,
 }
 
 /// Checks a catalog's options as the user wrote them.
@@ -382,6 +384,7 @@ pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSetting
                 "snappy" => Compression::Snappy,
                 _ => Compression::Lz4,
             }),
+            delay: get("sink.message-delay-interval").map_or(Ok(Duration::ZERO), duration)?,
         },
     })
 }

@@ -50,6 +50,8 @@ pub struct EntrySpec {
     pub compression: Compression,
     /// Whether the messages stand in a batch; must be true for more than one.
     pub batched: bool,
+    /// Milliseconds after the publish time before which a broker does not give the entry to shared subscriptions; 0: at once.
+    pub delay_ms: i64,
 }
 
 /// One message to be written.
@@ -104,6 +106,7 @@ pub fn build_entry(spec: &EntrySpec, messages: &[NewMessage<'_>]) -> Result<Byte
         highest_sequence_id: Some(last.sequence_id as u64),
         publish_time: spec.publish_time_ms as u64,
         schema_version: spec.schema_version.clone(),
+        deliver_at_time: (spec.delay_ms > 0).then(|| spec.publish_time_ms.saturating_add(spec.delay_ms)),
         ..Default::default()
     };
     let payload = if spec.batched {
@@ -347,6 +350,17 @@ mod tests {
             build_entry(&spec, &[NewMessage { payload: Some(b""), ..Default::default() }]).expect("one message");
         let parsed = ParsedEntry::parse(&entry, &EntryLimits::default()).expect("whole");
         assert_eq!((parsed.metadata.compression, parsed.payload.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_delay_counts_from_the_publish_time() {
+        for (delay_ms, batched) in [(0, false), (2500, false), (2500, true), (i64::MAX, true)] {
+            let spec = EntrySpec { publish_time_ms: 1000, delay_ms, batched, ..Default::default() };
+            let entry = build_entry(&spec, &[NewMessage::default()]).expect("one message");
+            let parsed = ParsedEntry::parse(&entry, &EntryLimits::default()).expect("whole");
+            let due = (delay_ms > 0).then(|| delay_ms.saturating_add(1000));
+            assert_eq!(parsed.metadata.deliver_at_time, due, "{delay_ms} {batched}");
+        }
     }
 
     #[test]

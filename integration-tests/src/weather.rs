@@ -150,6 +150,7 @@ async fn append(topic: &TieredTopic, partition: &Partition, compression: Compres
             schema_version: Some(version.0.clone()),
             compression,
             batched: true,
+            ..EntrySpec::default()
         };
         let bytes = build_entry(&spec, &new).expect("messages");
         let last = sequence_id + new.len() as i64 - 1;

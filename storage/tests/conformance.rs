@@ -97,7 +97,7 @@ async fn conforms(log: Arc<dyn Log>, name: &str) {
                 publish_time_ms: 1_700_000_000_000,
                 compression,
                 batched,
-                schema_version: None,
+                ..EntrySpec::default()
             };
             let count = if batched { 3 } else { 1 };
             let messages: Vec<NewMessage<'_>> = (next..next + count)

@@ -40,6 +40,7 @@ fn built(messages: &[Owned], compression: Compression, batched: bool) -> Bytes {
         schema_version: Some(vec![0, 0, 0, 0, 0, 0, 0, 3]),
         compression,
         batched,
+        ..EntrySpec::default()
     };
     let messages: Vec<NewMessage<'_>> = messages
         .iter()

@@ -134,6 +134,7 @@ impl Sink for TopicSink {
                 schema_version: schema.map(|(version, _)| version.0.clone()),
                 compression: self.settings.compression.unwrap_or(Compression::Lz4),
                 batched: true,
+                delay_ms: i64::try_from(self.settings.delay.as_millis()).unwrap_or(i64::MAX),
             };
             Lane::open(Arc::clone(&self.topic.log), partition.clone(), spec, self.max_entry_bytes)
         });

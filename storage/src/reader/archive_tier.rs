@@ -102,7 +102,10 @@ impl ArchiveTier {
                     self.gather.add_open(Piece { rows, scanned: 0, time_max });
                     self.gather.open = Open::Unknown;
                 }
-                Some(Ok(Fetched::FileEnd(cut))) => self.gather.close(cut)?,
+                Some(Ok(Fetched::FileEnd { cut, bytes })) => {
+                    statistics.archive_bytes += bytes;
+                    self.gather.close(cut)?;
+                }
                 Some(Ok(Fetched::End)) => {
                     self.gather.close(self.end)?;
                     self.gather.flush()?;

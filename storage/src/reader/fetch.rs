@@ -76,8 +76,8 @@ pub(super) enum Fetched {
     },
     /// A row group that holds no row to keep.
     Pruned { rows: u64, time_max: Option<i64> },
-    /// All of the wanted stretch of a file is given.
-    FileEnd(aquifer_model::Cut),
+    /// All of the wanted stretch of a file is given; so many bytes were read that no row group was charged with.
+    FileEnd { cut: aquifer_model::Cut, bytes: u64 },
     /// There is no more.
     End,
 }
@@ -355,7 +355,7 @@ impl Fetcher {
             };
             self.sender.send(Ok(item)).await.map_err(unwanted)?;
         }
-        self.sender.send(Ok(Fetched::FileEnd(interval.to))).await.map_err(unwanted)
+        self.sender.send(Ok(Fetched::FileEnd { cut: interval.to, bytes: overhead })).await.map_err(unwanted)
     }
 
     /// The columns of a row group that are needed: those wanted, the positions, and what tells of messages that are no rows.

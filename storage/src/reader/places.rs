@@ -135,7 +135,7 @@ impl TieredTopic {
             let (reader, path) = match item? {
                 Fetched::RowGroup { reader, file, .. } => (reader, file),
                 Fetched::End => break,
-                Fetched::Pruned { .. } | Fetched::FileEnd(_) => continue,
+                Fetched::Pruned { .. } | Fetched::FileEnd { .. } => continue,
             };
             let damaged = || Error::corrupt(format!("file `{path}` of the archive cannot be decoded"));
             for batch in reader {
