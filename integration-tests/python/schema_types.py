@@ -15,6 +15,7 @@ import random
 import struct
 import sys
 import urllib.request
+from decimal import Decimal
 
 import fastavro
 import pulsar
@@ -51,8 +52,6 @@ AVRO_COLUMNS = [
 
 
 def orders():
-    from decimal import Decimal
-
     for n in (-3, 0, 7):
         yield {
             "id": n * 10**15, "name": None if n == 0 else f"näme {n}", "ok": n > 0, "small": n, "ratio": n / 4, "exact": n / 8,
@@ -69,8 +68,6 @@ class Entry(Record):
 
 def as_shown(value):
     """A value as `aquifer sql --output json` prints it."""
-    from decimal import Decimal
-
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, Decimal):
@@ -100,10 +97,13 @@ class Case:
         return self.schema() if self.schema else BytesSchema()
 
 
-def number(name, kind, sql, code, values):
+def number(name, kind, sql, code, values, shown=None):
+    """A schema type of one number, and what a query shows of it where that is no number."""
     return Case(
-        name, kind, [("value", sql)], values, encode=lambda v: struct.pack(code, v), decode=lambda b: struct.unpack(code, b)[0]
-    )
+        name, kind, [("value", sql)], values,
+        encode=lambda v: struct.pack(code, v), decode=lambda b: struct.unpack(code, b)[0],
+        shown=shown and (lambda v: {"value": shown(v)}),
+    )  # fmt: skip
 
 
 def nested(pairs):
@@ -148,36 +148,26 @@ def instant(value):
 
 
 def cases():
-    big = ">"
-    millis = [0, 1_709_251_199_123]
     clock = lambda n: f"{n // 3600 % 24:02}:{n // 60 % 60:02}:{n % 60:02}"  # noqa: E731
     return [
         Case("bytes", "BYTES", [("value", "BYTES")], [b"\x00\xff", b"abc"], schema=BytesSchema),
         Case("string", "STRING", [("value", "STRING")], ["ä text", "x"], schema=StringSchema),
         number("boolean", "BOOLEAN", "BOOLEAN", "?", [True, False]),
         number("int8", "INT8", "TINYINT", "b", [-128, 127]),
-        number("int16", "INT16", "SMALLINT", big + "h", [-(2**15), 2**15 - 1]),
-        number("int32", "INT32", "INT", big + "i", [-(2**31), 2**31 - 1]),
-        number("int64", "INT64", "BIGINT", big + "q", [-(2**63), 2**63 - 1]),
-        number("float", "FLOAT", "FLOAT", big + "f", [-1.5, 2.25]),
-        number("double", "DOUBLE", "DOUBLE", big + "d", [-1.125, 1e100]),
-        Case("date", "DATE", [("value", "DATE")], [0, 19_782 * 86_400_000],
-             encode=lambda v: struct.pack(">q", v), decode=lambda b: struct.unpack(">q", b)[0],
-             shown=lambda v: {"value": (EPOCH + dt.timedelta(milliseconds=v)).date().isoformat()}),
-        Case("time", "TIME", [("value", "TIME(3)")], [0, 86_399_123],
-             encode=lambda v: struct.pack(">q", v), decode=lambda b: struct.unpack(">q", b)[0],
-             shown=lambda v: {"value": f"{clock(v // 1000)}.{v % 1000:03}"}),
-        Case("timestamp", "TIMESTAMP", [("value", "TIMESTAMP(3)")], millis,
-             encode=lambda v: struct.pack(">q", v), decode=lambda b: struct.unpack(">q", b)[0],
-             shown=lambda v: {"value": (EPOCH + dt.timedelta(milliseconds=v)).isoformat(sep=" ", timespec="milliseconds")}),
+        number("int16", "INT16", "SMALLINT", ">h", [-(2**15), 2**15 - 1]),
+        number("int32", "INT32", "INT", ">i", [-(2**31), 2**31 - 1]),
+        number("int64", "INT64", "BIGINT", ">q", [-(2**63), 2**63 - 1]),
+        number("float", "FLOAT", "FLOAT", ">f", [-1.5, 2.25]),
+        number("double", "DOUBLE", "DOUBLE", ">d", [-1.125, 1e100]),
+        number("date", "DATE", "DATE", ">q", [0, 19_782 * 86_400_000],
+               lambda v: (EPOCH + dt.timedelta(milliseconds=v)).date().isoformat()),
+        number("time", "TIME", "TIME(3)", ">q", [0, 86_399_123], lambda v: f"{clock(v // 1000)}.{v % 1000:03}"),
+        number("timestamp", "TIMESTAMP", "TIMESTAMP(3)", ">q", [0, 1_709_251_199_123],
+               lambda v: (EPOCH + dt.timedelta(milliseconds=v)).isoformat(sep=" ", timespec="milliseconds")),
         Case("instant", "INSTANT", [("value", "TIMESTAMP_LTZ(9)")], [(0, 0), (1_709_251_199, 123_456_789)],
              encode=lambda v: struct.pack(">qi", *v), decode=lambda b: struct.unpack(">qi", b), shown=lambda v: {"value": instant(v)}),
-        Case("local_date", "LOCAL_DATE", [("value", "DATE")], [-1, 19_782],
-             encode=lambda v: struct.pack(">q", v), decode=lambda b: struct.unpack(">q", b)[0],
-             shown=lambda v: {"value": (EPOCH + dt.timedelta(days=v)).date().isoformat()}),
-        Case("local_time", "LOCAL_TIME", [("value", "TIME(9)")], [0, 86_399_123_456_789],
-             encode=lambda v: struct.pack(">q", v), decode=lambda b: struct.unpack(">q", b)[0],
-             shown=lambda v: {"value": f"{clock(v // 10**9)}.{v % 10**9:09}"}),
+        number("local_date", "LOCAL_DATE", "DATE", ">q", [-1, 19_782], lambda v: (EPOCH + dt.timedelta(days=v)).date().isoformat()),
+        number("local_time", "LOCAL_TIME", "TIME(9)", ">q", [0, 86_399_123_456_789], lambda v: f"{clock(v // 10**9)}.{v % 10**9:09}"),
         Case("local_date_time", "LOCAL_DATE_TIME", [("value", "TIMESTAMP(9)")], [(19_782, 86_399_123_456_789)],
              encode=lambda v: struct.pack(">qq", *v), decode=lambda b: struct.unpack(">qq", b),
              shown=lambda v: {"value": f"{(EPOCH + dt.timedelta(days=v[0])).date()} {clock(v[1] // 10**9)}.{v[1] % 10**9:09}"}),

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aquifer_catalog::topic_pattern::PatternTopics;
-use aquifer_formats::messages::{column, message_schema};
+use aquifer_formats::messages::message_schema;
 use aquifer_model::{Cut, Error, Interval, Partition, Result, Watermark};
 use aquifer_storage::reader::{PartitionReader, ReadFilter, ReadRequest, ReadStatistics, TieredTopic, Tiers};
 use arrow::array::RecordBatch;
@@ -117,7 +117,7 @@ impl TieredTable {
     }
 
     /// Whether a filter on the table's column can be asked of the reader's: it has the column's type, or is the key shown as text.
-    pub(crate) fn is_read_as_it_is(&self, column: &str) -> bool {
+    pub(crate) fn takes_filters_on(&self, column: &str) -> bool {
         let Ok(index) = self.schema.index_of(column) else { return false };
         let name = &self.reader_columns[index];
         let of_payload = self.topics.iter().all(|topic| {
@@ -128,9 +128,7 @@ impl TieredTable {
         });
         let of_message =
             message_schema().field_with_name(name).is_ok_and(|f| f.data_type() == self.schema.field(index).data_type());
-        // A key is bytes; shown as text its order stays, and what is no text is NULL, before a filter as behind it.
-        let key_as_text = name == column::KEY && self.schema.field(index).data_type().is_string();
-        of_payload || of_message || key_as_text
+        of_payload || of_message || filter::is_key_as_text(name, self.schema.field(index))
     }
 }
 
@@ -149,7 +147,7 @@ impl TableProvider for TieredTable {
         filters: &[&Expr],
     ) -> datafusion::common::Result<Vec<TableProviderFilterPushDown>> {
         let exact = |filter: &&Expr| {
-            !filter.is_volatile() && filter.column_refs().iter().all(|column| self.is_read_as_it_is(&column.name))
+            !filter.is_volatile() && filter.column_refs().iter().all(|column| self.takes_filters_on(&column.name))
         };
         Ok(filters
             .iter()

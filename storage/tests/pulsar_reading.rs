@@ -10,22 +10,18 @@ use std::time::{Duration, Instant};
 use aquifer_formats::chunked::build_chunks;
 use aquifer_formats::entry::{Compression, EntryLimits, EntrySpec, NewMessage, broker_metadata, build_entry};
 use aquifer_formats::messages::MessageBatchBuilder;
-use aquifer_model::{Cut, Partition, Position, TopicName};
+use aquifer_model::{Cut, Partition, Position};
 use aquifer_storage::pulsar::{EncryptedMessages, ProducerSettings, PulsarConfig, PulsarLog};
-use aquifer_storage::{Entry, FinishedEntry, Log, Receipt};
-use arrow::array::{Array, AsArray};
+use aquifer_storage::{Entry, FinishedEntry, Log};
 use futures::StreamExt;
 use pulsar::compression::{Compression as CrateCompression, CompressionLz4, CompressionZlib, CompressionZstd};
 use pulsar::consumer::{ConsumerOptions, InitialPosition};
 use pulsar::{Consumer, ProducerOptions, Pulsar, TokioExecutor};
 
-const CODECS: [(Compression, &str); 5] = [
-    (Compression::None, "None"),
-    (Compression::Lz4, "LZ4"),
-    (Compression::Zlib, "ZLib"),
-    (Compression::Zstd, "ZSTD"),
-    (Compression::Snappy, "SNAPPY"),
-];
+#[path = "shared/plain.rs"]
+mod plain;
+
+use plain::{Plain, WAYS, new_partition, noise, sample, spec, split, write_sample};
 
 struct Broker {
     service: String,
@@ -79,100 +75,9 @@ impl Broker {
     }
 }
 
-async fn new_partition(log: &PulsarLog, name: &str) -> Partition {
-    let topic = TopicName::new("public", "default", format!("{name}-{:08x}", rand::random::<u32>()));
-    log.create_topic(&topic, 0).await.unwrap();
-    Partition::new(topic, None)
-}
-
-/// What a message is to other clients: its key and its value.
-type Plain = (Option<Vec<u8>>, Option<Vec<u8>>);
-
-fn split(entries: &[Entry]) -> Vec<Plain> {
-    let mut builder = MessageBatchBuilder::new(EntryLimits::default());
-    for entry in entries {
-        builder.append_entry(entry.position, &entry.bytes).unwrap();
-    }
-    let batch = builder.finish();
-    let keys = batch.rows().column_by_name("__key").unwrap().as_binary_view();
-    let payloads = batch.payloads();
-    let bytes =
-        |array: &arrow::array::BinaryViewArray, row: usize| array.is_valid(row).then(|| array.value(row).to_vec());
-    (0..batch.rows().num_rows()).map(|row| (bytes(keys, row), bytes(payloads, row))).collect()
-}
-
 /// Entries after `cut` until the last of the log has come.
 async fn read_after(log: &PulsarLog, partition: &Partition, cut: Cut) -> Vec<Entry> {
-    let Some(last) = log.last_position(partition).await.unwrap() else { return Vec::new() };
-    let mut reader = log.open_reader(partition, cut).await.unwrap();
-    let mut entries: Vec<Entry> = Vec::new();
-    while entries.last().is_none_or(|entry| entry.position < last) {
-        let next = tokio::time::timeout(Duration::from_secs(30), reader.next(1 << 20)).await;
-        entries.extend(next.expect("an entry in time").unwrap());
-    }
-    entries
-}
-
-/// Bytes that no codec makes shorter.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 1u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    (0..length).map(|_| next()).collect()
-}
-
-fn now_ms() -> i64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64
-}
-
-fn spec(compression: Compression, batched: bool) -> EntrySpec {
-    EntrySpec { producer_name: "writer".into(), publish_time_ms: now_ms(), compression, batched, ..Default::default() }
-}
-
-/// Every codec, batched and not, with and without keys and values; the messages are the same for all of them.
-fn sample() -> Vec<Plain> {
-    vec![
-        (Some(b"key one".to_vec()), Some(b"first".to_vec())),
-        (None, Some(noise(5000))),
-        (Some(vec![0xff, 0xfe]), Some(b"binary key".to_vec())),
-        (Some("schl\u{fc}ssel".into()), None),
-        (None, Some(Vec::new())),
-        (Some(b"last".to_vec()), Some(vec![b'z'; 20_000])),
-    ]
-}
-
-async fn write_sample(log: &PulsarLog, partition: &Partition, codecs: &[(Compression, &str)]) -> Vec<Plain> {
-    let mut producer = log.open_producer(partition, ProducerSettings::new("writer")).await.unwrap();
-    let mut next = 0;
-    let mut written = Vec::new();
-    for (codec, _) in codecs {
-        for batched in [true, false] {
-            let sample = sample();
-            let messages: Vec<NewMessage<'_>> = (next..)
-                .zip(&sample)
-                .map(|(sequence_id, (key, payload))| NewMessage {
-                    sequence_id,
-                    key: key.as_deref(),
-                    payload: payload.as_deref(),
-                    ..Default::default()
-                })
-                .collect();
-            next += messages.len() as i64;
-            for part in messages.chunks(if batched { messages.len() } else { 1 }) {
-                let bytes = build_entry(&spec(*codec, batched), part).unwrap();
-                let (lowest, highest) = (part[0].sequence_id, part[part.len() - 1].sequence_id);
-                let messages = part.len() as u32;
-                producer.send(FinishedEntry { bytes, lowest, highest, messages, chunk: false }).unwrap();
-            }
-            written.extend(sample);
-        }
-    }
-    for receipt in producer.flush().await.unwrap() {
-        assert!(matches!(receipt, Receipt::Stored(_)));
-    }
-    written
+    plain::read_after(log, partition, cut, Duration::from_secs(30)).await
 }
 
 /// Prints each message as hex of key and value, `-` where there is none, until `count` came.
@@ -192,7 +97,7 @@ async fn the_python_client_reads_what_we_write() {
     let Some(broker) = broker() else { return };
     let log = broker.log();
     let partition = new_partition(&log, "to-python").await;
-    let mut written = write_sample(&log, &partition, &CODECS).await;
+    let mut written = write_sample(&log, &partition, &WAYS).await;
     assert_eq!(split(&read_after(&log, &partition, Cut::Start).await), written, "we read it ourselves");
     let large = noise(7_000_000);
     let mut producer = log.open_producer(&partition, ProducerSettings::new("chunks")).await.unwrap();
@@ -332,7 +237,7 @@ async fn the_pulsar_crates_client_reads_what_we_write_and_we_what_it_writes() {
     let log = broker.log();
     let partition = new_partition(&log, "crate").await;
     // It reads Snappy in another format than all other clients, and gives a message without value as an empty one.
-    let written = write_sample(&log, &partition, &CODECS[..4]).await;
+    let written = write_sample(&log, &partition, &WAYS[..8]).await;
     let client: Pulsar<_> = Pulsar::builder(broker.service.clone(), TokioExecutor).build().await.unwrap();
     let options =
         ConsumerOptions { initial_position: InitialPosition::Earliest, durable: Some(false), ..Default::default() };

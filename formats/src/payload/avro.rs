@@ -24,7 +24,7 @@ use arrow_avro::schema::{AvroSchema, CONFLUENT_MAGIC, Fingerprint, FingerprintAl
 
 use super::avro_fit::fit;
 use super::avro_flat::Flat;
-use super::avro_reader::{Reader, ReaderField, lacking};
+use super::avro_reader::{Reader, ReaderField, lacking, source};
 use super::versions::{Versions, by_version, one_by_one, why_unknown};
 use super::{DecodedPayloads, PayloadDecoder, PayloadError, avro_schema, scatter};
 
@@ -179,15 +179,11 @@ impl Writer {
         };
         let shape = Shape::of(&schema, &mut HashMap::new(), 0)?;
         // Only the fields that the table has are decoded; with none wanted, one is, so that rows are counted.
-        let source = |column: &Field| {
+        let of_column = |column: &Field| {
             let has = |name: &str| record.lookup.contains_key(name);
-            let name = match &reader {
-                Some(reader) => reader.source(column.name(), has)?,
-                None => column.name(),
-            };
-            record.lookup.get(name).copied()
+            record.lookup.get(source(reader.as_deref(), column.name(), has)?).copied()
         };
-        let taken: Vec<Option<usize>> = columns.fields().iter().map(|column| source(column)).collect();
+        let taken: Vec<Option<usize>> = columns.fields().iter().map(|column| of_column(column)).collect();
         let mut wanted: Vec<usize> = taken.iter().copied().flatten().collect();
         // A field may be two columns: its name's and, by an alias, another's.
         wanted.sort_unstable();

@@ -11,7 +11,7 @@ use arrow::array::{
 use arrow::compute::{CastOptions, cast_with_options, take};
 use arrow::datatypes::{DataType, Field, Fields};
 
-use super::avro_reader::{Reader, ReaderField, lacking};
+use super::avro_reader::{Reader, ReaderField, lacking, source};
 use super::avro_walk::Shape;
 
 /// A column of a field that is not there.
@@ -35,11 +35,8 @@ pub(super) fn fit(array: &ArrayRef, shape: Option<&Shape>, reader: Option<&Reade
             let columns = fields.iter().map(|field| {
                 let known = reader.and_then(|reader| reader.field(field.name()));
                 let has = |name: &str| from.column_by_name(name).is_some();
-                let source = match reader {
-                    Some(reader) => reader.source(field.name(), has),
-                    None => Some(field.name().as_str()),
-                };
-                match source.and_then(|source| Some((source, from.column_by_name(source)?))) {
+                match source(reader, field.name(), has).and_then(|source| Some((source, from.column_by_name(source)?)))
+                {
                     Some((source, column)) => {
                         let shape = shape.and_then(|shape| shape.field(source));
                         fit(column, shape, known.map(ReaderField::inner), field)

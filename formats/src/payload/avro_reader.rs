@@ -128,14 +128,6 @@ impl Reader {
             _ => None,
         }
     }
-
-    /// The name by which a writer has the field of this name: its own, or one of its aliases.
-    pub fn source<'a>(&'a self, name: &'a str, has: impl Fn(&str) -> bool) -> Option<&'a str> {
-        if has(name) {
-            return Some(name);
-        }
-        self.field(name)?.aliases.iter().map(String::as_str).find(|alias| has(alias))
-    }
 }
 
 impl ReaderField {
@@ -149,6 +141,14 @@ impl ReaderField {
         let from: UInt32Array = wanted.iter().map(|wanted| wanted.then_some(0)).collect();
         Ok(Some(take(default, &from, None)?))
     }
+}
+
+/// The name by which a writer has the field of this name: its own, or one of its aliases.
+pub(super) fn source<'a>(reader: Option<&'a Reader>, name: &'a str, has: impl Fn(&str) -> bool) -> Option<&'a str> {
+    if has(name) {
+        return Some(name);
+    }
+    reader?.field(name)?.aliases.iter().map(String::as_str).find(|alias| has(alias))
 }
 
 /// A column of a field that the writer lacks: the reader's default, or NULL.

@@ -7,7 +7,7 @@ use aquifer_model::{Error, Result};
 use aquifer_storage::reader::{ContainerStatistics, ReadFilter};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -64,6 +64,11 @@ pub(crate) fn pushed(
     let columns: Vec<String> = indices.iter().map(|n| table.reader_columns[*n].clone()).collect();
     let keys = message_keys(&columns, &schema, &predicate);
     Ok(Some(Arc::new(Pushed { columns, schema, predicate, pruning, keys })))
+}
+
+/// Whether a column shows messages' keys, which are bytes, as text: their order stays, and what is no text is NULL, before a filter as behind it.
+pub(super) fn is_key_as_text(reader_column: &str, shown: &Field) -> bool {
+    reader_column == column::KEY && shown.data_type().is_string()
 }
 
 /// The message keys that a row must have one of, where the predicate says so with `=` or `IN`.
@@ -127,12 +132,6 @@ impl Adapted<'_> {
         found.and_then(|found| if found.data_type() == wanted { Some(found) } else { cast(&found, wanted).ok() })
     }
 
-    /// Whether a column is shown as it is stored; else values that are no text are NULL there, and counts of NULLs mean nothing.
-    fn is_as_stored(&self, column: &Column) -> bool {
-        let field = self.filter.schema.field_with_name(&column.name);
-        !(self.name(column) == Some(column::KEY) && field.is_ok_and(|field| field.data_type().is_string()))
-    }
-
     fn name(&self, column: &Column) -> Option<&str> {
         let index = self.filter.schema.index_of(&column.name).ok()?;
         Some(&self.filter.columns[index])
@@ -150,8 +149,12 @@ impl PruningStatistics for Adapted<'_> {
         self.statistics.num_containers()
     }
     fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
-        let known = self.is_as_stored(column).then(|| self.name(column)).flatten()?;
-        self.statistics.null_counts(known)
+        let name = self.name(column)?;
+        // What is no text is NULL only as it is shown.
+        if is_key_as_text(name, self.filter.schema.field_with_name(&column.name).ok()?) {
+            return None;
+        }
+        self.statistics.null_counts(name)
     }
     fn row_counts(&self) -> Option<ArrayRef> {
         self.statistics.row_counts()

@@ -26,11 +26,11 @@ pub(super) struct Split {
 /// Takes a filter above `input` apart; `None` if nothing of it can be pushed.
 pub(super) fn split(predicate: &Expr, input: &LogicalPlan) -> Option<Split> {
     let (watermark, table) = find(input)?;
-    let is_as_it_is = |name: &str| table.is_read_as_it_is(name);
-    if !is_as_it_is(&watermark.column) || !follows(&watermark.expression, &watermark.column) {
+    let takes = |name: &str| table.takes_filters_on(name);
+    if !takes(&watermark.column) || !follows(&watermark.expression, &watermark.column) {
         return None;
     }
-    let can = |expr: &Expr| !expr.is_volatile() && expr.column_refs().iter().all(|column| is_as_it_is(&column.name));
+    let can = |expr: &Expr| !expr.is_volatile() && expr.column_refs().iter().all(|column| takes(&column.name));
     let (pushed, rest): (Vec<Expr>, Vec<Expr>) = split_conjunction(predicate).into_iter().cloned().partition(can);
     (!pushed.is_empty()).then(|| Split { pushed, rest: conjunction(rest) })
 }

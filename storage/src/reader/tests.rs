@@ -13,6 +13,7 @@ use arrow::datatypes::{Int32Type, Int64Type, Schema, TimestampMillisecondType, U
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+mod later_columns;
 mod random_reads;
 
 use super::*;
@@ -587,80 +588,6 @@ async fn a_message_that_does_not_decode_fails_by_name_or_is_counted_in_both_tier
             assert_eq!(reader.statistics().null_messages, nothing);
         }
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn columns_that_came_later_are_null_and_changed_types_are_cast() {
-    let mut world = World::new(4, OnDecodeError::Skip).await;
-    world.append(20, 3, false).await;
-    world.archive().await;
-    let mut topic = world.topic.clone();
-    topic.value_columns = Arc::new(Schema::new(vec![
-        SqlType::Double.nullable().to_field("n"),
-        SqlType::Timestamp(6).nullable().to_field("ts"),
-        SqlType::STRING.nullable().to_field("later"),
-    ]));
-    let mut request = request(&["later", "n"], 100);
-    request.time_column = Some("ts".into());
-    let end = Cut::After(world.entries[19]);
-    let mut reader = topic.open(&world.partition, Cut::Start, Some(end), request).await.expect("opens");
-    let schema = reader.schema();
-    let batches = all(&mut reader).await.expect("reads");
-    let latest = world.records.iter().filter_map(|r| match r.kind {
-        Written::Row { ts, .. } => Some(ts * 1000),
-        _ => None,
-    });
-    assert_eq!(batches.iter().filter_map(|batch| batch.time_max).max(), latest.max());
-    for batch in batches {
-        assert_eq!(batch.rows.schema(), schema);
-        assert_eq!(batch.rows.column(0).null_count(), batch.rows.num_rows());
-    }
-    let error = topic.open(&world.partition, Cut::Start, None, super::tests::request(&["latr"], 1)).await;
-    assert!(error.expect_err("unknown").to_string().contains("no column `latr`"));
-}
-
-/// `later` is 7; containers of which all rows are known to be NULL are left out.
-#[derive(Debug)]
-struct IsSeven;
-
-impl ReadFilter for IsSeven {
-    fn columns(&self) -> Vec<String> {
-        vec!["later".into()]
-    }
-    fn keep(&self, rows: &RecordBatch) -> Result<BooleanArray> {
-        Ok(rows.column(0).as_primitive::<Int64Type>().iter().map(|value| Some(value == Some(7))).collect())
-    }
-    fn may_match(&self, statistics: &dyn ContainerStatistics) -> Result<Vec<bool>> {
-        let (Some(nulls), Some(rows)) = (statistics.null_counts("later"), statistics.row_counts()) else {
-            return Ok(vec![true; statistics.num_containers()]);
-        };
-        let (nulls, rows) = (nulls.as_primitive::<UInt64Type>(), rows.as_primitive::<UInt64Type>());
-        Ok(nulls.iter().zip(rows).map(|(nulls, rows)| nulls.is_none() || nulls != rows).collect())
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_filter_finds_archived_rows_by_the_default_of_a_column_that_came_later() {
-    let mut world = World::new(5, OnDecodeError::Fail).await;
-    world.append(12, 2, false).await;
-    world.archive().await;
-    let columns = vec![SqlType::BigInt.nullable().to_field("n"), SqlType::BigInt.nullable().to_field("later")];
-    let mut topic = world.topic.clone();
-    topic.value_columns = Arc::new(Schema::new(columns));
-    let mut schema = topic_schema_of(Format::Avro, "t", &table()).expect("columns");
-    let mut definition: serde_json::Value = serde_json::from_slice(&schema.definition).expect("JSON");
-    let later = serde_json::json!({"name": "later", "type": ["long", "null"], "default": 7});
-    definition["fields"].as_array_mut().expect("fields").push(later);
-    schema.definition = definition.to_string().into_bytes();
-    topic.log.put_schema(&topic.topic, &schema).await.expect("registered");
-    let mut request = request(&["n"], 100);
-    request.filter = Some(Arc::new(IsSeven));
-    let end = Cut::After(world.entries[11]);
-    let mut reader = topic.open(&world.partition, Cut::Start, Some(end), request).await.expect("opens");
-    let found: Vec<String> =
-        all(&mut reader).await.expect("reads").iter().flat_map(|batch| rows_as_text(&batch.rows)).collect();
-    let rows = world.records.iter().filter(|record| matches!(record.kind, Written::Row { .. }));
-    assert_eq!(found, rows.map(|record| as_text(record, &["n".to_string()])).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]

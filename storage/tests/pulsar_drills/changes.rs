@@ -11,7 +11,8 @@ use rand::rngs::StdRng;
 use reqwest::Method;
 
 use super::given::given;
-use super::peers::{PATIENCE, new_partition, next_entry};
+use super::peers::{PATIENCE, next_entry};
+use super::plain::new_partition;
 
 fn unique(name: &str) -> TopicName {
     TopicName::new("public", "default", format!("{name}-{:08x}", rand::random::<u32>()))

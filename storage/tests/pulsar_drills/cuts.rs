@@ -9,7 +9,8 @@ use tokio::sync::watch;
 
 use super::cutter::Cutter;
 use super::own::{Own, free_port, second_door, services};
-use super::peers::{Python, check_account, check_receipts, new_partition, read, write};
+use super::peers::{Python, check_account, check_receipts, read, write};
+use super::plain::new_partition;
 use super::{ALONE, number, seed};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,8 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 
 use super::own::{Own, free_port, services};
-use super::peers::{PATIENCE, Python, check_account, check_receipts, new_partition, read, write};
+use super::peers::{PATIENCE, Python, check_account, check_receipts, read, write};
+use super::plain::new_partition;
 use super::{ALONE, number, seed};
 
 #[tokio::test(flavor = "multi_thread")]

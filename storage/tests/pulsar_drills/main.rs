@@ -18,6 +18,8 @@ mod kills;
 mod own;
 mod pairs;
 mod peers;
+#[path = "../shared/plain.rs"]
+mod plain;
 mod resends;
 
 /// One broker at a time: each is half a gigabyte.

@@ -11,46 +11,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use aquifer_formats::chunked::build_chunks;
-use aquifer_formats::entry::{Compression, EntryLimits, EntrySpec, NewMessage, build_entry};
-use aquifer_formats::messages::MessageBatchBuilder;
+use aquifer_formats::entry::{Compression, EntrySpec};
 use aquifer_model::{Cut, Partition};
+use aquifer_storage::FinishedEntry;
 use aquifer_storage::pulsar::{ProducerSettings, PulsarLog};
-use aquifer_storage::{FinishedEntry, Log};
-use arrow::array::{Array, AsArray, BinaryViewArray};
 
 use super::given::given;
 use super::own::services;
-use super::peers::{PATIENCE, new_partition};
-
-/// A message's key and its value.
-type Plain = (Option<Vec<u8>>, Option<Vec<u8>>);
-/// A codec, and whether messages lie in a batch.
-type Way = (Compression, bool);
-
-const CODECS: [Compression; 5] =
-    [Compression::None, Compression::Lz4, Compression::Zlib, Compression::Zstd, Compression::Snappy];
-
-/// Bytes that no codec makes shorter; the peers make the same.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 1u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    (0..length).map(|_| next()).collect()
-}
-
-/// What is written under each codec, batched and not; the peers write the same.
-fn sample() -> Vec<Plain> {
-    vec![
-        (Some(b"key one".to_vec()), Some(b"first".to_vec())),
-        (None, Some(noise(5000))),
-        (Some(vec![0xff, 0xfe]), Some(b"binary key".to_vec())),
-        (Some("schl\u{fc}ssel".into()), None),
-        (None, Some(Vec::new())),
-        (Some(b"last".to_vec()), Some(vec![b'z'; 20_000])),
-    ]
-}
+use super::peers::PATIENCE;
+use super::plain::{Plain, WAYS, Way, message, new_partition, noise, read_after, sample, spec, split, write_sample};
 
 /// What comes last: a message too large for one entry, between two that are not.
 fn large() -> [Plain; 3] {
@@ -60,7 +29,7 @@ fn large() -> [Plain; 3] {
 
 /// All that the Java client writes.
 fn expected_of_java() -> Vec<Plain> {
-    (0..2 * CODECS.len()).flat_map(|_| sample()).chain(large()).collect()
+    WAYS.iter().flat_map(|_| sample()).chain(large()).collect()
 }
 
 /// All that `magnetar-driver` writes. It cannot write compressed batches and compressed empty values so that they are read, and forgets in a
@@ -69,66 +38,29 @@ fn expected_of_magnetar() -> Vec<Plain> {
     let mut batch = sample();
     batch[2].0 = Some(b"//4=".to_vec());
     let with_value = || sample().into_iter().filter(|plain| plain.1.as_ref().is_some_and(|value| !value.is_empty()));
-    batch.into_iter().chain(sample()).chain((1..CODECS.len()).flat_map(|_| with_value())).chain(large()).collect()
-}
-
-fn spec(compression: Compression, batched: bool) -> EntrySpec {
-    EntrySpec {
-        producer_name: "writer".into(),
-        publish_time_ms: 1_700_000_000_000,
-        compression,
-        batched,
-        ..Default::default()
-    }
-}
-
-fn message(sequence_id: i64, plain: &Plain) -> NewMessage<'_> {
-    NewMessage { sequence_id, key: plain.0.as_deref(), payload: plain.1.as_deref(), ..Default::default() }
+    let codecs = WAYS.iter().filter(|(codec, batched)| !batched && *codec != Compression::None);
+    batch.into_iter().chain(sample()).chain(codecs.flat_map(|_| with_value())).chain(large()).collect()
 }
 
 /// Writes the sample in each of these ways, then what is large, and tells all of it.
 async fn write_all(log: &PulsarLog, partition: &Partition, ways: &[Way], of_chunks: Compression) -> Vec<Plain> {
-    let mut producer = log.open_producer(partition, ProducerSettings::new("writer")).await.unwrap();
-    let (sample, mut written, mut next) = (sample(), Vec::new(), 0);
-    for (codec, batched) in ways {
-        for part in sample.chunks(if *batched { sample.len() } else { 1 }) {
-            let messages: Vec<NewMessage<'_>> = (next..).zip(part).map(|(id, plain)| message(id, plain)).collect();
-            let bytes = build_entry(&spec(*codec, *batched), &messages).unwrap();
-            let (lowest, messages) = (next, messages.len() as u32);
-            next += i64::from(messages);
-            producer.send(FinishedEntry { bytes, lowest, highest: next - 1, messages, chunk: false }).unwrap();
-        }
-        written.extend(sample.iter().cloned());
-    }
-    for plain in large() {
-        let chunks = build_chunks(&spec(of_chunks, false), &message(next, &plain), 1_000_000).unwrap();
+    let mut written = write_sample(log, partition, ways).await;
+    let mut producer = log.open_producer(partition, ProducerSettings::new("chunks")).await.unwrap();
+    let spec = EntrySpec { producer_name: "chunks".into(), ..spec(of_chunks, false) };
+    for (id, plain) in (0..).zip(large()) {
+        let chunks = build_chunks(&spec, &message(id, &plain), 1_000_000).unwrap();
         let chunk = chunks.len() > 1;
         for bytes in chunks {
-            producer.send(FinishedEntry { bytes, lowest: next, highest: next, messages: 1, chunk }).unwrap();
+            producer.send(FinishedEntry { bytes, lowest: id, highest: id, messages: 1, chunk }).unwrap();
         }
         written.push(plain);
-        next += 1;
     }
     producer.flush().await.unwrap();
     written
 }
 
 async fn read_all(log: &PulsarLog, partition: &Partition) -> Vec<Plain> {
-    let last = log.last_position(partition).await.unwrap().expect("something was written");
-    let mut reader = log.open_reader(partition, Cut::Start).await.unwrap();
-    let mut builder = MessageBatchBuilder::new(EntryLimits::default());
-    let mut at = None;
-    while at.is_none_or(|at| at < last) {
-        for entry in tokio::time::timeout(PATIENCE, reader.next(1 << 20)).await.expect("in time").unwrap() {
-            builder.append_entry(entry.position, &entry.bytes).unwrap();
-            at = Some(entry.position);
-        }
-    }
-    let batch = builder.finish();
-    let keys = batch.rows().column_by_name("__key").unwrap().as_binary_view();
-    let payloads = batch.payloads();
-    let bytes = |array: &BinaryViewArray, row: usize| array.is_valid(row).then(|| array.value(row).to_vec());
-    (0..batch.rows().num_rows()).map(|row| (bytes(keys, row), bytes(payloads, row))).collect()
+    split(&read_after(log, partition, Cut::Start, PATIENCE).await)
 }
 
 /// Says where two lists differ, and not all of what they hold.
@@ -182,12 +114,12 @@ impl Peer {
 
     /// What it can read: in which ways, and a message in chunks under which codec.
     fn reads(&self) -> (Vec<Way>, Compression) {
-        let all = CODECS.iter().flat_map(|codec| [(*codec, true), (*codec, false)]);
         match self {
-            Self::Java(_) => (all.collect(), Compression::Zstd),
+            Self::Java(_) => (WAYS.to_vec(), Compression::Zstd),
             // Compressed batches it passes over without a word; an inflated message in chunks it holds against the limit of a frame.
             Self::Magnetar(_) => {
-                (all.filter(|(codec, batched)| !batched || *codec == Compression::None).collect(), Compression::None)
+                let ways = WAYS.into_iter().filter(|(codec, batched)| !batched || *codec == Compression::None);
+                (ways.collect(), Compression::None)
             }
         }
     }

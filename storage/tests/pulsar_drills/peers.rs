@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aquifer_formats::entry::{Compression, EntryLimits, EntrySpec, NewMessage, build_entry};
 use aquifer_formats::messages::MessageBatchBuilder;
-use aquifer_model::{Cut, Partition, Position, TopicName};
+use aquifer_model::{Cut, Partition, Position};
 use aquifer_storage::pulsar::{ProducerSettings, PulsarLog};
 use aquifer_storage::{Entry, FinishedEntry, Log, Receipt};
 use arrow::array::Array;
@@ -17,13 +17,6 @@ use tokio::sync::watch;
 
 /// What is waited for comes within this time.
 pub const PATIENCE: Duration = Duration::from_secs(180);
-
-/// A new topic without partitions.
-pub async fn new_partition(log: &PulsarLog, name: &str) -> Partition {
-    let topic = TopicName::new("public", "default", format!("{name}-{:08x}", rand::random::<u32>()));
-    log.create_topic(&topic, 0).await.unwrap();
-    Partition::new(topic, None)
-}
 
 /// The next entry: one message or a batch, of any codec, of small or large values that name themselves.
 pub fn next_entry(random: &mut StdRng, producer: &str, first: i64) -> FinishedEntry {

@@ -15,7 +15,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::given::{Given, given};
-use super::peers::{PATIENCE, new_partition, next_entry};
+use super::peers::{PATIENCE, next_entry};
+use super::plain::new_partition;
 use super::{number, seed};
 
 /// What the child is told: addresses, partition, and from which entry to which it sends. Without it that test does nothing.
