@@ -105,6 +105,7 @@ pub async fn ours(settings: &Settings) -> Result<Outcome, Failure> {
             time_column: None,
             tiers: Tiers::Log,
             batch_rows: 8192,
+            decoders: 1,
         };
         let mut reader = topic.open(&partition, Cut::Start, Some(end), request).await?;
         while let Some(batch) = reader.next().await? {

@@ -140,6 +140,7 @@ async fn read_stretch(topic: TieredTopic, partition: Partition, stretch: Interva
         time_column: None,
         tiers: Tiers::Both,
         batch_rows: 8192,
+        decoders: 1,
     };
     let mut reader = topic.open(&partition, stretch.from, Some(stretch.to), request).await?;
     while let Some(batch) = reader.next().await? {

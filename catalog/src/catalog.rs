@@ -141,14 +141,15 @@ impl Catalog {
         log.delete_namespace(&tenant, &namespace).await
     }
 
-    /// Makes a database (a namespace).
-    pub async fn create_database(&self, database: &str, if_not_exists: bool) -> Result<()> {
+    /// Makes a database (a namespace); false if it was there.
+    pub async fn create_database(&self, database: &str, if_not_exists: bool) -> Result<bool> {
         let (tenant, namespace) = split(database)?;
         let log = self.log().await?;
         if if_not_exists && log.namespaces().await?.contains(&(tenant.clone(), namespace.clone())) {
-            return Ok(());
+            return Ok(false);
         }
-        log.create_namespace(&tenant, &namespace).await
+        log.create_namespace(&tenant, &namespace).await?;
+        Ok(true)
     }
 
     /// Sets policies of a database's namespace.
@@ -319,7 +320,9 @@ impl Catalog {
                 Some(Stored { body: StoredTable::Explicit { .. }, .. }) if if_not_exists => Ok(Change::Keep),
                 Some(Stored { body: StoredTable::Explicit { .. }, .. }) => Err(exists()),
                 Some(Stored { body: StoredTable::View { .. }, .. }) => Err(view()),
-                _ => Ok(Change::Put(StoredTable::Explicit { definition: definition.clone() })),
+                Some(Stored { body: StoredTable::Native { .. }, .. }) if if_not_exists => Ok(Change::Keep),
+                Some(Stored { body: StoredTable::Native { .. }, .. }) => Err(exists()),
+                None => Ok(Change::Put(StoredTable::Explicit { definition: definition.clone() })),
             };
             self.shared.definitions.change(&self.key(&topic.database(), table), decide).await?;
             return Ok(());

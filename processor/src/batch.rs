@@ -184,7 +184,7 @@ impl TableProvider for TieredTable {
             Some(limit) if filter.is_none() => limit.clamp(1, BATCH_ROWS),
             _ => BATCH_ROWS,
         };
-        let mut streams: Vec<Arc<dyn PartitionStream>> = Vec::new();
+        let mut stretches = Vec::new();
         for (partition, to) in end {
             let Some(topic) = self.topics.iter().find(|topic| topic.topic == partition.topic) else { continue };
             let from = match &self.start {
@@ -193,8 +193,14 @@ impl TableProvider for TieredTable {
                 StartMode::Cuts(cuts) => cuts.get(partition).copied().unwrap_or_default(),
             };
             let most = if self.tiers == Tiers::Log { 1 } else { most };
-            let stretches = topic.stretches(partition, (from, *to), most, STRETCH_ROWS).await.map_err(external)?;
-            streams.extend(stretches.into_iter().map(|Interval { from, to }| {
+            let found = topic.stretches(partition, (from, *to), most, STRETCH_ROWS).await.map_err(external)?;
+            stretches.extend(found.into_iter().map(|stretch| (topic, partition, stretch)));
+        }
+        // What is too small to be read side by side has row groups that can be decoded so.
+        let decoders = if limit.is_some() { 1 } else { state.config().target_partitions() / stretches.len().max(1) };
+        let streams: Vec<Arc<dyn PartitionStream>> = stretches
+            .into_iter()
+            .map(|(topic, partition, Interval { from, to })| {
                 Arc::new(PartitionScan {
                     topic: topic.clone(),
                     partition: partition.clone(),
@@ -204,11 +210,12 @@ impl TableProvider for TieredTable {
                     filter: filter.clone(),
                     tiers: self.tiers,
                     batch_rows,
+                    decoders,
                     schema: Arc::clone(&schema),
                     statistics: Arc::clone(&self.statistics),
                 }) as Arc<dyn PartitionStream>
-            }));
-        }
+            })
+            .collect();
         if streams.is_empty() {
             return Ok(Arc::new(datafusion::physical_plan::empty::EmptyExec::new(schema)));
         }
@@ -227,6 +234,7 @@ struct PartitionScan {
     filter: Option<Arc<dyn ReadFilter>>,
     tiers: Tiers,
     batch_rows: usize,
+    decoders: usize,
     schema: SchemaRef,
     statistics: Arc<Mutex<BTreeMap<Partition, ReadStatistics>>>,
 }
@@ -243,6 +251,7 @@ impl PartitionStream for PartitionScan {
             time_column: None,
             tiers: self.tiers,
             batch_rows: self.batch_rows,
+            decoders: self.decoders,
         };
         let (topic, partition, from, to) = (self.topic.clone(), self.partition.clone(), self.from, self.to);
         let (schema, statistics) = (Arc::clone(&self.schema), Arc::clone(&self.statistics));

@@ -33,6 +33,7 @@ mod session;
 mod shared;
 mod tls;
 mod transport;
+mod window;
 
 use std::sync::Arc;
 

@@ -13,6 +13,7 @@
 mod archive_tier;
 mod blooms;
 mod dead_letters;
+mod decode_ahead;
 mod decoding;
 mod fetch;
 mod gather;
@@ -122,6 +123,9 @@ pub struct ReadRequest {
     pub tiers: Tiers,
     /// About how many rows a batch has under backlog.
     pub batch_rows: usize,
+    /// How many row groups of the archive are decoded side by side, each on a task of its own. With 1 they are decoded where [`PartitionReader::next`] is
+    /// called: for whoever reads several stretches side by side already.
+    pub decoders: usize,
 }
 
 /// A predicate that both tiers can use.
@@ -437,7 +441,7 @@ impl PartitionReader {
             };
             let fetch = Fetch::start(chain, state.files.clone(), wanted);
             let gather = Gather::new(self.schema(), self.batch_rows, self.cut);
-            return Ok(Phase::Archive(Box::new(ArchiveTier::new(fetch, gather, end))));
+            return Ok(Phase::Archive(Box::new(ArchiveTier::new(fetch, self.request.decoders, gather, end))));
         }
         if self.request.tiers == Tiers::Archive {
             return Ok(Phase::End);

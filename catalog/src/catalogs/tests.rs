@@ -271,8 +271,8 @@ async fn databases_are_namespaces() {
     let world = World::new().await;
     let catalog = world.default();
     assert_eq!(catalog.databases().await.expect("listed"), [DEFAULT_DATABASE]);
-    catalog.create_database("a/b", false).await.expect("made");
-    catalog.create_database("a/b", true).await.expect("there");
+    assert!(catalog.create_database("a/b", false).await.expect("made"));
+    assert!(!catalog.create_database("a/b", true).await.expect("there"), "not made again");
     assert!(catalog.create_database("a/b", false).await.is_err());
     catalog.create_database("plain", false).await.expect("made");
     assert_eq!(catalog.databases().await.expect("listed"), ["a/b", DEFAULT_DATABASE, "public/plain"]);

@@ -34,7 +34,10 @@ impl Session {
             Statement::CreateDatabase { name, options, if_not_exists } => {
                 let (catalog, database) = self.database_of(&name)?;
                 let policies = database_policies(&options)?;
-                catalog.create_database(&database, if_not_exists).await?;
+                if !catalog.create_database(&database, if_not_exists).await? {
+                    // What is there keeps its policies.
+                    return Ok(Outcome::Done);
+                }
                 let half = |error: Error| error.context(format!("the database `{database}` is made"));
                 catalog.set_policies(&database, &policies).await.map_err(half)?;
             }

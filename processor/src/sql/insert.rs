@@ -41,17 +41,17 @@ impl Session {
         if inserts.is_empty() {
             return Err(Error::invalid("the statement set has no INSERT"));
         }
-        let mut running = Vec::new();
+        // Nothing is written before all of them are known to run.
+        let mut started = Vec::new();
         for insert in inserts {
-            let (one, delivery) = self.start_insert(insert).await?;
-            running.push(one);
-            if let Some(notice) = delivery
-                && !notices.contains(&notice)
-            {
-                notices.push(notice);
-            }
+            started.push(self.start_insert(insert).await?);
         }
-        Ok(Outcome::Insert(together(running)?))
+        if started.iter().any(|one| one.running.streaming) {
+            notices.push(
+                "delivery: at least once while it runs; after a crash it starts over from its start option".to_string(),
+            );
+        }
+        Ok(Outcome::Insert(together(started.into_iter().map(Started::write).collect())?))
     }
 
     /// The table that an insert names, and which of its columns get which values.
@@ -112,8 +112,8 @@ impl Session {
         Ok(Target { table, columns, values })
     }
 
-    /// Starts one insert; gives it and what is to be told of its promise.
-    async fn start_insert(&self, insert: Insert) -> Result<(Running, Option<String>)> {
+    /// Starts an insert's query, and opens where its rows go.
+    async fn start_insert(&self, insert: Insert) -> Result<Started> {
         let Target { table, columns, values } = self.target(&insert).await?;
         let state = self.state()?;
         let mut bound = self.bind(insert.query, &state).await?;
@@ -168,10 +168,21 @@ impl Session {
             TableWriter::open(&table, &rows, updating, &self.connectors).await?
         };
         let writer = if self.settings.is_streaming() { writer } else { writer.of_bounded_rows() };
-        let mut running = run::start(bound, &state, self.job()?).await?;
-        let notice = running.streaming.then(|| {
-            "delivery: at least once while it runs; after a crash it starts over from its start option".to_string()
-        });
+        let running = run::start(bound, &state, self.job()?).await?;
+        Ok(Started { running, writer })
+    }
+}
+
+/// An insert whose query runs and whose rows wait.
+struct Started {
+    running: Running,
+    writer: TableWriter,
+}
+
+impl Started {
+    /// Lets the rows go to the table.
+    fn write(self) -> Running {
+        let Self { mut running, writer } = self;
         let (sender, changes) = mpsc::channel(1);
         let input = std::mem::replace(&mut running.changes, changes);
         tokio::spawn(async move {
@@ -185,16 +196,17 @@ impl Session {
                 () = sender.closed() => {}
             }
         });
-        Ok((running, notice))
+        running
     }
 }
 
-/// A query's column as its target's type: fields of rows go by their places.
+/// A query's column as its target's type: fields of rows go by their places, times of day and dates by the session's zone. Numbers that do not fit fail,
+/// where CAST would make them others.
 fn converted(column: Expr, given: &FieldRef, target: &FieldRef, schema: &DFSchema) -> Result<Expr> {
     if given.data_type() == target.data_type() {
         return Ok(column);
     }
-    if !given.data_type().is_nested() {
+    if !given.data_type().is_nested() && !given.data_type().is_temporal() {
         return Ok(cast(column, target));
     }
     let to = ColumnType::of_field(target)?.sql_type;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -142,7 +143,11 @@ impl JobInput for TieredInput {
     }
 
     async fn open(&self, partition: &str, from: Option<Cut>) -> Result<Box<dyn JobSource>> {
-        let found = lock(&self.found).as_ref().and_then(|found| found.get(partition)).cloned();
+        let (found, partitions) = match &*lock(&self.found) {
+            Some(all) => (all.get(partition).cloned(), all.len()),
+            None => (None, 0),
+        };
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let found = found.ok_or_else(|| Error::internal(format!("partition `{partition}` was not listed")))?;
         let request = ReadRequest {
             columns: self.reader_columns.clone(),
@@ -150,6 +155,7 @@ impl JobInput for TieredInput {
             time_column: self.time.as_ref().map(|(name, _)| name.clone()),
             tiers: self.tiers,
             batch_rows: BATCH_ROWS,
+            decoders: cores / partitions.max(1),
         };
         let to = match &self.end {
             Some(end) => Some(end.get(&found.partition).copied().unwrap_or_default()),

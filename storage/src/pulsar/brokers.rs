@@ -22,13 +22,13 @@ use super::connection::{ConnectOptions, Connection, Target};
 use super::failure::{Failure, Tried};
 use super::session::Answer;
 use super::shared::Shared;
+use super::window::{Window, Windows};
 
 const MAX_REDIRECTS: usize = 20;
 
 /// How partitions are read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reading {
-    pub read_ahead_bytes: usize,
     pub compacted: bool,
     pub encrypted: EncryptedMessages,
     pub chunks: ChunkBounds,
@@ -38,6 +38,7 @@ pub(super) struct Reading {
 pub(super) struct Brokers {
     options: ConnectOptions,
     reading: Reading,
+    windows: Arc<Windows>,
     /// As configured; if absent the admin API is asked, once.
     configured: Option<Arc<ServiceUrl>>,
     discovered: Shared<Arc<ServiceUrl>>,
@@ -59,15 +60,11 @@ impl Brokers {
             operation_timeout: config.operation_timeout,
             max_frame_bytes: config.max_frame_bytes,
         };
-        let reading = Reading {
-            read_ahead_bytes: config.read_ahead_bytes,
-            compacted: config.read_compacted,
-            encrypted: config.encrypted,
-            chunks: config.chunks,
-        };
+        let reading = Reading { compacted: config.read_compacted, encrypted: config.encrypted, chunks: config.chunks };
         Self {
             options,
             reading,
+            windows: Arc::new(Windows::new(config.read_ahead_bytes)),
             configured: configured.map(Arc::new),
             discovered: Shared::default(),
             admin,
@@ -81,6 +78,11 @@ impl Brokers {
 
     pub fn reading(&self) -> &Reading {
         &self.reading
+    }
+
+    /// What another reader asks for in advance.
+    pub fn window(&self) -> Window {
+        self.windows.open()
     }
 
     /// A cut about `entries` entries before `position`: as the list of ledgers has it, or where that may not be read in its own ledger.

@@ -33,7 +33,7 @@ pub struct PulsarConfig {
     pub operation_timeout: Duration,
     /// The longest frame that is ever buffered, in bytes, whatever message size the broker announces.
     pub max_frame_bytes: usize,
-    /// How many bytes of entries a reader asks for in advance. Four times as much is the hard limit of what is queued.
+    /// How many bytes of entries a reader asks for in advance; less where there are many. Four times as much is the hard limit of what is queued.
     pub read_ahead_bytes: usize,
     /// What readers do with encrypted messages, which nobody here can decrypt.
     pub encrypted: EncryptedMessages,

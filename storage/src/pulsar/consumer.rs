@@ -46,7 +46,7 @@ impl Consumer {
         let topic = partition.to_string();
         let connection = brokers.owner(&topic).await?;
         let id = connection.next_id();
-        let queue = Arc::new(EntryQueue::new(brokers.reading().read_ahead_bytes));
+        let queue = Arc::new(EntryQueue::new(brokers.window()));
         connection.attach(id, queue.clone())?;
         // Made before the answer is waited for: dropped half-way it is closed all the same.
         let consumer = Self { connection: connection.clone(), id, queue };

@@ -16,7 +16,6 @@ const MAX_WINDOW: i64 = 10_000;
 /// The permits of one consumer.
 #[derive(Debug)]
 pub(super) struct Flow {
-    read_ahead: usize,
     /// Granted and not yet used up; below zero when the broker overshot.
     outstanding: i64,
     /// Rises at once with larger messages, falls slowly.
@@ -24,9 +23,9 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    /// Of a consumer that should have about `read_ahead` bytes on their way.
-    pub fn new(read_ahead: usize) -> Self {
-        Self { read_ahead, outstanding: 0, message_bytes: FIRST_GUESS_BYTES }
+    /// Of a consumer that was granted none.
+    pub fn new() -> Self {
+        Self { outstanding: 0, message_bytes: FIRST_GUESS_BYTES }
     }
 
     /// An entry of `bytes` with `messages` messages has arrived.
@@ -36,12 +35,12 @@ impl Flow {
         self.message_bytes = each.max(self.message_bytes - self.message_bytes / 8).max(1);
     }
 
-    /// The permits to grant now that `queued` bytes wait to be taken; `None` if there are enough.
-    pub fn grant(&mut self, queued: usize) -> Option<u32> {
-        if queued >= self.read_ahead {
+    /// The permits to grant so that about `read_ahead` bytes are on their way or wait, of which `queued` do; `None` if there are enough.
+    pub fn grant(&mut self, queued: usize, read_ahead: usize) -> Option<u32> {
+        if queued >= read_ahead {
             return None;
         }
-        let window = ((self.read_ahead / self.message_bytes) as i64).clamp(1, MAX_WINDOW);
+        let window = ((read_ahead / self.message_bytes) as i64).clamp(1, MAX_WINDOW);
         if self.outstanding * 2 > window {
             return None;
         }
@@ -192,23 +191,23 @@ mod tests {
 
     #[test]
     fn the_window_follows_the_size_of_messages() {
-        let mut flow = Flow::new(16 << 20);
-        assert_eq!(flow.grant(0), Some(64));
-        assert_eq!(flow.grant(0), None, "there are enough");
+        let mut flow = Flow::new();
+        let window = 16 << 20;
+        assert_eq!(flow.grant(0, window), Some(64));
+        assert_eq!(flow.grant(0, window), None, "there are enough");
         flow.arrived(100 * 1000, 1000);
-        assert!(flow.grant(0).expect("the broker overshot") > 936);
+        assert!(flow.grant(0, window).expect("the broker overshot") > 936);
         for _ in 0..100 {
             flow.arrived(100_000, 1000);
-            flow.grant(0);
+            flow.grant(0, window);
         }
         assert!(flow.outstanding * 2 > MAX_WINDOW, "small messages: a wide window, {}", flow.outstanding);
         flow.arrived(5 << 20, 1);
         while flow.outstanding > 0 {
             flow.arrived(5 << 20, 1);
         }
-        assert_eq!(flow.grant(0), Some(3), "large messages: a narrow one");
-        assert_eq!(Flow::new(1000).grant(1000), None, "the queue is full");
-        let mut tiny = Flow::new(1);
-        assert_eq!(tiny.grant(0), Some(1), "never none at all");
+        assert_eq!(flow.grant(0, window), Some(3), "large messages: a narrow one");
+        assert_eq!(Flow::new().grant(1000, 1000), None, "the queue is full");
+        assert_eq!(Flow::new().grant(0, 1), Some(1), "never none at all");
     }
 }

@@ -1,6 +1,6 @@
 //! The entries of one consumer between the connection, which never waits, and the reader, which takes them when it likes.
 //!
-//! What is queued is bounded twice: permits keep it near `read_ahead` bytes, and at four times that the queue ends itself; its
+//! What is queued is bounded twice: permits keep it near its window, and at four times that the queue ends itself; its
 //! consumer is then closed and made again after what was queued. So one slow reader never holds up the connection it shares.
 
 use std::collections::VecDeque;
@@ -9,13 +9,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::flow::{Flow, messages_in};
+use super::window::Window;
 use crate::log::Entry;
 
 #[derive(Debug)]
 pub(super) struct EntryQueue {
     state: Mutex<State>,
     changed: Notify,
-    hard_limit: usize,
+    window: Window,
 }
 
 #[derive(Debug)]
@@ -38,11 +39,9 @@ pub(super) enum Taken {
 }
 
 impl EntryQueue {
-    pub fn new(read_ahead: usize) -> Self {
-        let state = State { entries: VecDeque::new(), bytes: 0, flow: Flow::new(read_ahead), ended: None };
-        // One entry more than the limit always fits: the largest is some 5 MiB.
-        let hard_limit = read_ahead.saturating_mul(4);
-        Self { state: Mutex::new(state), changed: Notify::new(), hard_limit }
+    pub fn new(window: Window) -> Self {
+        let state = State { entries: VecDeque::new(), bytes: 0, flow: Flow::new(), ended: None };
+        Self { state: Mutex::new(state), changed: Notify::new(), window }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -55,7 +54,8 @@ impl EntryQueue {
         if state.ended.is_some() {
             return false;
         }
-        if state.bytes > self.hard_limit {
+        // One entry more than the limit always fits: the largest is some 5 MiB.
+        if state.bytes > self.window.most().saturating_mul(4) {
             state.ended = Some("more arrived than was asked for".into());
         } else {
             state.flow.arrived(entry.bytes.len(), messages_in(&entry.bytes));
@@ -93,7 +93,7 @@ impl EntryQueue {
             None => Taken::Empty,
         };
         let queued = state.bytes;
-        let permits = if state.ended.is_none() { state.flow.grant(queued) } else { None };
+        let permits = if state.ended.is_none() { state.flow.grant(queued, self.window.bytes()) } else { None };
         (taken, permits)
     }
 
@@ -117,9 +117,16 @@ impl EntryQueue {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::window::Windows;
     use super::*;
     use aquifer_model::Position;
     use bytes::Bytes;
+
+    fn queue(window: usize) -> EntryQueue {
+        EntryQueue::new(Arc::new(Windows::new(window)).open())
+    }
 
     fn entry(number: u64, length: usize) -> Entry {
         Entry { position: Position::new(1, number), bytes: Bytes::from(vec![0; length]) }
@@ -134,7 +141,7 @@ mod tests {
 
     #[test]
     fn it_gives_whole_entries_up_to_the_bytes_asked_for_but_never_none() {
-        let queue = EntryQueue::new(1000);
+        let queue = queue(1000);
         for number in 0..4 {
             assert!(queue.push(entry(number, 100)));
         }
@@ -146,7 +153,7 @@ mod tests {
 
     #[test]
     fn beyond_the_hard_limit_it_ends_after_what_is_queued() {
-        let queue = EntryQueue::new(100);
+        let queue = queue(100);
         for number in 0..5 {
             assert!(queue.push(entry(number, 100)), "{number}");
         }

@@ -1,5 +1,6 @@
-//! Reads a stretch of the archive: decodes fetched row groups in order, leaves out what is no row, cuts at entries' ends.
+//! Reads a stretch of the archive: decodes fetched row groups and gives them in order, leaves out what is no row, cuts at entries' ends.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use aquifer_formats::messages::{column, message_schema};
@@ -8,30 +9,47 @@ use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, Reco
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{CastOptions, cast_with_options, filter, interleave, is_not_null, nullif};
 use arrow::datatypes::{DataType, Int32Type, TimestampMillisecondType, UInt64Type};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::dead_letters::BadMessage;
+use super::decode_ahead::Rows;
 use super::decoding::Decoding;
-use super::fetch::{Fetch, Fetched};
+use super::fetch::{Fetch, FetchPermit, Fetched};
 use super::gather::{Gather, Open, Piece};
 use super::layout::{Chunk, Layout};
 use super::{ReadBatch, ReadStatistics, Tier};
 use crate::archive::file::stored_name;
 
-/// The row group that is being decoded.
-struct Current {
-    reader: Box<ParquetRecordBatchReader>,
+/// A row group that is being decoded.
+struct Group {
+    rows: Rows,
     file: Arc<str>,
+    published_ms: Option<i64>,
     clip: Option<Interval>,
     ledger: Option<u64>,
-    _permit: OwnedSemaphorePermit,
+    bytes: u64,
+    skipped: u64,
+    _permit: FetchPermit,
 }
+
+/// What comes next in the stretch.
+enum Next {
+    Group(Group),
+    Pruned { rows: u64, time_max: Option<i64> },
+    FileEnd { cut: Cut, bytes: u64 },
+    End,
+}
+
+/// What may wait in order behind the row group that is given now, beside row groups.
+const MAX_QUEUED: usize = 64;
 
 /// A stretch of the archive being read.
 pub(super) struct ArchiveTier {
     fetch: Fetch,
-    current: Option<Current>,
+    /// How many row groups are decoded side by side; 1: where they are asked for.
+    decoders: usize,
+    /// Behind `current`, in order; its row groups are being decoded.
+    queue: VecDeque<Result<Next>>,
+    current: Option<Group>,
     /// Decoded, clipped, and not yet taken in: its payloads may need a schema first.
     held: Option<(RecordBatch, Positions)>,
     gather: Gather,
@@ -41,8 +59,32 @@ pub(super) struct ArchiveTier {
 }
 
 impl ArchiveTier {
-    pub fn new(fetch: Fetch, gather: Gather, end: Cut) -> Self {
-        Self { fetch, current: None, held: None, gather, end, ended: false }
+    pub fn new(fetch: Fetch, decoders: usize, gather: Gather, end: Cut) -> Self {
+        Self { fetch, decoders, queue: VecDeque::new(), current: None, held: None, gather, end, ended: false }
+    }
+
+    /// Begins to decode what is fetched, as far as that may go side by side.
+    fn decode_ahead(&mut self) {
+        let groups = self.queue.iter().filter(|next| matches!(next, Ok(Next::Group(_)))).count();
+        let mut free = self.decoders.saturating_sub(groups + usize::from(self.current.is_some()));
+        while free > 0 && self.queue.len() < MAX_QUEUED {
+            let Ok(item) = self.fetch.items.try_recv() else { return };
+            free -= usize::from(matches!(item, Ok(Fetched::RowGroup { .. })));
+            self.queue.push_back(self.begun(item));
+        }
+    }
+
+    /// What was fetched, its rows ready to be asked for.
+    fn begun(&self, item: Result<Fetched>) -> Result<Next> {
+        Ok(match item? {
+            Fetched::RowGroup { reader, file, published_ms, clip, ledger, bytes, skipped, permit } => {
+                let rows = if self.decoders > 1 { Rows::ahead(reader, &file) } else { Rows::Here(reader) };
+                Next::Group(Group { rows, file, published_ms, clip, ledger, bytes, skipped, _permit: permit })
+            }
+            Fetched::Pruned { rows, time_max } => Next::Pruned { rows, time_max },
+            Fetched::FileEnd { cut, bytes } => Next::FileEnd { cut, bytes },
+            Fetched::End => Next::End,
+        })
     }
 
     /// The next batch; `None` when all of the stretch is given. Cancel-safe.
@@ -70,14 +112,11 @@ impl ArchiveTier {
                 }
                 continue;
             }
+            self.decode_ahead();
             if let Some(current) = &mut self.current {
-                match current.reader.next() {
+                match current.rows.next(&current.file).await? {
                     None => self.current = None,
                     Some(batch) => {
-                        let batch = batch.map_err(|error| {
-                            Error::corrupt(format!("file `{}` of the archive cannot be decoded", current.file))
-                                .with_source(error)
-                        })?;
                         let mut positions = Positions::of(&batch, current.ledger)?;
                         let batch = match current.clip {
                             Some(interval) => positions.clip(&batch, interval),
@@ -89,30 +128,35 @@ impl ArchiveTier {
                 }
                 continue;
             }
-            match self.fetch.items.recv().await {
-                Some(Ok(Fetched::RowGroup { reader, file, published_ms, clip, ledger, bytes, skipped, permit })) => {
-                    statistics.archive_time_ms = published_ms;
-                    statistics.archive_bytes += bytes;
-                    statistics.pruned_rows += skipped;
-                    self.current = Some(Current { reader, file, clip, ledger, _permit: permit });
+            let next = match self.queue.pop_front() {
+                Some(next) => next?,
+                None => match self.fetch.items.recv().await {
+                    Some(item) => self.begun(item)?,
+                    None => return Err(Error::internal("fetching the archive ended early")),
+                },
+            };
+            match next {
+                Next::Group(group) => {
+                    statistics.archive_time_ms = group.published_ms;
+                    statistics.archive_bytes += group.bytes;
+                    statistics.pruned_rows += group.skipped;
+                    self.current = Some(group);
                 }
-                Some(Ok(Fetched::Pruned { rows, time_max })) => {
+                Next::Pruned { rows, time_max } => {
                     statistics.pruned_rows += rows;
                     let rows = RecordBatch::new_empty(Arc::clone(&layout.schema));
                     self.gather.add_open(Piece { rows, scanned: 0, time_max });
                     self.gather.open = Open::Unknown;
                 }
-                Some(Ok(Fetched::FileEnd { cut, bytes })) => {
+                Next::FileEnd { cut, bytes } => {
                     statistics.archive_bytes += bytes;
                     self.gather.close(cut)?;
                 }
-                Some(Ok(Fetched::End)) => {
+                Next::End => {
                     self.gather.close(self.end)?;
                     self.gather.flush()?;
                     self.ended = true;
                 }
-                Some(Err(error)) => return Err(error),
-                None => return Err(Error::internal("fetching the archive ended early")),
             }
         }
     }

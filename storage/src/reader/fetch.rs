@@ -5,7 +5,7 @@
 //! ```
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aquifer_formats::messages::{column, message_schema};
 use aquifer_model::{Error, Interval, Result, TopicName};
@@ -32,8 +32,10 @@ use crate::archive::file::{
 };
 use crate::archive::manifest::DataFile;
 
-/// Bytes of row groups that may lie fetched and not yet decoded. One row group may be larger.
+/// Bytes of row groups that may lie fetched and not yet decoded, of one partition. One row group may be larger.
 const AHEAD_BYTES: usize = 48 << 20;
+/// The same, of all partitions together; each may have one row group beside them, so that none waits for another.
+const SHARED_BYTES: usize = 128 << 20;
 /// Row groups that may lie fetched and not yet decoded.
 const AHEAD_GROUPS: usize = 4;
 /// The first guess of how much of a file's end holds its footer.
@@ -72,7 +74,7 @@ pub(super) enum Fetched {
         bytes: u64,
         /// Rows in pages that hold no row to keep: they are not decoded.
         skipped: u64,
-        permit: OwnedSemaphorePermit,
+        permit: FetchPermit,
     },
     /// A row group that holds no row to keep.
     Pruned { rows: u64, time_max: Option<i64> },
@@ -80,6 +82,18 @@ pub(super) enum Fetched {
     FileEnd { cut: aquifer_model::Cut, bytes: u64 },
     /// There is no more.
     End,
+}
+
+/// The right of a fetched row group to be in memory; given back when it is dropped.
+pub(super) struct FetchPermit {
+    _of_partition: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
+}
+
+/// What all partitions that are read share.
+fn shared() -> &'static Arc<Semaphore> {
+    static SHARED: OnceLock<Arc<Semaphore>> = OnceLock::new();
+    SHARED.get_or_init(|| Arc::new(Semaphore::new(SHARED_BYTES)))
 }
 
 /// The task that fetches. It ends when this is dropped.
@@ -103,6 +117,7 @@ impl Fetch {
             location: chain.location().clone(),
             wanted,
             ahead: Arc::new(Semaphore::new(AHEAD_BYTES)),
+            alone: Arc::new(Semaphore::new(1)),
             sender,
         };
         let files: Vec<(DataFile, Path)> = files
@@ -139,7 +154,10 @@ struct RowGroup {
 struct Fetcher {
     location: ArchiveLocation,
     wanted: Wanted,
+    /// The partition's own bytes.
     ahead: Arc<Semaphore>,
+    /// For the one row group that needs none of the bytes that are shared.
+    alone: Arc<Semaphore>,
     sender: mpsc::Sender<Result<Fetched>>,
 }
 
@@ -379,6 +397,18 @@ impl Fetcher {
         ProjectionMask::roots(groups.metadata.parquet_schema(), roots)
     }
 
+    /// Waits until `bytes` more may lie in memory.
+    async fn permit(&self, bytes: u64) -> Result<FetchPermit> {
+        let bytes = u32::try_from(bytes.min(AHEAD_BYTES as u64)).unwrap_or(u32::MAX);
+        let of_partition = Arc::clone(&self.ahead).acquire_many_owned(bytes).await.map_err(unwanted)?;
+        let of_all = tokio::select! {
+            biased;
+            alone = Arc::clone(&self.alone).acquire_owned() => alone,
+            shared = Arc::clone(shared()).acquire_many_owned(bytes) => shared,
+        };
+        Ok(FetchPermit { _of_partition: of_partition, _of_all: of_all.map_err(unwanted)? })
+    }
+
     async fn row_group(
         &self,
         metadata: &ArrowReaderMetadata,
@@ -393,8 +423,7 @@ impl Fetcher {
             .filter(|(leaf, _)| mask.leaf_included(*leaf))
             .map(|(_, chunk)| u64::try_from(chunk.compressed_size()).unwrap_or(0))
             .sum();
-        let permits = u32::try_from(size.min(AHEAD_BYTES as u64)).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.ahead).acquire_many_owned(permits).await.map_err(unwanted)?;
+        let permit = self.permit(size).await?;
         let mut builder = ParquetPushDecoderBuilder::new_with_metadata(metadata.clone())
             .with_row_groups(vec![group])
             .with_projection(mask)

@@ -218,6 +218,8 @@ fn request(columns: &[&str], batch_rows: usize) -> ReadRequest {
         time_column: None,
         tiers: Tiers::Both,
         batch_rows,
+        // As often as not on tasks of their own.
+        decoders: 1 + batch_rows % 3,
     }
 }
 
