@@ -288,10 +288,16 @@ impl Catalog {
 
     async fn reading(&self, settings: &TableSettings, definition: &TableDefinition, format: Format) -> Result<Reading> {
         let log = settings.log.clone().unwrap_or_else(|| self.settings.log.clone());
+        let log = settings.log_reading.over(with_token_of(log, &self.settings.log))?;
         let archive = settings.archive.as_deref().or(self.settings.archive.as_deref());
+        let archive = match &log {
+            // An archive keeps every message: beside the newest of each key it would give the others too.
+            LogSettings::Pulsar(config) if config.read_compacted => None,
+            _ => Some(self.shared.archive(archive, &self.definition.name)?),
+        };
         Ok(Reading {
-            log: self.shared.log(&with_token_of(log, &self.settings.log)).await?,
-            archive: self.shared.archive(archive, &self.definition.name)?,
+            log: self.shared.log(&log).await?,
+            archive,
             format,
             value_columns: value_columns(definition)?,
             on_error: settings.on_decode_error.clone(),

@@ -86,6 +86,8 @@ pub struct TableSettings {
     pub discovery: Option<Duration>,
     /// Another log than the catalog's.
     pub log: Option<LogSettings>,
+    /// How that log, or the catalog's, is read.
+    pub log_reading: LogReading,
     /// How payloads are written, if that is said.
     pub format: Option<Format>,
     /// Where reading starts.
@@ -102,6 +104,48 @@ pub struct TableSettings {
     pub partitions: Option<u32>,
     /// How rows become messages.
     pub sink: SinkSettings,
+}
+
+/// How a cluster is read, as far as that is said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogReading {
+    encrypted: Option<EncryptedMessages>,
+    read_compacted: Option<bool>,
+    connect_timeout: Option<Duration>,
+    operation_timeout: Option<Duration>,
+}
+
+impl LogReading {
+    fn of(options: &BTreeMap<String, String>) -> Result<Self> {
+        let get = |key: &str| options.get(key).map(String::as_str);
+        Ok(Self {
+            encrypted: get("on-encrypted").map(|policy| match policy {
+                "discard" => EncryptedMessages::Discard,
+                "raw" => EncryptedMessages::Raw,
+                _ => EncryptedMessages::Fail,
+            }),
+            read_compacted: get("read-compacted").map(|value| value == "true"),
+            connect_timeout: get("connect-timeout").map(duration).transpose()?,
+            operation_timeout: get("operation-timeout").map(duration).transpose()?,
+        })
+    }
+
+    /// The settings of a log with these in their places.
+    pub fn over(&self, log: LogSettings) -> Result<LogSettings> {
+        match log {
+            LogSettings::Pulsar(config) => Ok(LogSettings::Pulsar(PulsarConfig {
+                encrypted: self.encrypted.unwrap_or(config.encrypted),
+                read_compacted: self.read_compacted.unwrap_or(config.read_compacted),
+                connect_timeout: self.connect_timeout.unwrap_or(config.connect_timeout),
+                operation_timeout: self.operation_timeout.unwrap_or(config.operation_timeout),
+                ..config
+            })),
+            LogSettings::Embedded(..) if self.read_compacted == Some(true) => Err(Error::invalid(
+                "'read-compacted' = 'true' is for topics of a cluster: an embedded log is not compacted",
+            )),
+            log @ LogSettings::Embedded(..) => Ok(log),
+        }
+    }
 }
 
 /// How rows become messages.
@@ -346,6 +390,7 @@ pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSetting
             Some(millis) => u64::try_from(millis).ok().filter(|millis| *millis > 0).map(Duration::from_millis),
         },
         log: log_settings(options)?,
+        log_reading: LogReading::of(options)?,
         format: get("format").map(str::parse).transpose()?,
         startup: range::startup_of(options)?,
         stop: range::stop_of(options)?,
@@ -407,10 +452,15 @@ fn log_settings(options: &BTreeMap<String, String>) -> Result<Option<LogSettings
         };
         return Ok(Some(LogSettings::Embedded(PathBuf::from(path), settings)));
     }
+    let reading = LogReading::of(options)?;
+    if reading.read_compacted == Some(true) && get("archive").is_some() {
+        return Err(Error::invalid(
+            "`read-compacted` and `archive` do not go together: an archive keeps every message; leave one of them out",
+        ));
+    }
     if get("service-url").is_none() && get("admin-url").is_none() {
         return Ok(None);
     }
-    let defaults = PulsarConfig::default();
     let (plugin, params) = (get("auth-plugin"), get("auth-params"));
     let (authentication, mut tls) = match plugin.or(params) {
         None => (None, TlsSettings::default()),
@@ -420,28 +470,14 @@ fn log_settings(options: &BTreeMap<String, String>) -> Result<Option<LogSettings
     tls.ca_file = file("tls-ca-file", tls.ca_file.take());
     tls.certificate_file = file("tls-certificate-file", tls.certificate_file.take());
     tls.key_file = file("tls-key-file", tls.key_file.take());
-    let read_compacted = get("read-compacted") == Some("true");
-    if read_compacted && get("archive").is_some() {
-        return Err(Error::invalid(
-            "`read-compacted` and `archive` do not go together: an archive keeps every message; leave one of them out",
-        ));
-    }
-    let time = |key: &str, default: Duration| get(key).map_or(Ok(default), duration);
-    Ok(Some(LogSettings::Pulsar(PulsarConfig {
+    let config = PulsarConfig {
         service_url: get("service-url").map(String::from),
         admin_url: get("admin-url").map(String::from),
         authentication,
         tls,
-        encrypted: match get("on-encrypted") {
-            Some("discard") => EncryptedMessages::Discard,
-            Some("raw") => EncryptedMessages::Raw,
-            _ => EncryptedMessages::Fail,
-        },
-        read_compacted,
-        connect_timeout: time("connect-timeout", defaults.connect_timeout)?,
-        operation_timeout: time("operation-timeout", defaults.operation_timeout)?,
-        ..defaults
-    })))
+        ..PulsarConfig::default()
+    };
+    reading.over(LogSettings::Pulsar(config)).map(Some)
 }
 
 fn duration(text: &str) -> Result<Duration> {

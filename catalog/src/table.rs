@@ -60,7 +60,8 @@ impl Target {
 #[derive(Debug, Clone)]
 pub(crate) struct Reading {
     pub log: Arc<dyn Log>,
-    pub archive: ArchiveLocation,
+    /// `None`: the log alone is read.
+    pub archive: Option<ArchiveLocation>,
     pub format: Format,
     pub value_columns: SchemaRef,
     pub on_error: OnDecodeError,
@@ -70,7 +71,7 @@ impl Reading {
     pub fn of(&self, topic: TopicName) -> TieredTopic {
         TieredTopic {
             log: Arc::clone(&self.log),
-            archive: Some(self.archive.clone()),
+            archive: self.archive.clone(),
             topic,
             format: self.format,
             value_columns: Arc::clone(&self.value_columns),

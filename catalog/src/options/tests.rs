@@ -258,3 +258,23 @@ fn authentication_and_tls_are_read_under_every_spelling() {
     let error = table(&mixed).expect_err("both").to_string();
     assert!(error.contains("do not go together"), "{error}");
 }
+
+#[test]
+fn how_a_cluster_is_read_can_be_said_of_a_table_without_an_address_of_its_own() {
+    let said = |given: &[(&str, &str)]| {
+        let options = given.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        table_settings(&options).expect("known").log_reading
+    };
+    let catalogs = LogSettings::Pulsar(PulsarConfig { read_compacted: false, ..PulsarConfig::default() });
+    let read = said(&[("read-compacted", "true"), ("on-encrypted", "raw"), ("operation-timeout", "7 s")]);
+    let LogSettings::Pulsar(config) = read.over(catalogs.clone()).expect("a cluster") else {
+        unreachable!("a cluster")
+    };
+    assert!(config.read_compacted);
+    assert_eq!(config.encrypted, EncryptedMessages::Raw);
+    assert_eq!(config.operation_timeout, Duration::from_secs(7));
+    assert_eq!(config.connect_timeout, PulsarConfig::default().connect_timeout, "as the catalog says");
+    let embedded = LogSettings::Embedded("/log".into(), EmbeddedSettings::default());
+    assert!(read.over(embedded.clone()).expect_err("not compacted").to_string().contains("not compacted"));
+    assert!(said(&[]).over(embedded).is_ok());
+}
