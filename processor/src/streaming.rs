@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use crate::dataflow::{JobHandle, JobSnapshot, runtime};
 
 pub use tiered::StreamTable;
+pub(crate) use tiered::{ScannedTable, find_table};
 
 /// How a job runs: the settings of a session that matter here.
 #[derive(Debug, Clone)]

@@ -15,6 +15,7 @@ mod blooms;
 mod dead_letters;
 mod decode_ahead;
 mod decoding;
+mod extent;
 mod fetch;
 mod gather;
 mod handover;
@@ -54,6 +55,7 @@ pub const PARTITION: &str = "__partition";
 /// Utf8View: `log` or `archive`.
 pub const TIER: &str = "__tier";
 
+pub use self::extent::Extent;
 pub use self::message_id::{MESSAGE_ID, MESSAGE_ID_TEXT};
 
 /// A topic in both tiers, and how its payloads are read.

@@ -8,11 +8,13 @@ use aquifer_model::{Error, Result, SqlType};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ScalarValue};
-use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Aggregate, Cast, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
 use sqlparser::ast::{Expr as SqlExpr, Value};
 use tokio::sync::mpsc;
 
-use super::statement::{Insert, parse_expression};
+use super::binder::Bound;
+use super::statement::{Insert, SelectQuery, parse_expression};
 use super::{Outcome, Report, Running, Session, run};
 use crate::connector::nearest_known;
 use crate::plan::UpsertNode;
@@ -112,17 +114,16 @@ impl Session {
         Ok(Target { table, columns, values })
     }
 
-    /// Starts an insert's query, and opens where its rows go.
-    async fn start_insert(&self, insert: Insert) -> Result<Started> {
-        let Target { table, columns, values } = self.target(&insert).await?;
-        let state = self.state()?;
-        let mut bound = self.bind(insert.query, &state).await?;
+    /// Binds an insert's query, its columns as those of where they go.
+    pub(super) async fn bind_insert(&self, query: SelectQuery, target: &Target, state: &SessionState) -> Result<Bound> {
+        let Target { table, columns, values } = target;
+        let mut bound = self.bind(query, state).await?;
         let given = bound.plan.schema().fields().len();
         let wanted = values.iter().filter(|value| matches!(value, Given::Query(_))).count();
         if given != wanted {
             let names: Vec<&str> = columns
                 .iter()
-                .zip(&values)
+                .zip(values)
                 .filter(|(_, value)| matches!(value, Given::Query(_)))
                 .map(|(field, _)| field.name().as_str())
                 .collect();
@@ -132,9 +133,8 @@ impl Session {
                 names.join(", ")
             )));
         }
-        let updating = self.settings.is_streaming() && updates(&bound.plan);
         let mut expressions: Vec<Expr> = Vec::new();
-        for (target, value) in columns.iter().zip(&values) {
+        for (target, value) in columns.iter().zip(values) {
             let value = match value {
                 Given::Query(n) => {
                     let (qualifier, field) = bound.plan.schema().qualified_field(*n);
@@ -150,6 +150,16 @@ impl Session {
             .project(expressions)
             .and_then(LogicalPlanBuilder::build)
             .map_err(crate::batch::from_datafusion)?;
+        Ok(bound)
+    }
+
+    /// Starts an insert's query, and opens where its rows go.
+    async fn start_insert(&self, insert: Insert) -> Result<Started> {
+        let target = self.target(&insert).await?;
+        let state = self.state()?;
+        let bound = self.bind_insert(insert.query, &target, &state).await?;
+        let Target { table, columns, values } = target;
+        let updating = self.settings.is_streaming() && updates(&bound.plan);
         let rows: SchemaRef =
             Arc::new(Schema::new(columns.iter().map(|f| f.as_ref().clone().with_nullable(true)).collect::<Vec<_>>()));
         let writer = if insert.overwrite {
@@ -286,16 +296,20 @@ pub(super) fn updates(plan: &LogicalPlan) -> bool {
     let mut found = false;
     let _ = plan.apply(|node| {
         if let LogicalPlan::Aggregate(aggregate) = node {
-            let names: Vec<String> = aggregate.group_expr.iter().map(|e| e.schema_name().to_string()).collect();
-            let grouped =
-                |column: &str| names.iter().any(|name| name == column || name.ends_with(&format!(".{column}")));
-            found |= !(grouped("window_start") && grouped("window_end"));
+            found |= !is_of_windows(aggregate);
         }
         found |= matches!(node, LogicalPlan::Distinct(_));
         found |= matches!(node, LogicalPlan::Extension(node) if node.node.as_any().is::<UpsertNode>());
         Ok(TreeNodeRecursion::Continue)
     });
     found
+}
+
+/// Whether an aggregation groups by a whole window: its rows come once.
+pub(super) fn is_of_windows(aggregate: &Aggregate) -> bool {
+    let names: Vec<String> = aggregate.group_expr.iter().map(|e| e.schema_name().to_string()).collect();
+    let grouped = |column: &str| names.iter().any(|name| name == column || name.ends_with(&format!(".{column}")));
+    grouped("window_start") && grouped("window_end")
 }
 
 /// Several running inserts as one: it ends when all have ended, or with the first error.

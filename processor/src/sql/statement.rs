@@ -287,6 +287,8 @@ pub(super) struct Details {
     pub analyze: bool,
     pub estimated_cost: bool,
     pub changelog_mode: bool,
+    pub json: bool,
+    pub advice: bool,
 }
 
 /// What is explained.

@@ -268,14 +268,14 @@ impl TableSource for StreamTable {
 }
 
 /// What a scan reads.
-pub(super) enum ScannedTable<'a> {
+pub(crate) enum ScannedTable<'a> {
     Tiered(&'a TieredTable),
     Connector(&'a ConnectorTable),
     Stream(&'a Arc<dyn JobInput>),
 }
 
 /// Finds the table behind a scan's source: the source itself, or the provider in it.
-pub(super) fn find_table(source: &dyn TableSource) -> Option<ScannedTable<'_>> {
+pub(crate) fn find_table(source: &dyn TableSource) -> Option<ScannedTable<'_>> {
     let source: &dyn std::any::Any = source;
     if let Some(table) = source.downcast_ref::<TieredTable>() {
         return Some(ScannedTable::Tiered(table));

@@ -1,4 +1,5 @@
-//! `SELECT *` over joins that merge columns, `USING (k)` and `NATURAL`: the merged columns first, then the rest of each side.
+//! `SELECT *` over joins that merge columns, `USING (k)` and `NATURAL`: the merged columns first, then the rest of each side. And `SELECT *, *`, whose columns
+//! are numbered as any of one name are.
 //!
 //! ```text
 //!  a LEFT JOIN b USING (k)  ─► a.k, rest of a, rest of b      RIGHT: b.k      FULL: COALESCE(a.k, b.k)
@@ -49,7 +50,8 @@ fn is_one(select: &Select) -> bool {
             matches!(constraint, Some(JoinConstraint::Using(_) | JoinConstraint::Natural))
         })
     };
-    select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_))) && select.from.iter().any(merges)
+    let stars = select.projection.iter().filter(|item| matches!(item, SelectItem::Wildcard(_))).count();
+    stars > 1 || (stars == 1 && select.from.iter().any(merges))
 }
 
 fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
@@ -74,6 +76,8 @@ fn in_select(select: &mut Select, columns: ColumnsOf<'_>) -> Result<()> {
         all.extend(of_joins(from, columns)?);
     }
     let mut items = Vec::with_capacity(all.len());
+    // Numbers that no column beside the stars has.
+    let first = select.projection.len();
     for item in std::mem::take(&mut select.projection) {
         let SelectItem::Wildcard(options) = &item else {
             items.push(item);
@@ -84,7 +88,7 @@ fn in_select(select: &mut Select, columns: ColumnsOf<'_>) -> Result<()> {
             _ => Vec::new(),
         };
         for (name, expr) in all.iter().filter(|(name, _)| !hidden.contains(name)) {
-            let alias = Ident::with_quote('`', names::marked(items.len(), name));
+            let alias = Ident::with_quote('`', names::marked(first + items.len(), name));
             items.push(SelectItem::ExprWithAlias { expr: expr.clone(), alias });
         }
     }
@@ -142,7 +146,7 @@ fn of_factor(factor: &TableFactor, columns: ColumnsOf<'_>) -> Result<Vec<(String
     };
     let Some(alias) = alias else {
         return Err(external(Error::unsupported(
-            "`*` over a join with USING or NATURAL: give each of its tables a name",
+            "`*` twice, or over a join with USING or NATURAL: give each of its tables a name",
         )));
     };
     let column = |name: String| {
