@@ -6,9 +6,10 @@ use std::ops::ControlFlow;
 
 use aquifer_model::{Error, Result};
 use sqlparser::ast::{
-    Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, GroupByWithModifier, Join,
-    JoinOperator, LimitClause, ObjectName, OrderBy, OrderByKind, Query, Select, SelectFlavor, SelectItem, SetExpr,
-    TableAlias, TableFactor, TableVersion, TableWithJoins, Value, Visit, Visitor,
+    Distinct, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
+    GroupByWithModifier, Join, JoinConstraint, JoinOperator, LimitClause, ObjectName, OrderBy, OrderByKind, Query,
+    Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableFactor, TableVersion, TableWithJoins, Value, Visit,
+    Visitor, WindowType,
 };
 
 fn refuse(what: impl std::fmt::Display) -> Result<()> {
@@ -179,14 +180,20 @@ fn check_joins(TableWithJoins { relation: _, joins }: &TableWithJoins) -> Result
     for Join { relation: _, global, join_operator } in joins {
         refuse_if(*global, "GLOBAL JOIN")?;
         match join_operator {
-            JoinOperator::Join(_)
-            | JoinOperator::Inner(_)
-            | JoinOperator::Left(_)
-            | JoinOperator::LeftOuter(_)
-            | JoinOperator::Right(_)
-            | JoinOperator::RightOuter(_)
-            | JoinOperator::FullOuter(_)
-            | JoinOperator::CrossJoin(_) => {}
+            JoinOperator::Join(condition)
+            | JoinOperator::Inner(condition)
+            | JoinOperator::Left(condition)
+            | JoinOperator::LeftOuter(condition)
+            | JoinOperator::Right(condition)
+            | JoinOperator::RightOuter(condition)
+            | JoinOperator::FullOuter(condition) => {
+                if matches!(condition, JoinConstraint::None) {
+                    return Err(Error::invalid(
+                        "a JOIN needs a condition: ON …, USING (…) or NATURAL; CROSS JOIN is the one without",
+                    ));
+                }
+            }
+            JoinOperator::CrossJoin(_) => {}
             _ => refuse("this kind of JOIN")?,
         }
     }
@@ -278,9 +285,24 @@ fn check_version(version: Option<&TableVersion>) -> Result<()> {
     Ok(())
 }
 
+/// Functions that mean nothing without an order.
+const RANKS: [&str; 8] = ["ROW_NUMBER", "RANK", "DENSE_RANK", "NTILE", "PERCENT_RANK", "CUME_DIST", "LAG", "LEAD"];
+
 fn check_function(function: &Function) -> Result<()> {
-    let Function { name, uses_odbc_syntax, parameters, args, filter: _, null_treatment, over: _, within_group } =
-        function;
+    let Function { name, uses_odbc_syntax, parameters, args, filter: _, null_treatment, over, within_group } = function;
+    if let Some(WindowType::WindowSpec(spec)) = over
+        && spec.order_by.is_empty()
+        && spec.window_name.is_none()
+        && RANKS.iter().any(|rank| name.to_string().eq_ignore_ascii_case(rank))
+    {
+        return Err(Error::invalid(format!("{name} goes by the order of rows: write OVER (… ORDER BY …)")));
+    }
+    if let FunctionArguments::List(list) = args
+        && matches!(list.duplicate_treatment, Some(DuplicateTreatment::Distinct))
+        && list.args.iter().any(|arg| matches!(arg, FunctionArg::Unnamed(FunctionArgExpr::Wildcard)))
+    {
+        return Err(Error::invalid(format!("{name}(DISTINCT *) means nothing: name the column")));
+    }
     refuse_if(*uses_odbc_syntax, "{fn …}")?;
     if let FunctionArguments::List(list) = args
         && let Some(clause) = list.clauses.first()
