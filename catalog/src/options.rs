@@ -113,6 +113,7 @@ pub struct LogReading {
     read_compacted: Option<bool>,
     connect_timeout: Option<Duration>,
     operation_timeout: Option<Duration>,
+    max_frame_bytes: Option<usize>,
 }
 
 impl LogReading {
@@ -127,6 +128,7 @@ impl LogReading {
             read_compacted: get("read-compacted").map(|value| value == "true"),
             connect_timeout: get("connect-timeout").map(duration).transpose()?,
             operation_timeout: get("operation-timeout").map(duration).transpose()?,
+            max_frame_bytes: number(options, "max-frame-bytes")?,
         })
     }
 
@@ -138,6 +140,7 @@ impl LogReading {
                 read_compacted: self.read_compacted.unwrap_or(config.read_compacted),
                 connect_timeout: self.connect_timeout.unwrap_or(config.connect_timeout),
                 operation_timeout: self.operation_timeout.unwrap_or(config.operation_timeout),
+                max_frame_bytes: self.max_frame_bytes.or(config.max_frame_bytes),
                 ..config
             })),
             LogSettings::Embedded(..) if self.read_compacted == Some(true) => Err(Error::invalid(
@@ -165,6 +168,8 @@ pub struct SinkSettings {
     pub compression: Option<Compression>,
     /// So long after it was written a broker gives a message to shared subscriptions; zero: at once.
     pub delay: Duration,
+    /// Whether each row is to be there once whatever fails.
+    pub exactly_once: bool,
 }
 
 /// Checks a catalog's options as the user wrote them.
@@ -429,6 +434,7 @@ pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSetting
                 "snappy" => Compression::Snappy,
                 _ => Compression::Lz4,
             }),
+            exactly_once: get("sink.delivery-guarantee") == Some("exactly-once"),
             delay: get("sink.message-delay-interval").map_or(Ok(Duration::ZERO), duration)?,
         },
     })

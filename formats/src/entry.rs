@@ -189,6 +189,11 @@ impl ParsedEntry {
                 limits.max_entry_bytes
             )));
         }
+        if let Some(((long, limit), _)) = cut_off_head(bytes) {
+            return Err(Error::corrupt(format!(
+                "an entry came in a frame of {long} bytes, over the limit of {limit} bytes: to read it raise 'max-frame-bytes'"
+            )));
+        }
         let mut at = 0;
         if bytes.starts_with(&MAGIC_BROKER_METADATA) {
             at = 2;
@@ -292,6 +297,27 @@ pub fn broker_metadata(bytes: &Bytes) -> BrokerMetadata {
         broker_time_ms: metadata.broker_timestamp.map(|ms| ms as i64),
         index: metadata.index,
     })
+}
+
+/// How what stands for an entry that was not taken in begins: two bytes that no entry of Pulsar's begins with, then two lengths.
+const MAGIC_CUT_OFF: [u8; 2] = [0x0e, 0xff];
+
+/// What stands for an entry whose frame of so many `bytes` was over a `limit`: the head of it. It fails to decode, saying so.
+pub fn cut_off(bytes: usize, limit: usize, head: &[u8]) -> Bytes {
+    let mut marker = Vec::with_capacity(18 + head.len());
+    marker.extend_from_slice(&MAGIC_CUT_OFF);
+    marker.extend_from_slice(&(bytes as u64).to_be_bytes());
+    marker.extend_from_slice(&(limit as u64).to_be_bytes());
+    marker.extend_from_slice(head);
+    marker.into()
+}
+
+/// The bytes of the frame and the limit, and the head of the entry, where `entry` was made by [`cut_off`].
+pub fn cut_off_head(entry: &[u8]) -> Option<((u64, u64), &[u8])> {
+    let rest = entry.strip_prefix(&MAGIC_CUT_OFF)?;
+    let (bytes, rest) = rest.split_first_chunk::<8>()?;
+    let (limit, head) = rest.split_first_chunk::<8>()?;
+    Some(((u64::from_be_bytes(*bytes), u64::from_be_bytes(*limit)), head))
 }
 
 /// Reads an entry's head. Fails with `Corrupt` on a bad checksum, a torn frame or impossible lengths.

@@ -1,4 +1,5 @@
-//! A statement that runs finds the partitions that its topic gets meanwhile: on a real Pulsar, over a stream without an end.
+//! A statement that runs finds the partitions that its topic gets meanwhile, and the topics that come and go: on a real Pulsar, over streams without
+//! an end.
 
 #![allow(clippy::panic)] // this is test code
 
@@ -99,4 +100,38 @@ fn a_stream_that_runs_finds_new_partitions_and_reads_each_row_once() {
         );
     }
     take(&numbers, &mut seen, 300);
+}
+
+#[test]
+fn a_stream_over_a_pattern_goes_on_without_a_topic_that_is_deleted_and_reads_it_when_it_is_made_again() {
+    let Some(pulsar) = Pulsar::given() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data_dir = folder.path().join("data");
+    let (first, second) = (format!("come_{}_1", std::process::id()), format!("come_{}_2", std::process::id()));
+    let make = |topic: &str| format!("USE CATALOG p;\nCREATE TABLE {topic} (n BIGINT);\n");
+    let catalog = pulsar.create_catalog("p");
+    sql(&data_dir, &format!("{catalog}{}{}", make(&first), make(&second))).success("CREATE TABLE");
+    insert(&data_dir, &first, 0..5);
+    insert(&data_dir, &second, 5..10);
+    let script = format!(
+        "USE CATALOG p;
+         SET 'execution.runtime-mode' = 'streaming';
+         CREATE TEMPORARY TABLE every (n BIGINT) WITH ('connector' = 'pulsar', 'topics-pattern' = 'come_{}_[0-9]', 'service-url' = '{}',
+             'admin-url' = '{}', 'format' = 'avro', 'partition.discovery.interval-millis' = '200');
+         SELECT n FROM every;\n",
+        std::process::id(),
+        pulsar.service_url,
+        pulsar.admin_url
+    );
+    let reading = folder.path().join("reading");
+    sql(&reading, &catalog).success("CREATE CATALOG");
+    let (_running, numbers) = start(&reading, &script);
+    let mut seen = BTreeSet::new();
+    take(&numbers, &mut seen, 10);
+    sql(&data_dir, &format!("USE CATALOG p;\nDROP TABLE {first} PURGE;\n")).success("DROP TABLE");
+    insert(&data_dir, &second, 10..20);
+    take(&numbers, &mut seen, 20);
+    sql(&data_dir, &make(&first)).success("CREATE TABLE");
+    insert(&data_dir, &first, 20..30);
+    take(&numbers, &mut seen, 30);
 }

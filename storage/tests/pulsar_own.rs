@@ -113,7 +113,7 @@ async fn rights_are_named(own: &Own) -> Partition {
 
     let missing = own.log(None).partitions(&topic).await.expect_err("no token");
     assert_eq!(missing.kind(), ErrorKind::Denied);
-    assert!(missing.to_string().contains("asks for a token and none is set"), "{missing}");
+    assert!(missing.to_string().contains("asks for authentication (a token, for one) and none is set"), "{missing}");
     let forged = format!("{}x", token("admin"));
     let wrong = own.log(Some(TokenSource::Literal(forged.clone()))).partitions(&topic).await.expect_err("forged");
     assert_eq!(wrong.kind(), ErrorKind::Denied);

@@ -94,6 +94,7 @@ pub(super) const CATALOG: &[Row] = &[
     value("connect-timeout", "connect-timeout", v::duration),
     value("pulsar.client.connectionTimeoutMs", "connect-timeout", v::milliseconds),
     value("operation-timeout", "operation-timeout", v::duration),
+    value("max-frame-bytes", "max-frame-bytes", v::positive),
     value("pulsar.client.operationTimeoutMs", "operation-timeout", v::milliseconds),
     // Of embedded logs.
     value("segment-bytes", "segment-bytes", v::positive),
@@ -191,6 +192,7 @@ pub(super) const CONNECTOR: &[Row] = &[
     value("pulsar.consumer.readCompacted", "read-compacted", v::boolean),
     value("connect-timeout", "connect-timeout", v::duration),
     value("operation-timeout", "operation-timeout", v::duration),
+    value("max-frame-bytes", "max-frame-bytes", v::positive),
     value("archive", "archive", v::archive),
     notice("property-version"),
     notice("explicit"),

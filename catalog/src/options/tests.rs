@@ -158,8 +158,8 @@ fn wrong_values_say_what_to_write() {
             "write one of message-key-hash, round-robin",
         ),
         (
-            table(&[("connector", "pulsar"), ("topics", "a"), ("pulsar.sink.deliveryGuarantee", "exactly-once")]),
-            "not built yet",
+            table(&[("connector", "pulsar"), ("topics", "a"), ("pulsar.sink.deliveryGuarantee", "twice")]),
+            "write at-least-once",
         ),
         (table(&[("connector", "pulsar"), ("topics", "a"), ("pulsar.client.proxyServiceUrl", "x")]), "proxies"),
         (table(&[("topics", "a")]), "the option `topics` needs 'connector' = 'pulsar'"),
@@ -266,11 +266,17 @@ fn how_a_cluster_is_read_can_be_said_of_a_table_without_an_address_of_its_own() 
         table_settings(&options).expect("known").log_reading
     };
     let catalogs = LogSettings::Pulsar(PulsarConfig { read_compacted: false, ..PulsarConfig::default() });
-    let read = said(&[("read-compacted", "true"), ("on-encrypted", "raw"), ("operation-timeout", "7 s")]);
+    let read = said(&[
+        ("read-compacted", "true"),
+        ("on-encrypted", "raw"),
+        ("operation-timeout", "7 s"),
+        ("max-frame-bytes", "1000"),
+    ]);
     let LogSettings::Pulsar(config) = read.over(catalogs.clone()).expect("a cluster") else {
         unreachable!("a cluster")
     };
     assert!(config.read_compacted);
+    assert_eq!(config.max_frame_bytes, Some(1000));
     assert_eq!(config.encrypted, EncryptedMessages::Raw);
     assert_eq!(config.operation_timeout, Duration::from_secs(7));
     assert_eq!(config.connect_timeout, PulsarConfig::default().connect_timeout, "as the catalog says");

@@ -44,7 +44,15 @@ impl EpochClock {
     }
 }
 
-type Next = (usize, Box<dyn JobSource>, Result<Option<SourceBatch>>);
+type Next = (usize, Box<dyn JobSource>, Result<Polled>);
+
+/// What a partition answers.
+enum Polled {
+    Batch(SourceBatch),
+    End,
+    /// It is no longer there.
+    Gone,
+}
 /// Who asks for a snapshot.
 pub(crate) type SnapshotRequest = oneshot::Sender<JobSnapshot>;
 
@@ -54,6 +62,8 @@ struct PartitionFeed {
     name: String,
     cut: Option<Cut>,
     ready: Option<(Box<dyn JobSource>, SourceBatch)>,
+    /// It is no longer there: nothing comes from it, and it may be made again under its name.
+    gone: bool,
 }
 
 pub(crate) struct Feeder {
@@ -96,10 +106,16 @@ impl Feeder {
                 let index = partitions.len();
                 if !mark.is_some_and(|mark| mark.ended) {
                     let source = spec.input.open(&name, mark.and_then(|mark| mark.cut)).await?;
-                    pending.push(poll_source(index, source));
+                    pending.push(poll_source(index, source, Arc::clone(&spec.input), name.clone()));
                 }
                 found.push(mark);
-                partitions.push(PartitionFeed { input, name, cut: mark.and_then(|mark| mark.cut), ready: None });
+                partitions.push(PartitionFeed {
+                    input,
+                    name,
+                    cut: mark.and_then(|mark| mark.cut),
+                    ready: None,
+                    gone: false,
+                });
             }
         }
         let mut watermarks = Watermarks::new(partitions.len(), settings.idle_timeout);
@@ -212,13 +228,19 @@ impl Feeder {
     /// Opens the partitions that are not read yet.
     async fn add_partitions(&mut self, input: usize, names: Vec<String>) -> Result<()> {
         for name in names {
-            if self.partitions.iter().any(|feed| feed.input == input && feed.name == name) {
+            if self.partitions.iter().any(|feed| feed.input == input && feed.name == name && !feed.gone) {
                 continue;
             }
+            let of = Arc::clone(&self.inputs[input].input);
+            let source = match of.open(&name, None).await {
+                Ok(source) => source,
+                // Listed, and deleted since, or kept in the list though it went long ago.
+                Err(_) if of.is_gone(&name).await => continue,
+                Err(error) => return Err(error),
+            };
             tracing::info!(partition = name, "a partition was found and is read from its start");
-            let source = self.inputs[input].input.open(&name, None).await?;
-            self.pending.push(poll_source(self.partitions.len(), source));
-            self.partitions.push(PartitionFeed { input, name, cut: None, ready: None });
+            self.pending.push(poll_source(self.partitions.len(), source, of, name.clone()));
+            self.partitions.push(PartitionFeed { input, name, cut: None, ready: None, gone: false });
             self.watermarks.add(self.started.elapsed());
         }
         Ok(())
@@ -248,9 +270,16 @@ impl Feeder {
     fn settle(&mut self, (partition, source, next): Next) -> Result<()> {
         let feed = &mut self.partitions[partition];
         match next.map_err(|error| error.context(format!("reading partition `{}`", feed.name)))? {
-            Some(batch) => feed.ready = Some((source, batch)),
-            None => {
+            Polled::Batch(batch) => feed.ready = Some((source, batch)),
+            Polled::End => {
                 self.watermarks.end(partition);
+                self.changed = true;
+            }
+            Polled::Gone => {
+                tracing::warn!(partition = feed.name, "a partition is no longer there; the others are read on");
+                feed.gone = true;
+                // Idle, not ended: where all are gone the job waits for those that come.
+                self.watermarks.partitions[partition].idle = true;
                 self.changed = true;
             }
         }
@@ -281,7 +310,9 @@ impl Feeder {
             self.watermarks.end(partition);
             self.changed = true;
         } else {
-            self.pending.push(poll_source(partition, source));
+            let feed = &self.partitions[partition];
+            let of = Arc::clone(&self.inputs[input].input);
+            self.pending.push(poll_source(partition, source, of, feed.name.clone()));
         }
         // Rows that were left out may have moved the watermark: that is worth telling too.
         self.changed |= rows == 0 && reached > before;
@@ -365,7 +396,8 @@ impl Feeder {
     }
 
     fn marks(&self, watermark: Watermark) -> SourceMarks {
-        let partitions = self.partitions.iter().zip(&self.watermarks.partitions).map(|(feed, time)| {
+        let there = self.partitions.iter().zip(&self.watermarks.partitions).filter(|(feed, _)| !feed.gone);
+        let partitions = there.map(|(feed, time)| {
             let mark = PartitionMark { cut: feed.cut, watermark: time.watermark, idle: time.idle, ended: time.ended };
             ((feed.input, feed.name.clone()), mark)
         });
@@ -373,9 +405,19 @@ impl Feeder {
     }
 }
 
-fn poll_source(partition: usize, mut source: Box<dyn JobSource>) -> Pin<Box<dyn Future<Output = Next> + Send>> {
+fn poll_source(
+    partition: usize,
+    mut source: Box<dyn JobSource>,
+    of: Arc<dyn JobInput>,
+    name: String,
+) -> Pin<Box<dyn Future<Output = Next> + Send>> {
     Box::pin(async move {
-        let next = source.next().await;
+        let next = match source.next().await {
+            Ok(Some(batch)) => Ok(Polled::Batch(batch)),
+            Ok(None) => Ok(Polled::End),
+            Err(_) if of.is_gone(&name).await => Ok(Polled::Gone),
+            Err(error) => Err(error),
+        };
         (partition, source, next)
     })
 }

@@ -31,6 +31,10 @@ pub trait JobInput: Send + Sync + Debug {
     fn discovery(&self) -> Option<Duration> {
         None
     }
+    /// Whether a partition that cannot be read is no longer there, and was one of those that come and go.
+    async fn is_gone(&self, _partition: &str) -> bool {
+        false
+    }
     /// A partition ends when its own watermark reaches this.
     fn stop_watermark(&self) -> Option<Watermark> {
         None

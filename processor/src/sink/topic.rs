@@ -20,7 +20,7 @@ use aquifer_formats::routing::KeyHash;
 use aquifer_model::{
     ChangeBatch, Epoch, Error, ErrorKind, Partition, Result, RowKind, SchemaVersion, TopicName, TopicSchema,
 };
-use aquifer_storage::log::{Appender, FinishedEntry, Log};
+use aquifer_storage::log::{Appender, FinishedEntry, Log, Policies};
 use aquifer_storage::reader::TieredTopic;
 use arrow::array::Array;
 use arrow::datatypes::{DataType, SchemaRef};
@@ -70,11 +70,27 @@ impl TopicSink {
         let schema = find_schema(&topic).await?;
         let partitions = topic.log.partitions(&topic.topic).await?;
         // Without admin rights the policies are not known, which does not matter here but for the limit.
-        let max_entry_bytes = match topic.log.policies(&topic.topic).await {
-            Ok(policies) => policies.max_message_bytes,
-            Err(_) => MAX_ENTRY_BYTES,
-        };
+        let policies = topic.log.policies(&topic.topic).await;
+        if settings.exactly_once {
+            return Err(no_exactly_once(&topic.topic, policies));
+        }
+        let max_entry_bytes = policies.map_or(MAX_ENTRY_BYTES, |policies| policies.max_message_bytes);
         Ok(Self { topic, layout, partitions, schema, max_entry_bytes, settings, key_format })
+    }
+}
+
+/// What is missing for exactly-once into a topic, the topic's own part first.
+fn no_exactly_once(topic: &TopicName, policies: Result<Policies>) -> Error {
+    let later = "jobs with checkpoints, which are not there yet: write 'sink.delivery-guarantee' = 'at-least-once'";
+    match policies {
+        Err(error) => {
+            error.context(format_args!("whether `{topic}` deduplicates, as exactly-once needs, cannot be seen"))
+        }
+        Ok(Policies { deduplicates: false, .. }) => Error::invalid(format!(
+            "exactly-once needs a topic that deduplicates, and `{topic}` does not: switch that on first (pulsar-admin namespaces set-deduplication --enable {}/{}). It also needs {later}",
+            topic.tenant, topic.namespace
+        )),
+        Ok(_) => Error::unsupported(format!("exactly-once into `{topic}` needs {later}")),
     }
 }
 

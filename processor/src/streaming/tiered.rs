@@ -6,7 +6,7 @@ use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aquifer_model::{ChangeBatch, Cut, Error, Partition, Result, Watermark};
+use aquifer_model::{ChangeBatch, Cut, Error, ErrorKind, Partition, Result, Watermark};
 use aquifer_storage::reader::{
     PartitionReader, ReadBatch, ReadFilter, ReadRequest, ReadStatistics, TieredTopic, Tiers,
 };
@@ -181,6 +181,26 @@ impl JobInput for TieredInput {
 
     fn discovery(&self) -> Option<Duration> {
         self.discovery.as_ref().map(|discovery| discovery.interval)
+    }
+
+    /// Topics of a pattern come and go while a stream without an end runs. A read that has a stop was promised what it fails to get.
+    async fn is_gone(&self, partition: &str) -> bool {
+        let come_and_go = self.discovery.as_ref().is_some_and(|discovery| discovery.pattern.is_some());
+        if !come_and_go || self.end.is_some() || self.until.is_some() {
+            return false;
+        }
+        let found = lock(&self.found).as_ref().and_then(|found| found.get(partition)).cloned();
+        // What is not in the list any more went before.
+        let Some(Found { topic, partition: asked, .. }) = found else { return true };
+        let gone = match topic.log.partitions(&topic.topic).await {
+            Ok(partitions) => !partitions.contains(&asked),
+            Err(error) => error.kind() == ErrorKind::Invalid,
+        };
+        if gone && let Some(found) = lock(&self.found).as_mut() {
+            // Made again it is another, which is read from its start.
+            found.remove(partition);
+        }
+        gone
     }
 
     fn stop_watermark(&self) -> Option<Watermark> {

@@ -43,8 +43,8 @@ struct Doing<'a> {
     right: &'a str,
 }
 
-const TENANT_ADMIN: &str = "the tenant admin's right (use the token of a role that administers the tenant)";
-const SUPER_USER: &str = "the super user's right (use the token of a role among the broker's `superUserRoles`)";
+const TENANT_ADMIN: &str = "the tenant admin's right (be a role that administers the tenant)";
+const SUPER_USER: &str = "the super user's right (be a role among the broker's `superUserRoles`)";
 
 fn doing(what: impl Into<String>, right: &str) -> Doing<'_> {
     Doing { what: what.into(), right }
@@ -334,7 +334,7 @@ impl Admin {
             } else if status == StatusCode::NOT_FOUND {
                 Ok(None)
             } else {
-                Err(refusal(doing, status, &text))
+                Err(refusal(doing, self.authenticator.shown_as(), status, &text))
             };
         }
         Err(Error::unavailable(format!("{}: more than {MAX_REDIRECTS} redirects", doing.what)))
@@ -394,15 +394,16 @@ fn read_json(text: &[u8]) -> Result<Value> {
 }
 
 /// The error that an answer's status and body stand for.
-fn refusal(doing: &Doing<'_>, status: StatusCode, body: &[u8]) -> Error {
+fn refusal(doing: &Doing<'_>, shown: Option<&str>, status: StatusCode, body: &[u8]) -> Error {
     let what = &doing.what;
     let given =
         serde_json::from_slice::<Value>(body).ok().and_then(|body| Some(body.get("reason")?.as_str()?.to_string()));
     if status == StatusCode::UNAUTHORIZED && given.is_none() {
         // A missing right has a reason. This is the door before it.
-        return Error::denied(format!(
-            "{what}: the admin API asks for a token or password and does not accept the one that is set, if any: correct 'auth-params'"
-        ));
+        return Error::denied(match shown {
+            Some(shown) => format!("{what}: the admin API does not accept the {shown}: correct 'auth-params'"),
+            None => format!("{what}: the admin API asks for authentication and none is set: set 'auth-params'"),
+        });
     }
     let reason = given.unwrap_or_else(|| format!("HTTP status {}", status.as_u16()));
     let reason = reason.lines().next().unwrap_or_default();
@@ -428,13 +429,13 @@ mod tests {
                 401,
                 r#"{"reason":"no"}"#,
                 ErrorKind::Denied,
-                "reading the ledgers of `t` needs the tenant admin's right (use the token of a role that administers the tenant): no",
+                "reading the ledgers of `t` needs the tenant admin's right (be a role that administers the tenant): no",
             ),
             (
                 401,
                 "<html>",
                 ErrorKind::Denied,
-                "reading the ledgers of `t`: the admin API asks for a token or password and does not accept the one that is set, if any: correct 'auth-params'",
+                "reading the ledgers of `t`: the admin API does not accept the user and password: correct 'auth-params'",
             ),
             (
                 409,
@@ -445,7 +446,8 @@ mod tests {
             (412, r#"{"reason":"bad\nstack"}"#, ErrorKind::Invalid, "reading the ledgers of `t`: bad"),
             (500, "<html>", ErrorKind::Unavailable, "reading the ledgers of `t`: HTTP status 500"),
         ] {
-            let error = refusal(&ask, StatusCode::from_u16(status).expect("a status"), body.as_bytes());
+            let status = StatusCode::from_u16(status).expect("a status");
+            let error = refusal(&ask, Some("user and password"), status, body.as_bytes());
             assert_eq!((error.kind(), error.to_string().as_str()), (kind, text));
         }
     }

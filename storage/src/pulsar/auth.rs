@@ -244,6 +244,16 @@ impl Authenticator {
         }
     }
 
+    /// What is shown, in the words of errors; `None` if nothing is set.
+    pub fn shown_as(&self) -> Option<&'static str> {
+        self.source.as_ref().map(|source| match source {
+            Authentication::Token(_) => "token",
+            Authentication::Basic { .. } => "user and password",
+            Authentication::OAuth2(_) => "token of the OAuth2 issuer",
+            Authentication::Certificate => "client certificate",
+        })
+    }
+
     /// What to show a broker; `None` if nothing is set.
     pub async fn credentials(&self) -> Result<Option<Credentials>> {
         let Some(source) = &self.source else { return Ok(None) };

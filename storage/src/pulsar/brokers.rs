@@ -193,6 +193,20 @@ impl Brokers {
         }
     }
 
+    /// The topics of `tenant/namespace` that somebody uses, each partition by itself.
+    pub async fn topics_of_namespace(&self, tenant: &str, namespace: &str) -> Result<Vec<String>> {
+        let place = format!("{tenant}/{namespace}");
+        let mut retry = Retry::new(self.operation_timeout());
+        loop {
+            let connection = self.any().await?;
+            match connection.request(|request| commands::topics_of_namespace(request, &place)).await {
+                Ok(Answer::Topics(names)) => return Ok(names),
+                Ok(_) => return Err(odd_answer("a list of topics", &connection)),
+                Err(failure) => retry.after(failure, || format!("listing the topics of `{place}`"), LIST).await?,
+            }
+        }
+    }
+
     /// Refuses a partition that is not there.
     pub async fn check_partition(&self, partition: &Partition) -> Result<()> {
         let count = self.count_partitions(&partition.topic).await?;
@@ -226,6 +240,8 @@ impl Brokers {
 
 /// The right that a lookup needs.
 pub(super) const LOOKUP: &str = "the right to look up this topic (grant it `consume` or `produce`)";
+/// The right that listing topics needs.
+const LIST: &str = "the right to list the namespace's topics (grant it `consume` on the namespace)";
 /// The right that reading needs.
 pub(super) const CONSUME: &str = "the right to read this topic (grant it `consume`)";
 /// The right that writing needs.

@@ -70,6 +70,17 @@ pub(super) fn lookup(request: u64, topic: &str, authoritative: bool) -> Bytes {
     encode(&BaseCommand { lookup_topic: Some(lookup), ..command(Type::Lookup) }, 0)
 }
 
+/// Asks for the persistent topics of `tenant/namespace`.
+pub(super) fn topics_of_namespace(request: u64, namespace: &str) -> Bytes {
+    let asked = proto::CommandGetTopicsOfNamespace {
+        request_id: request,
+        namespace: namespace.into(),
+        mode: Some(proto::command_get_topics_of_namespace::Mode::Persistent as i32),
+        ..Default::default()
+    };
+    encode(&BaseCommand { get_topics_of_namespace: Some(asked), ..command(Type::GetTopicsOfNamespace) }, 0)
+}
+
 /// `CommandPartitionedTopicMetadata` with the field that the crate's definition lacks. Without it asking makes topics.
 #[derive(Clone, PartialEq, prost::Message)]
 struct PartitionsBody {

@@ -31,8 +31,8 @@ pub struct PulsarConfig {
     pub connect_timeout: Duration,
     /// How long one operation may take, and how long a reader tries to get back to a lost broker.
     pub operation_timeout: Duration,
-    /// The longest frame that is ever buffered, in bytes, whatever message size the broker announces.
-    pub max_frame_bytes: usize,
+    /// The longest frame that is ever buffered, in bytes, whatever message size the broker announces. If absent, what it announces, and at most 32 MiB.
+    pub max_frame_bytes: Option<usize>,
     /// How many bytes of entries a reader asks for in advance; less where there are many. Four times as much is the hard limit of what is queued.
     pub read_ahead_bytes: usize,
     /// What readers do with encrypted messages, which nobody here can decrypt.
@@ -64,7 +64,7 @@ impl Default for PulsarConfig {
             tls: TlsSettings::default(),
             connect_timeout: Duration::from_secs(5),
             operation_timeout: Duration::from_secs(30),
-            max_frame_bytes: 32 * 1024 * 1024,
+            max_frame_bytes: None,
             read_ahead_bytes: 16 * 1024 * 1024,
             encrypted: EncryptedMessages::Fail,
             read_compacted: false,

@@ -49,7 +49,7 @@ pub(super) struct ConnectOptions {
     pub tls: TlsSettings,
     pub connect_timeout: Duration,
     pub operation_timeout: Duration,
-    pub max_frame_bytes: usize,
+    pub max_frame_bytes: Option<usize>,
 }
 
 /// What became of a publication.
@@ -135,9 +135,16 @@ impl Connection {
                     return Err(Greeting::Cause(cause.to_string()));
                 }
                 Err(Stop::Session(SessionError::Refused(_))) if shown.is_none() => {
-                    let text =
-                        format!("connecting to the Pulsar broker at `{address}`: it asks for a token and none is set");
+                    let text = format!(
+                        "connecting to the Pulsar broker at `{address}`: it asks for authentication (a token, for one) and none is set: set 'auth-params'"
+                    );
                     return Err(Greeting::Error(Error::denied(text)));
+                }
+                Err(Stop::Session(SessionError::Refused(refusal))) => {
+                    let failure = Failure::Refused(refusal.shown(options.authenticator.shown_as()));
+                    return Err(Greeting::Error(
+                        failure.into_error("connecting to the broker", "the right to connect"),
+                    ));
                 }
                 outcome => outcome?,
             }
@@ -265,9 +272,6 @@ enum Greeting {
 impl From<Stop> for Greeting {
     fn from(stop: Stop) -> Self {
         match stop {
-            Stop::Session(SessionError::Refused(refusal)) => {
-                Self::Error(Failure::Refused(refusal).into_error("connecting to the broker", "the right to connect"))
-            }
             Stop::Session(error) => Self::Cause(error.to_string()),
             Stop::Why(why) => Self::Cause(why),
             Stop::Error(error) => Self::Error(error),
@@ -369,7 +373,7 @@ impl Driver {
                 self.authenticating = None;
                 match shown.map_err(Stop::Error)? {
                     Some(shown) => self.session.authenticate(&shown),
-                    None => return Err(Stop::Why("the broker asks for a token and none is set".to_string())),
+                    None => return Err(Stop::Why("the broker asks for authentication and none is set: set 'auth-params'".to_string())),
                 }
             }
             operation = self.operations.recv(), if greeted => match operation {
@@ -420,6 +424,7 @@ impl Driver {
                 self.authenticating = Some(Box::pin(async move { authenticator.fresh_credentials().await }));
             }
             Event::Answered { request, answer } => {
+                let answer = answer.map_err(|refusal| refusal.shown(self.authenticator.shown_as()));
                 if let Some(reply) = self.requests.remove(&request) {
                     let _ = reply.send(answer);
                 }
@@ -435,6 +440,7 @@ impl Driver {
                 self.settle(producer, sequence_id, position.map_or(Published::Duplicate, Published::Stored))?;
             }
             Event::SendRefused { producer, sequence_id, refusal } => {
+                let refusal = refusal.shown(self.authenticator.shown_as());
                 self.settle(producer, sequence_id, Published::Refused(refusal))?;
             }
             Event::ConsumerClosed { consumer } => {

@@ -60,6 +60,12 @@ pub(super) fn topics(single: &[String], partitioned: &[String]) -> Vec<TopicName
     found.into_iter().filter(ours).collect()
 }
 
+/// [`topics`] where nobody tells which are partitioned: what is called like a first partition is one.
+pub(super) fn topics_of_names(names: &[String]) -> Vec<TopicName> {
+    let partitioned = names.iter().filter_map(|name| name.strip_suffix("-partition-0").map(str::to_string));
+    topics(names, &partitioned.collect::<Vec<_>>())
+}
+
 /// `tenant/namespace` taken apart; none for the system's and for old names of three parts.
 pub(super) fn namespace(name: &str) -> Option<(String, String)> {
     let (tenant, namespace) = name.split_once('/')?;
@@ -178,6 +184,9 @@ mod tests {
         let found = topics(&single, &list(&["w", "a"]));
         let names: Vec<&str> = found.iter().map(|topic| topic.name.as_str()).collect();
         assert_eq!(names, ["a", "b", "lone-partition-7", "w"]);
+        let found = topics_of_names(&single);
+        let names: Vec<&str> = found.iter().map(|topic| topic.name.as_str()).collect();
+        assert_eq!(names, ["b", "lone-partition-7", "w"], "as far as names tell");
         assert_eq!(namespace("public/default"), Some(("public".into(), "default".into())));
         assert_eq!((namespace("pulsar/system"), namespace("sample/standalone/ns")), (None, None));
     }

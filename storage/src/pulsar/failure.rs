@@ -11,11 +11,22 @@ use aquifer_model::{Error, ErrorKind, Result};
 pub(super) struct Refusal {
     pub code: ServerError,
     pub message: String,
+    /// What was shown to the broker, in words; `None`: nothing.
+    shown: Option<&'static str>,
 }
 
 impl Refusal {
     pub fn new(code: i32, message: impl Into<String>) -> Self {
-        Self { code: ServerError::try_from(code).unwrap_or(ServerError::UnknownError), message: message.into() }
+        Self {
+            code: ServerError::try_from(code).unwrap_or(ServerError::UnknownError),
+            message: message.into(),
+            shown: None,
+        }
+    }
+
+    /// The same, of one to whom this was shown.
+    pub fn shown(self, shown: Option<&'static str>) -> Self {
+        Self { shown, ..self }
     }
 
     /// Whether the same request may be granted a little later, or by another broker.
@@ -73,17 +84,23 @@ impl Failure {
     pub fn into_error(self, doing: &str, right: &str) -> Error {
         match self {
             Self::Refused(refusal) => {
-                let Refusal { code, ref message } = refusal;
+                let Refusal { code, ref message, shown } = refusal;
                 // Java's exception class names and stack traces say nothing to our user.
                 let reason = message.lines().next().unwrap_or_default();
                 let reason = reason.rsplit_once("Exception: ").map_or(reason, |(_, reason)| reason);
                 match code {
-                    ServerError::AuthenticationError => Error::denied(format!(
-                        "{doing}: the broker does not accept the token, correct 'auth-params': {reason}"
-                    )),
-                    ServerError::AuthorizationError => {
-                        Error::denied(format!("{doing}: the token's role lacks {right}: {reason}"))
-                    }
+                    ServerError::AuthenticationError => Error::denied(match shown {
+                        Some(shown) => {
+                            format!("{doing}: the broker does not accept the {shown}, correct 'auth-params': {reason}")
+                        }
+                        None => format!("{doing}: the broker asks for authentication, set 'auth-params': {reason}"),
+                    }),
+                    ServerError::AuthorizationError => Error::denied(match shown {
+                        Some(shown) => format!("{doing}: the role of the {shown} lacks {right}: {reason}"),
+                        None => {
+                            format!("{doing}: without authentication (set 'auth-params') one lacks {right}: {reason}")
+                        }
+                    }),
                     _ => Error::new(refusal.kind(), format!("{doing}: {reason} ({})", code.as_str_name())),
                 }
             }
@@ -114,13 +131,33 @@ mod tests {
 
     #[test]
     fn a_refusal_names_what_was_done_and_the_missing_right() {
-        let refusal = Refusal::new(ServerError::AuthorizationError as i32, "Client is not authorized");
-        let error = Failure::Refused(refusal).into_error("reading `t`", "the right to consume");
-        assert_eq!(error.kind(), ErrorKind::Denied);
-        assert_eq!(
-            error.to_string(),
-            "reading `t`: the token's role lacks the right to consume: Client is not authorized"
-        );
+        let cases = [
+            (
+                ServerError::AuthorizationError,
+                Some("client certificate"),
+                "reading `t`: the role of the client certificate lacks the right to consume: no",
+            ),
+            (
+                ServerError::AuthorizationError,
+                None,
+                "reading `t`: without authentication (set 'auth-params') one lacks the right to consume: no",
+            ),
+            (
+                ServerError::AuthenticationError,
+                Some("user and password"),
+                "reading `t`: the broker does not accept the user and password, correct 'auth-params': no",
+            ),
+            (
+                ServerError::AuthenticationError,
+                None,
+                "reading `t`: the broker asks for authentication, set 'auth-params': no",
+            ),
+        ];
+        for (code, shown, text) in cases {
+            let refusal = Refusal::new(code as i32, "no").shown(shown);
+            let error = Failure::Refused(refusal).into_error("reading `t`", "the right to consume");
+            assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Denied, text));
+        }
     }
 
     #[test]

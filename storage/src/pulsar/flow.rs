@@ -75,6 +75,9 @@ pub(super) fn scan(entry: &[u8]) -> Shape {
 }
 
 fn scan_metadata(mut rest: &[u8], shape: &mut Shape) -> Option<()> {
+    if let Some((_, head)) = aquifer_formats::entry::cut_off_head(rest) {
+        rest = head;
+    }
     if rest.starts_with(&[0x0e, 0x02]) {
         let length = u32::from_be_bytes(rest.get(2..6)?.try_into().ok()?) as usize;
         rest = rest.get(6usize.checked_add(length)?..)?;

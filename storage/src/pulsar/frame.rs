@@ -5,8 +5,9 @@
 //!            └──────────────── total ─────────────────────────────────────────┘
 //! ```
 //!
-//! A frame longer than the limit is refused when its length is read, before any of it is buffered. What follows the command is
-//! handed on as it came: a slice of what was read, never copied, never parsed here.
+//! A frame longer than the limit is refused when its length is read, before any of it is buffered; once [`FrameDecoder::greeted`] one that bears a
+//! message gives the head of its entry, and the rest is passed over as it comes. What follows the command is handed on as it came: a slice of what was
+//! read, never copied, never parsed here.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
@@ -24,6 +25,12 @@ pub(super) struct Frame {
 pub(super) enum Command {
     /// An entry for a consumer, the command that most frames bear.
     Message(CommandMessage),
+    /// The same in a frame of so many `bytes`, over the `limit`: only the head of the entry is given.
+    LongMessage {
+        message: CommandMessage,
+        bytes: usize,
+        limit: usize,
+    },
     Other(Box<BaseCommand>),
 }
 
@@ -38,6 +45,9 @@ struct MessageCommand {
 
 /// How a command of type `MESSAGE` begins: field 1, a varint, 9.
 const MESSAGE_START: [u8; 2] = [0x08, Type::Message as u8];
+/// So much of a frame over the limit is buffered at most: its command, and of its entry the head, which tells how many messages it holds.
+const MAX_LONG_COMMAND: usize = 16 * 1024;
+const MAX_LONG_HEAD: usize = 64 * 1024;
 
 /// Why bytes are no frame. The connection they came on is of no more use.
 #[derive(Debug, thiserror::Error)]
@@ -54,25 +64,35 @@ pub(super) enum FrameError {
 #[derive(Debug)]
 pub(super) struct FrameDecoder {
     limit: usize,
+    /// Whether messages over the limit are passed over.
+    passes: bool,
+    /// So many bytes of a frame over the limit are still to come.
+    passing: usize,
 }
 
 impl FrameDecoder {
     /// A decoder that takes frames of at most `limit` bytes, their length field not counted.
     pub fn new(limit: usize) -> Self {
-        Self { limit }
+        Self { limit, passes: false, passing: 0 }
     }
 
-    /// Changes the limit for the frames that follow.
-    pub fn set_limit(&mut self, limit: usize) {
+    /// Changes the limit for the frames that follow; longer messages are passed over.
+    pub fn greeted(&mut self, limit: usize) {
         self.limit = limit;
+        self.passes = true;
     }
 
     /// Takes the next whole frame off the front of `buffer`; `None` if more bytes are needed, for which there is then room.
-    pub fn decode(&self, buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
+    pub fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
+        if self.passing > 0 {
+            let passed = self.passing.min(buffer.len());
+            buffer.advance(passed);
+            self.passing -= passed;
+        }
         let Some(mut head) = buffer.get(..4) else { return Ok(None) };
         let total = head.get_u32() as usize;
         if total > self.limit {
-            return Err(FrameError::TooLong { bytes: total, limit: self.limit });
+            return self.decode_long(total, buffer);
         }
         if total < 4 {
             return Err(FrameError::Torn { bytes: total, command: 0 });
@@ -95,6 +115,36 @@ impl FrameDecoder {
         }
         let command = Command::Other(Box::new(BaseCommand::decode(command)?));
         Ok(Some(Frame { command, payload: frame }))
+    }
+
+    /// [`FrameDecoder::decode`] of a frame over the limit: what is no message is refused as soon as that is seen.
+    fn decode_long(&mut self, total: usize, buffer: &mut BytesMut) -> Result<Option<Frame>, FrameError> {
+        let limit = self.limit;
+        let refused = || FrameError::TooLong { bytes: total, limit };
+        if !self.passes {
+            return Err(refused());
+        }
+        let Some(mut length) = buffer.get(4..8) else { return Ok(None) };
+        let command = length.get_u32() as usize;
+        let entry = total.checked_sub(4 + command).filter(|_| command <= MAX_LONG_COMMAND).ok_or_else(refused)?;
+        let kept = entry.min(MAX_LONG_HEAD);
+        let Some(start) = buffer.get(8..10) else { return Ok(None) };
+        if start != MESSAGE_START {
+            return Err(refused());
+        }
+        let needed = 8 + command + kept;
+        if buffer.len() < needed {
+            buffer.reserve(needed - buffer.len());
+            return Ok(None);
+        }
+        buffer.advance(8);
+        let command = buffer.split_to(command).freeze();
+        let message = MessageCommand::decode(command)?.message.ok_or_else(refused)?;
+        // Copied: what shares the buffer would keep all of it.
+        let payload = Bytes::copy_from_slice(&buffer[..kept]);
+        buffer.advance(kept);
+        self.passing = entry - kept;
+        Ok(Some(Frame { command: Command::LongMessage { message, bytes: total, limit }, payload }))
     }
 }
 
@@ -128,7 +178,7 @@ mod tests {
             wire.extend_from_slice(&entry);
         }
         for step in 1..wire.len() {
-            let decoder = FrameDecoder::new(1000);
+            let mut decoder = FrameDecoder::new(1000);
             let (mut buffer, mut frames) = (BytesMut::new(), Vec::new());
             for piece in wire.chunks(step) {
                 buffer.extend_from_slice(piece);
@@ -151,6 +201,65 @@ mod tests {
         let error = FrameDecoder::new(5000).decode(&mut buffer).expect_err("too long");
         assert_eq!(error.to_string(), "a frame of 4294967280 bytes is over the limit of 5000");
         assert!(buffer.capacity() < 5000, "{}", buffer.capacity());
+    }
+
+    fn message(entry: u64) -> BaseCommand {
+        let message_id = pulsar::message::proto::MessageIdData { ledger_id: 1, entry_id: entry, ..Default::default() };
+        let message = CommandMessage { consumer_id: 1, message_id, ..Default::default() };
+        BaseCommand { r#type: Type::Message as i32, message: Some(message), ..Default::default() }
+    }
+
+    #[test]
+    fn a_message_over_the_limit_gives_its_head_and_what_follows_it_is_read() {
+        const LIMIT: usize = 100_000;
+        let entry: Vec<u8> = (0..LIMIT * 3).map(|n| n as u8).collect();
+        let mut wire = BytesMut::new();
+        for number in 0..2 {
+            wire.extend_from_slice(&encode(&message(number), entry.len()));
+            wire.extend_from_slice(&entry);
+            wire.extend_from_slice(&encode(&ping(), 0));
+        }
+        for step in [1, 7, 4096, wire.len()] {
+            let mut decoder = FrameDecoder::new(50);
+            decoder.greeted(LIMIT);
+            let (mut buffer, mut seen) = (BytesMut::new(), Vec::new());
+            for piece in wire.chunks(step) {
+                buffer.extend_from_slice(piece);
+                while let Some(Frame { command, payload }) = decoder.decode(&mut buffer).expect("a frame") {
+                    match command {
+                        Command::LongMessage { message, bytes, limit } => {
+                            assert_eq!((&payload[..], limit), (&entry[..MAX_LONG_HEAD], LIMIT));
+                            assert!(bytes > entry.len());
+                            seen.push(Some(message.message_id.entry_id));
+                        }
+                        Command::Other(command) => {
+                            assert_eq!(*command, ping());
+                            seen.push(None);
+                        }
+                        Command::Message(message) => unreachable!("{message:?}"),
+                    }
+                }
+                assert!(buffer.len() <= LIMIT, "{} bytes wait", buffer.len());
+                assert!(step == wire.len() || buffer.capacity() < 2 * LIMIT, "{} bytes of room", buffer.capacity());
+            }
+            assert_eq!(seen, [Some(0), None, Some(1), None], "in steps of {step}");
+        }
+    }
+
+    #[test]
+    fn another_command_over_the_limit_is_refused_and_so_is_a_message_that_cannot_be_one() {
+        for (total, command, start) in
+            [(5001u32, 4u32, [0x08, 18]), (5001, 4998, [0x08, 9]), (0xffff_fff0, 1 << 20, [0x08, 9])]
+        {
+            let mut decoder = FrameDecoder::new(50);
+            decoder.greeted(5000);
+            let mut buffer = BytesMut::new();
+            buffer.put_u32(total);
+            buffer.put_u32(command);
+            buffer.put_slice(&start);
+            let error = decoder.decode(&mut buffer).expect_err("refused");
+            assert!(matches!(error, FrameError::TooLong { limit: 5000, .. }), "{error}");
+        }
     }
 
     #[test]

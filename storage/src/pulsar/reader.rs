@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 
 use aquifer_model::{Cut, Error, Partition, Position, Result};
 
-use super::brokers::{Brokers, CONSUME, jittered};
+use super::brokers::{Brokers, CONSUME, Retry, jittered};
 use super::commands::Subscription;
 use super::consumer::Consumer;
 use super::failure::{Failure, Tried};
@@ -37,7 +37,7 @@ pub(super) struct PulsarReader {
     state: State,
     intake: Intake,
     /// What lies before the reader's start, being read for the chunks in it.
-    looking_back: Option<BoxFuture<'static, Tried<Intake>>>,
+    looking_back: Option<BoxFuture<'static, Result<Intake>>>,
 }
 
 enum State {
@@ -55,29 +55,8 @@ impl PulsarReader {
     /// Starts to take in, apart, what lies before `from`.
     fn look_back(&mut self, from: Position) {
         let (brokers, partition) = (self.brokers.clone(), self.partition.clone());
-        let mut earlier = self.intake.for_looking_back();
-        self.looking_back = Some(Box::pin(async move {
-            let start = brokers.look_back(&partition, from, LOOK_BACK_ENTRIES).await;
-            let consumer = Consumer::open(&brokers, &partition, &passing(start)).await?;
-            loop {
-                match consumer.take(1 << 20) {
-                    Taken::Entries(mut entries) => {
-                        let all = entries.iter().any(|entry| entry.position >= from);
-                        entries.retain(|entry| entry.position < from);
-                        earlier.add(entries);
-                        // What can be given was given before, or is not asked for.
-                        drop(earlier.give());
-                        if all {
-                            return Ok(earlier);
-                        }
-                    }
-                    Taken::Empty => consumer.changed().await,
-                    Taken::Ended(cause) => {
-                        return Err(Failure::Final(Error::unavailable(format!("looking back for chunks: {cause}"))));
-                    }
-                }
-            }
-        }));
+        let earlier = self.intake.for_looking_back();
+        self.looking_back = Some(Box::pin(look_back(brokers, partition, from, earlier)));
     }
 
     fn lose(&mut self, since: Instant, pause: Duration) {
@@ -109,6 +88,55 @@ impl PulsarReader {
     }
 }
 
+/// Takes into `earlier` the chunks that lie before `from`. A consumer that is lost is made again after the last entry taken in.
+async fn look_back(brokers: Arc<Brokers>, partition: Partition, from: Position, mut earlier: Intake) -> Result<Intake> {
+    let mut after = brokers.look_back(&partition, from, LOOK_BACK_ENTRIES).await;
+    let mut retry = Retry::patient(brokers.operation_timeout());
+    loop {
+        let before = after;
+        match take_until(&brokers, &partition, &mut after, from, &mut earlier).await {
+            Ok(()) => return Ok(earlier),
+            Err(failure) => {
+                if after != before {
+                    retry = Retry::patient(brokers.operation_timeout());
+                }
+                let doing = || format!("looking for the first chunks of the message at {from} of `{partition}`");
+                retry.after(failure, doing, CONSUME).await?;
+            }
+        }
+    }
+}
+
+/// Moves `after` with what is taken in, until `from` is reached or the consumer is lost.
+async fn take_until(
+    brokers: &Brokers,
+    partition: &Partition,
+    after: &mut Cut,
+    from: Position,
+    earlier: &mut Intake,
+) -> Tried<()> {
+    let consumer = Consumer::open(brokers, partition, &passing(*after)).await?;
+    loop {
+        match consumer.take(1 << 20) {
+            Taken::Entries(mut entries) => {
+                let all = entries.iter().any(|entry| entry.position >= from);
+                entries.retain(|entry| entry.position < from && !after.covers(entry.position));
+                if let Some(last) = entries.last() {
+                    *after = Cut::After(last.position);
+                }
+                earlier.add(entries);
+                // What can be given was given before, or is not asked for.
+                drop(earlier.give());
+                if all {
+                    return Ok(());
+                }
+            }
+            Taken::Empty => consumer.changed().await,
+            Taken::Ended(cause) => return Err(Failure::Final(Error::unavailable(cause))),
+        }
+    }
+}
+
 /// A subscription that is forgotten with its connection, under a name of its own.
 pub(super) fn passing(after: Cut) -> Subscription {
     Subscription::Passing { name: passing_name(), after }
@@ -125,8 +153,7 @@ impl EntryReader for PulsarReader {
             if let Some(looking) = &mut self.looking_back {
                 let found = looking.await;
                 self.looking_back = None;
-                let doing = || format!("reading `{}` {}", self.partition, self.given);
-                self.intake.go_on(found.map_err(|failure| failure.into_error(&doing(), CONSUME))?);
+                self.intake.go_on(found?);
             }
             let (given, back) = self.intake.give();
             if let Some(from) = back {

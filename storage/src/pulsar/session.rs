@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Nothing is told before the greeting is answered. A broken frame ends the session. An entry is given with the bytes that stand
-//! behind its command, untouched.
+//! behind its command, untouched; of one that is too long what stands for it ([`aquifer_formats::entry::cut_off`]), which fails to decode.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use pulsar::message::proto::{self, BaseCommand, base_command::Type};
 
+use aquifer_formats::entry::cut_off;
 use aquifer_model::{Position, SchemaVersion};
 
 use super::auth::Credentials;
@@ -28,6 +29,8 @@ const GREETING_LIMIT: usize = 64 * 1024;
 /// What a frame may hold beside a message: the broker's slack for headers, the command, broker entry metadata.
 const FRAME_SLACK: usize = 10 * 1024 + 64 * 1024;
 const DEFAULT_MESSAGE_BYTES: usize = 5 * 1024 * 1024;
+/// What a broker announces is believed up to here.
+const MAX_FRAME_BYTES: usize = 32 * 1024 * 1024;
 /// After this long without a byte we ask; after as long again the other side is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
@@ -54,6 +57,8 @@ pub(super) enum Answer {
         schema: proto::Schema,
     },
     SchemaVersion(SchemaVersion),
+    /// Names of topics, partitions each by itself.
+    Topics(Vec<String>),
 }
 
 /// What the other side did.
@@ -108,7 +113,7 @@ pub(super) enum SessionError {
 #[derive(Debug)]
 pub(super) struct Session {
     decoder: FrameDecoder,
-    frame_cap: usize,
+    frame_limit: Option<usize>,
     connected: bool,
     output: VecDeque<Bytes>,
     last_heard: Instant,
@@ -116,11 +121,12 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session that greets with what is `shown`, never buffers a frame above `frame_cap` bytes, and stands at the time `now`.
-    pub fn new(shown: Option<&Credentials>, proxy_to: Option<&str>, frame_cap: usize, now: Instant) -> Self {
+    /// A session that greets with what is `shown`, never buffers a frame above `frame_limit` bytes (without: what the broker announces, within
+    /// bounds), and stands at the time `now`.
+    pub fn new(shown: Option<&Credentials>, proxy_to: Option<&str>, frame_limit: Option<usize>, now: Instant) -> Self {
         Self {
-            decoder: FrameDecoder::new(GREETING_LIMIT.min(frame_cap)),
-            frame_cap,
+            decoder: FrameDecoder::new(GREETING_LIMIT.min(frame_limit.unwrap_or(GREETING_LIMIT))),
+            frame_limit,
             connected: false,
             output: VecDeque::from([commands::connect(shown, proxy_to)]),
             last_heard: now,
@@ -183,8 +189,18 @@ impl Session {
                     let entry = Entry { position: Position::new(id.ledger_id, id.entry_id), bytes: frame.payload };
                     events.push(Event::Entry { consumer: message.consumer_id, entry });
                 }
+                (Command::LongMessage { message, bytes, limit }, true) => {
+                    let id = message.message_id;
+                    let entry = Entry {
+                        position: Position::new(id.ledger_id, id.entry_id),
+                        bytes: cut_off(bytes, limit, &frame.payload),
+                    };
+                    events.push(Event::Entry { consumer: message.consumer_id, entry });
+                }
                 (Command::Other(command), true) => self.on_command(*command, events),
-                (Command::Message(_), false) => return Err(no_greeting(Type::Message as i32)),
+                (Command::Message(_) | Command::LongMessage { .. }, false) => {
+                    return Err(no_greeting(Type::Message as i32));
+                }
                 (Command::Other(command), false) => self.on_greeting(*command, events)?,
             }
         }
@@ -195,7 +211,8 @@ impl Session {
             (Ok(Type::Connected), Some(connected), _) => {
                 let announced = connected.max_message_size.and_then(|bytes| usize::try_from(bytes).ok());
                 let max_message_bytes = announced.filter(|bytes| *bytes > 0).unwrap_or(DEFAULT_MESSAGE_BYTES);
-                self.decoder.set_limit(max_message_bytes.saturating_add(FRAME_SLACK).min(self.frame_cap));
+                let announced = max_message_bytes.saturating_add(FRAME_SLACK).min(MAX_FRAME_BYTES);
+                self.decoder.greeted(self.frame_limit.unwrap_or(announced));
                 self.connected = true;
                 events.push(Event::Connected { max_message_bytes });
                 Ok(())
@@ -279,6 +296,10 @@ fn read_event(kind: Type, command: BaseCommand) -> Option<Event> {
             let response = command.get_or_create_schema_response?;
             let version = Answer::SchemaVersion(SchemaVersion(response.schema_version.unwrap_or_default()));
             answered(response.request_id, or_refusal(response.error_code, response.error_message, version))
+        }
+        Type::GetTopicsOfNamespaceResponse => {
+            let response = command.get_topics_of_namespace_response?;
+            answered(response.request_id, Ok(Answer::Topics(response.topics)))
         }
         Type::SendReceipt => {
             let receipt = command.send_receipt?;

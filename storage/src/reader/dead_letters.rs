@@ -9,16 +9,20 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aquifer_formats::entry::{EntrySpec, NewMessage, build_entry};
-use aquifer_model::{Error, Partition, Position, Result, TopicName};
+use aquifer_model::{ErrorKind, Partition, Position, Result, TopicName};
 use uuid::Uuid;
 
 use crate::log::{Appender, FinishedEntry, Log};
 
 /// What a reason may be long: properties travel with every message.
 const MAX_REASON_CHARS: usize = 1000;
+/// So long sending is tried again without any receipt.
+const RETRY_FOR: Duration = Duration::from_secs(60);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A message that cannot be read, and what is known of it.
 #[derive(Debug, Clone, Copy)]
@@ -82,18 +86,46 @@ impl DeadLetters {
         self.pending.is_empty()
     }
 
-    /// Sends what waits. After an error, or dropped half way, what had been sent may be sent again.
+    /// Sends what waits; over a connection that broke again, under the same ids. After an error, or dropped half way, what had been sent may be sent
+    /// again.
     pub async fn flush(&mut self) -> Result<()> {
-        if self.pending.is_empty() {
-            return Ok(());
+        let mut deadline = Instant::now() + RETRY_FOR;
+        let mut pause = FIRST_PAUSE;
+        while !self.pending.is_empty() {
+            let waiting = self.pending.len();
+            let sent = match self.appender.take() {
+                Some(mut appender) => {
+                    let sent = appender.append_all(&mut self.pending, &mut Vec::new()).await;
+                    // One that failed, or was dropped half way, is of no more use.
+                    if sent.is_ok() {
+                        self.appender = Some(appender);
+                    }
+                    sent
+                }
+                None => match open(self.log.as_ref(), &self.to, &self.producer).await {
+                    Ok(appender) => {
+                        self.appender = Some(appender);
+                        continue;
+                    }
+                    Err(error) => Err(error),
+                },
+            };
+            if self.pending.len() < waiting {
+                (deadline, pause) = (Instant::now() + RETRY_FOR, FIRST_PAUSE);
+            }
+            match sent {
+                Ok(()) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Unknown | ErrorKind::Unavailable)
+                        && Instant::now() + pause < deadline =>
+                {
+                    tracing::warn!(topic = %self.to, %error, "sending bad messages again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                Err(error) => return Err(error.context(format_args!("sending bad messages to `{}`", self.to))),
+            }
         }
-        let context = |error: Error| error.context(format_args!("sending bad messages to `{}`", self.to));
-        let mut appender = match self.appender.take() {
-            Some(appender) => appender,
-            None => open(self.log.as_ref(), &self.to, &self.producer).await.map_err(context)?,
-        };
-        appender.append_all(&mut self.pending, &mut Vec::new()).await.map_err(context)?;
-        self.appender = Some(appender);
         Ok(())
     }
 }

@@ -4,11 +4,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aquifer_formats::entry::{Compression, EntryLimits, EntrySpec, NewMessage, build_entry};
+use aquifer_formats::chunked::build_chunks;
+use aquifer_formats::entry::{Compression, EntryLimits, EntrySpec, NewMessage, build_entry, summarize};
 use aquifer_formats::messages::MessageBatchBuilder;
-use aquifer_model::{Cut, Partition, Position};
+use aquifer_model::{Cut, ErrorKind, Partition, Position};
 use aquifer_storage::pulsar::{ProducerSettings, PulsarLog};
-use aquifer_storage::{Entry, FinishedEntry, Log, Receipt};
+use aquifer_storage::{Entry, EntryReader, FinishedEntry, Log, Receipt};
 use arrow::array::Array;
 use bytes::Bytes;
 use rand::Rng;
@@ -46,10 +47,23 @@ pub fn next_entry(random: &mut StdRng, producer: &str, first: i64) -> FinishedEn
     FinishedEntry { bytes, lowest: first, highest: first + messages - 1, messages: messages as u32, chunk: false }
 }
 
-/// What a producer of ours did: each entry with its receipt, in order.
-pub type Account = Vec<(Bytes, Receipt)>;
+/// A message that is too long for one entry, in chunks; with what a reader is to be given for the last of them.
+fn next_chunks(random: &mut StdRng, producer: &str, id: i64) -> (Vec<FinishedEntry>, Bytes) {
+    const LONGEST_ENTRY: usize = 2000;
+    let mut value = id.to_string().into_bytes();
+    let length = random.random_range(2 * LONGEST_ENTRY..10 * LONGEST_ENTRY);
+    value.extend((0..length).map(|_| random.random::<u8>()));
+    let spec = EntrySpec { producer_name: producer.into(), publish_time_ms: 1_700_000_000_000, ..Default::default() };
+    let message = NewMessage { sequence_id: id, payload: Some(&value), ..Default::default() };
+    let chunks = build_chunks(&spec, &message, LONGEST_ENTRY).unwrap();
+    let entry = |bytes| FinishedEntry { bytes, lowest: id, highest: id, messages: 1, chunk: true };
+    (chunks.into_iter().map(entry).collect(), build_entry(&spec, &[message]).unwrap())
+}
 
-/// Writes until `done` says that it is enough; counts receipts in `acknowledged`.
+/// What a producer of ours did, in order: the receipt of each entry, and what a reader is to be given for it; nothing for a chunk that is not the last.
+pub type Account = Vec<(Option<Bytes>, Receipt)>;
+
+/// Writes plain entries, batches and chunked messages until `done` says that it is enough; counts receipts in `acknowledged`.
 pub async fn write(
     log: &PulsarLog,
     partition: &Partition,
@@ -59,26 +73,55 @@ pub async fn write(
 ) -> Account {
     let settings = ProducerSettings { resend_within: PATIENCE, ..ProducerSettings::new("writer") };
     let mut producer = log.open_producer(partition, settings).await.unwrap();
-    let (mut entries, mut receipts, mut next) = (Vec::new(), Vec::new(), 0);
+    let (mut expected, mut receipts, mut next) = (Vec::new(), Vec::new(), 0);
     while !done() {
         while producer.unanswered() < 30 {
-            let entry = next_entry(&mut random, "writer", next);
-            next = entry.highest + 1;
-            entries.push(entry.bytes.clone());
-            producer.send(entry).unwrap();
+            if random.random_bool(0.15) {
+                let (chunks, whole) = next_chunks(&mut random, "writer", next);
+                expected.extend(std::iter::repeat_n(None, chunks.len() - 1).chain([Some(whole)]));
+                chunks.into_iter().for_each(|chunk| producer.send(chunk).unwrap());
+                next += 1;
+            } else {
+                let entry = next_entry(&mut random, "writer", next);
+                next = entry.highest + 1;
+                expected.push(Some(entry.bytes.clone()));
+                producer.send(entry).unwrap();
+            }
         }
         let receipt = tokio::time::timeout(PATIENCE, producer.receipt()).await.expect("a receipt in time");
         receipts.push(receipt.unwrap().expect("entries are on their way"));
         acknowledged.fetch_add(1, Ordering::Relaxed);
     }
     receipts.extend(tokio::time::timeout(PATIENCE, producer.flush()).await.expect("receipts in time").unwrap());
-    assert_eq!(entries.len(), receipts.len());
-    entries.into_iter().zip(receipts).collect()
+    assert_eq!(expected.len(), receipts.len());
+    expected.into_iter().zip(receipts).collect()
 }
 
-/// Reads from the start until what was announced as the last position has come.
+/// How many messages an entry holds.
+fn messages(entry: &Entry) -> u32 {
+    summarize(&entry.bytes, &EntryLimits::default()).unwrap().messages
+}
+
+/// A reader, opened as often as it takes while connections break.
+async fn open(log: &PulsarLog, partition: &Partition, after: Cut) -> Box<dyn EntryReader> {
+    let opened = async {
+        loop {
+            match log.open_reader(partition, after).await {
+                Ok(reader) => return reader,
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, opened).await.expect("opened in time")
+}
+
+/// Reads from the start until what was announced as the last position has come. Now and then the reader is given up between the chunks of a message
+/// and another goes on from there, as a job does that was stopped.
 pub async fn read(log: &PulsarLog, partition: &Partition, mut last: watch::Receiver<Option<Position>>) -> Vec<Entry> {
-    let mut reader = log.open_reader(partition, Cut::Start).await.unwrap();
+    let mut reader = open(log, partition, Cut::Start).await;
     let mut given: Vec<Entry> = Vec::new();
     loop {
         let until = *last.borrow_and_update();
@@ -87,24 +130,31 @@ pub async fn read(log: &PulsarLog, partition: &Partition, mut last: watch::Recei
         }
         let next = async {
             tokio::select! {
-                entries = reader.next(64 * 1024) => entries.unwrap(),
+                entries = reader.next(4 * 1024) => entries.unwrap(),
                 Ok(()) = last.changed() => Vec::new(),
             }
         };
-        given.extend(tokio::time::timeout(PATIENCE, next).await.expect("entries in time"));
+        let entries = tokio::time::timeout(PATIENCE, next).await.expect("entries in time");
+        if let Some(between) = entries.last().filter(|entry| messages(entry) == 0 && entry.position.entry % 4 == 0) {
+            reader = open(log, partition, Cut::After(between.position)).await;
+        }
+        given.extend(entries);
     }
 }
 
-/// Holds what was read against an account: every entry once, in order, with its bytes, where its receipt says.
+/// Holds what was read against an account: every message once, in order, with its bytes, where its receipt says. Chunks that were stored again before
+/// their last one was known as a duplicate are given as nothing.
 pub fn check_account(given: &[Entry], account: &Account) {
-    for (number, (entry, (bytes, receipt))) in given.iter().zip(account).enumerate() {
+    assert!(given.windows(2).all(|pair| pair[0].position < pair[1].position));
+    let given: Vec<&Entry> = given.iter().filter(|entry| messages(entry) > 0).collect();
+    let account: Vec<_> = account.iter().filter_map(|(bytes, receipt)| Some((bytes.as_ref()?, receipt))).collect();
+    for (number, (entry, (bytes, receipt))) in given.iter().zip(&account).enumerate() {
         assert!(entry.bytes.ends_with(bytes), "entry {number} at {} is another than was sent", entry.position);
         if let Receipt::Stored(position) = receipt {
             assert_eq!(entry.position, *position, "entry {number}");
         }
     }
     assert_eq!(given.len(), account.len(), "entries read and acknowledged");
-    assert!(given.windows(2).all(|pair| pair[0].position < pair[1].position));
 }
 
 /// Batches of messages that name themselves, under a producer name of its own, until standard input ends; then the receipts, a line each:

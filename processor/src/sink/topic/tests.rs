@@ -2,13 +2,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use aquifer_catalog::{ColumnDefinition, ColumnKind, MetadataKey};
-use aquifer_formats::entry::{EntryLimits, summarize};
+use aquifer_formats::entry::{EntryLimits, EntrySpec, NewMessage, build_entry, summarize};
 use aquifer_formats::messages::{MessageBatch, MessageBatchBuilder, column};
 use aquifer_formats::payload::decoder;
 use aquifer_model::{Cut, SqlType, TopicIdentity};
 use aquifer_storage::embedded::{EmbeddedLog, EmbeddedSettings};
-use aquifer_storage::log::{EntryReader, LedgerInfo, Pin, Policies, Receipt};
-use aquifer_storage::reader::OnDecodeError;
+use aquifer_storage::log::{EntryReader, LedgerInfo, Pin, Receipt};
+use aquifer_storage::reader::{OnDecodeError, ReadRequest, Tiers};
 use arrow::array::{
     ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray, UInt8Array,
 };
@@ -199,6 +199,22 @@ async fn an_entry_that_the_log_would_not_take_is_cut_in_two_and_a_row_that_is_to
 }
 
 #[tokio::test]
+async fn exactly_once_is_refused_and_what_the_topic_lacks_is_said_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let topic = topic(open_log(&folder), 0).await;
+    let mut definition = definition();
+    definition.options.insert("sink.delivery-guarantee".into(), "exactly-once".into());
+    let batch = rows(0..2, true);
+    let error = TopicSink::open(topic.clone(), &definition, &batch.schema()).await.err().expect("refused");
+    assert!(error.to_string().contains("needs jobs with checkpoints"), "an embedded log deduplicates: {error}");
+    let without = no_exactly_once(&topic.topic, Ok(Policies { deduplicates: false, ..Policies::default() }));
+    assert!(without.to_string().contains("switch that on first"), "{without}");
+    let unknown = no_exactly_once(&topic.topic, Err(Error::denied("the right to read policies is missing")));
+    assert_eq!(unknown.kind(), ErrorKind::Denied);
+    assert!(unknown.to_string().contains("cannot be seen: the right to read policies is missing"), "{unknown}");
+}
+
+#[tokio::test]
 async fn an_update_into_a_topic_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let topic = topic(open_log(&folder), 0).await;
@@ -218,6 +234,43 @@ async fn after_an_unknown_outcome_the_same_bytes_are_sent_again_and_nothing_is_l
     assert_eq!(ids.len(), 6_000);
     assert_eq!(ids.into_iter().collect::<BTreeSet<_>>().len(), 6_000);
     assert!(flaky.opened.load(Ordering::Relaxed) > 4, "it failed and was opened again");
+}
+
+#[tokio::test]
+async fn bad_messages_are_sent_again_over_connections_that_break() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let inner = open_log(&folder);
+    let flaky = Arc::new(FlakyLog { log: Arc::clone(&inner), calls: AtomicU32::new(0), opened: AtomicU32::new(0) });
+    let mut topic = topic(Arc::clone(&flaky) as Arc<dyn Log>, 0).await;
+    topic.on_error = OnDecodeError::DeadLetter("bad".parse().expect("a name"));
+    topic.format = Format::Json;
+    let partition = Partition::new(topic.topic.clone(), None);
+    let mut appender = inner.open_appender(&partition, "torn").await.expect("opens");
+    let spec = EntrySpec { producer_name: "torn".into(), ..Default::default() };
+    let torn: Vec<String> = (0..9).map(|id| format!("{{\"id\": torn {id}")).collect();
+    for (id, text) in (0..).zip(&torn) {
+        let message = NewMessage { sequence_id: id, payload: Some(text.as_bytes()), ..Default::default() };
+        appender.append(build_entry(&spec, &[message]).expect("an entry"), id, id, 1).await.expect("stored");
+    }
+    let end = Cut::from(inner.last_position(&partition).await.expect("asked"));
+    let request = ReadRequest {
+        columns: vec!["id".into()],
+        filter: None,
+        time_column: None,
+        tiers: Tiers::Both,
+        batch_rows: 100,
+        decoders: 1,
+    };
+    let mut reader = topic.open(&partition, Cut::Start, Some(end), request).await.expect("opens");
+    while let Some(batch) = reader.next().await.expect("no letter is lost to a connection") {
+        assert_eq!(batch.rows.num_rows(), 0);
+    }
+    assert!(flaky.opened.load(Ordering::Relaxed) > 2, "it failed and was opened again");
+    topic.topic = "bad".parse().expect("a name");
+    let (letters, _) = stored(&topic).await.pop().expect("one partition");
+    let payloads = letters.payloads();
+    let letters: Vec<&[u8]> = (0..payloads.len()).map(|row| payloads.value(row)).collect();
+    assert_eq!(letters, torn.iter().map(String::as_bytes).collect::<Vec<_>>(), "each once, in order");
 }
 
 /// A log whose appenders break: some before the entry is stored, some after, some at the second entry.

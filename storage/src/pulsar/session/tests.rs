@@ -1,5 +1,6 @@
 use super::*;
 use crate::pulsar::frame::encode;
+use aquifer_formats::entry::{EntryLimits, EntrySpec, NewMessage, build_entry, summarize};
 use bytes::Buf;
 use prost::Message;
 
@@ -26,7 +27,7 @@ struct Script {
 impl Script {
     fn new() -> Self {
         let now = Instant::now();
-        Self { session: Session::new(Some(&shown("t")), None, 32 << 20, now), now, buffer: BytesMut::new() }
+        Self { session: Session::new(Some(&shown("t")), None, None, now), now, buffer: BytesMut::new() }
     }
 
     fn greeted() -> Self {
@@ -95,8 +96,45 @@ fn frames_are_limited_by_what_the_broker_announces_and_by_our_cap() {
     let mut script = Script::new();
     script.gives(&connected(Some(i32::MAX)), b"").expect("greeted");
     script.buffer.extend_from_slice(&(33u32 << 20).to_be_bytes());
+    script.buffer.extend_from_slice(&[0, 0, 0, 2, 8, Type::Success as u8]);
     let error = script.session.on_bytes(script.now, &mut script.buffer, &mut events).expect_err("over our cap");
     assert!(error.to_string().contains("over the limit of 33554432"), "{error}");
+}
+
+#[test]
+fn a_message_over_the_limit_is_one_bad_entry_and_the_session_goes_on() {
+    let now = Instant::now();
+    let mut script = Script { session: Session::new(None, None, Some(100_000), now), now, buffer: BytesMut::new() };
+    script.gives(&connected(Some(5_242_880)), b"").expect("greeted");
+    let spec = EntrySpec { producer_name: "p".into(), batched: true, ..Default::default() };
+    let payload = vec![b'x'; 90_000];
+    let message_of = |sequence_id| NewMessage { sequence_id, payload: Some(&payload), ..Default::default() };
+    let long = build_entry(&spec, &[message_of(1), message_of(2), message_of(3)]).expect("an entry");
+    let mut events = script.gives(&message(4, 7, 9), &long).expect("passed over");
+    events.extend(script.gives(&message(4, 7, 10), b"whatever").expect("an entry"));
+    let [Event::Entry { consumer: 4, entry: bad }, Event::Entry { consumer: 4, entry: next }] = &events[..] else {
+        unreachable!("{events:?}")
+    };
+    assert_eq!((bad.position, next.position), (Position::new(7, 9), Position::new(7, 10)));
+    assert_eq!(&next.bytes[..], b"whatever");
+    assert!(bad.bytes.len() < 70_000, "{} bytes are kept", bad.bytes.len());
+    assert_eq!(crate::pulsar::flow::messages_in(&bad.bytes), 3, "as many permits are used up");
+    let error = summarize(&bad.bytes, &EntryLimits::default()).expect_err("bad").to_string();
+    assert!(error.contains("over the limit of 100000 bytes") && error.contains("max-frame-bytes"), "{error}");
+}
+
+#[test]
+fn topics_of_a_namespace_are_heard() {
+    let mut script = Script::greeted();
+    let response = proto::CommandGetTopicsOfNamespaceResponse {
+        request_id: 5,
+        topics: vec!["persistent://a/b/c".into()],
+        ..Default::default()
+    };
+    let kind = Type::GetTopicsOfNamespaceResponse;
+    let said = BaseCommand { get_topics_of_namespace_response: Some(response), ..command(kind) };
+    let answer = Ok(Answer::Topics(vec!["persistent://a/b/c".into()]));
+    assert_eq!(script.gives(&said, b"").expect("an answer"), vec![Event::Answered { request: 5, answer }]);
 }
 
 #[test]
@@ -152,7 +190,7 @@ fn a_lookup_tells_a_redirect_from_an_answer_and_from_a_refusal() {
     assert_eq!(ask(LookupType::Redirect, Some("pulsar://b:1"), None), Ok(lookup(true)));
     assert_eq!(ask(LookupType::Connect, Some("pulsar://b:1"), None), Ok(lookup(false)));
     let refusal = ask(LookupType::Failed, None, Some(proto::ServerError::ServiceNotReady)).expect_err("refused");
-    assert_eq!(refusal, Refusal { code: proto::ServerError::ServiceNotReady, message: "why".into() });
+    assert_eq!(refusal, Refusal::new(proto::ServerError::ServiceNotReady as i32, "why"));
     assert!(refusal.passes());
 }
 
@@ -201,7 +239,7 @@ fn closings_errors_and_challenges_are_told_and_unknown_commands_passed_over() {
     assert_eq!(events.expect("a closing"), vec![Event::ConsumerClosed { consumer: 8 }]);
     let error = proto::CommandError { request_id: 2, error: 11, message: "no topic".into() };
     let events = script.gives(&BaseCommand { error: Some(error), ..command(Type::Error) }, b"");
-    let refusal = Refusal { code: proto::ServerError::TopicNotFound, message: "no topic".into() };
+    let refusal = Refusal::new(proto::ServerError::TopicNotFound as i32, "no topic");
     assert_eq!(events.expect("an error"), vec![Event::Answered { request: 2, answer: Err(refusal) }]);
     let events = script.gives(&command(Type::AuthChallenge), b"").expect("a challenge");
     assert_eq!(events, vec![Event::Challenged]);
