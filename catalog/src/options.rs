@@ -105,7 +105,7 @@ pub struct TableSettings {
 }
 
 /// How rows become messages.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SinkSettings {
     /// Whether rows are changes by the primary key: the newest message of a key is what stands, one without a value deletes.
     pub upsert: bool,
@@ -119,8 +119,37 @@ pub struct SinkSettings {
     pub murmur3: bool,
     /// How entries are compressed; `None`: LZ4.
     pub compression: Option<Compression>,
+    /// The name that the first writer writes under, and the others with their numbers behind it, if that is said.
+    pub producer_name: Option<String>,
+    /// Whether an entry holds several messages.
+    pub batching: bool,
+    /// Beyond this many messages an entry is closed, if that is said.
+    pub batch_messages: Option<usize>,
+    /// Beyond this many bytes an entry is closed, if that is said.
+    pub batch_bytes: Option<usize>,
+    /// So long what is not answered is sent again, if that is said.
+    pub send_timeout: Option<Duration>,
     /// So long after it was written a broker gives a message to shared subscriptions; zero: at once.
     pub delay: Duration,
+}
+
+impl Default for SinkSettings {
+    fn default() -> Self {
+        Self {
+            upsert: false,
+            key_fields: Vec::new(),
+            key_format: None,
+            round_robin: false,
+            murmur3: false,
+            compression: None,
+            producer_name: None,
+            batching: true,
+            batch_messages: None,
+            batch_bytes: None,
+            send_timeout: None,
+            delay: Duration::ZERO,
+        }
+    }
 }
 
 /// Checks a catalog's options as the user wrote them.
@@ -174,6 +203,14 @@ pub fn check_table(given: impl IntoIterator<Item = (String, String)>) -> Result<
             table_settings(&checked.options)?;
             Ok(checked)
         }
+    }
+}
+
+/// That none of the options among canonical ones is without effect for want of another one; those that `is_given` leaves out are not asked about.
+pub fn check_effects(options: &BTreeMap<String, String>, is_given: impl Fn(&str) -> bool) -> Result<()> {
+    match range::without_effect(options).find(|(key, _)| is_given(key)) {
+        Some((key, needs)) => Err(Error::invalid(format!("the option `{key}` has no effect without {needs}"))),
+        None => Ok(()),
     }
 }
 
@@ -250,6 +287,13 @@ fn check(given: Vec<(String, String)>, tables: &[&[Row]], what: &str) -> Result<
                 checked.notices.push(format!("the option `{key}` is accepted and has no effect here"));
                 (row.given, value)
             }
+            Take::Harmless(values, why) => {
+                if !values.iter().any(|one| one.eq_ignore_ascii_case(value.trim())) {
+                    return Err(Error::unsupported(format!("'{key}' = '{value}' is not supported: {why}")));
+                }
+                checked.notices.push(format!("the option `{key}` is accepted and has no effect here"));
+                (row.given, value)
+            }
             Take::Refuse(why) => return Err(Error::unsupported(format!("the option `{key}` is not supported: {why}"))),
         };
         match checked.options.get(canonical) {
@@ -267,7 +311,7 @@ fn check(given: Vec<(String, String)>, tables: &[&[Row]], what: &str) -> Result<
 fn unknown_of<'a>(key: &str, rows: impl Iterator<Item = &'a Row>, what: &str) -> Error {
     let canonical = |row: &'a Row| match row.take {
         Take::Value(canonical, _) => canonical,
-        Take::Notice | Take::Refuse(_) => row.given,
+        Take::Notice | Take::Harmless(..) | Take::Refuse(_) => row.given,
     };
     let rows: Vec<&Row> = rows.collect();
     let near = nearest(key, rows.iter().map(|row| row.given));
@@ -384,6 +428,11 @@ pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSetting
                 "snappy" => Compression::Snappy,
                 _ => Compression::Lz4,
             }),
+            producer_name: get("sink.producer-name").map(String::from),
+            batching: get("sink.batching") != Some("false"),
+            batch_messages: number(options, "sink.batching.max-messages")?,
+            batch_bytes: number(options, "sink.batching.max-bytes")?,
+            send_timeout: get("sink.send-timeout").map(duration).transpose()?,
             delay: get("sink.message-delay-interval").map_or(Ok(Duration::ZERO), duration)?,
         },
     })

@@ -18,6 +18,8 @@ pub(super) enum Take {
     Value(&'static str, fn(&str) -> Result<String, String>),
     /// Kept as it is; the user is told that it does nothing.
     Notice,
+    /// Kept as it is and told where the value is one of these (in any case), for they change nothing; else not taken, for this reason.
+    Harmless(&'static [&'static str], &'static str),
     /// Not taken, for this reason: leaving it out of account would change what the user gets.
     Refuse(&'static str),
 }
@@ -34,6 +36,10 @@ const fn refuse(given: &'static str, why: &'static str) -> Row {
     Row { given, take: Take::Refuse(why) }
 }
 
+const fn harmless(given: &'static str, values: &'static [&'static str], why: &'static str) -> Row {
+    Row { given, take: Take::Harmless(values, why) }
+}
+
 const NO_KEY_STORES: &str =
     "Java key stores are not read: give PEM files (tls-ca-file, tls-certificate-file, tls-key-file)";
 const NO_CIPHERS: &str = "TLS is 1.2 or 1.3 with the ciphers of the library: leave it out";
@@ -41,6 +47,10 @@ const NO_PROXY: &str = "proxies are not built yet";
 const NO_HIDING: &str = "hiding tenants is not built yet; system topics are always hidden";
 const NO_PREFIX: &str = "key columns with a prefix are not built yet; name the columns as the key's fields";
 const NO_ACKS: &str = "nothing is acknowledged one by one here, so nothing is sent again; 'aquifer.dead-letter-topic' takes what cannot be decoded";
+const ONE_READER: &str = "every message is read once, in the order of its partition, whatever else reads: leave it out";
+const NO_FLUSH: &str = "every row is sent, also where a later one of its key follows at once: leave it out";
+const NO_SUBSCRIPTION: &str = "a subscription's place is not read: name where to start with 'scan.startup.mode'";
+const ALIGNED: &str = "the sources of a statement are aligned by its epochs: leave it out";
 const NO_CRYPTO: &str = "encrypted messages are not built yet";
 
 /// Options of a catalog.
@@ -66,6 +76,7 @@ pub(super) const CATALOG: &[Row] = &[
     value("pulsar.admin.authParams", "auth-params", v::auth_params),
     value("pulsar.client.authParamMap", "auth-params", v::auth_params),
     value("pulsar.admin.authParamMap", "auth-params", v::auth_params),
+    value("authParamMap", "auth-params", v::auth_params),
     value("tls-ca-file", "tls-ca-file", v::file),
     value("tls-trust-certs-file-path", "tls-ca-file", v::file),
     value("pulsar.client.tlsTrustCertsFilePath", "tls-ca-file", v::file),
@@ -166,10 +177,17 @@ pub(super) const CONNECTOR: &[Row] = &[
     value("pulsar.admin.adminUrl", "admin-url", v::admin_url),
     value("auth-plugin", "auth-plugin", v::auth_plugin),
     value("auth-plugin-classname", "auth-plugin", v::auth_plugin),
+    value("catalog-auth-plugin", "auth-plugin", v::auth_plugin),
     value("pulsar.client.authPluginClassName", "auth-plugin", v::auth_plugin),
+    value("pulsar.admin.authPluginClassName", "auth-plugin", v::auth_plugin),
     value("auth-params", "auth-params", v::auth_params),
+    value("catalog-auth-params", "auth-params", v::auth_params),
+    value("authParams", "auth-params", v::auth_params),
     value("pulsar.client.authParams", "auth-params", v::auth_params),
+    value("pulsar.admin.authParams", "auth-params", v::auth_params),
     value("pulsar.client.authParamMap", "auth-params", v::auth_params),
+    value("pulsar.admin.authParamMap", "auth-params", v::auth_params),
+    value("authParamMap", "auth-params", v::auth_params),
     value("tls-ca-file", "tls-ca-file", v::file),
     value("tls-trust-certs-file-path", "tls-ca-file", v::file),
     value("pulsar.client.tlsTrustCertsFilePath", "tls-ca-file", v::file),
@@ -193,10 +211,17 @@ pub(super) const CONNECTOR: &[Row] = &[
     value("operation-timeout", "operation-timeout", v::duration),
     value("archive", "archive", v::archive),
     notice("property-version"),
-    notice("explicit"),
+    harmless("explicit", &["true"], "a table without the option `connector` is the topic itself"),
+    harmless(
+        "use-extend-field",
+        &["false"],
+        "declare the columns that are wanted, as `t` TIMESTAMP_LTZ(3) METADATA FROM 'publish_time'",
+    ),
+    notice("enableSchemaEvolution"),
     notice("source.subscription-name"),
     notice("scan.startup.sub-name"),
-    notice("source.subscription-type"),
+    harmless("source.subscription-type", &["Exclusive"], ONE_READER),
+    refuse("scan.startup.sub-start-offset", NO_SUBSCRIPTION),
     notice("pulsar.source.maxFetchRecords"),
     notice("pulsar.source.maxFetchTime"),
     notice("pulsar.source.fetchOneMessageTime"),
@@ -214,13 +239,24 @@ pub(super) const CONNECTOR: &[Row] = &[
     refuse("pulsar.consumer.deadLetterPolicy.maxRedeliverCount", NO_ACKS),
     refuse("pulsar.consumer.deadLetterPolicy.retryLetterTopic", NO_ACKS),
     refuse("pulsar.consumer.retryEnable", NO_ACKS),
+    refuse(
+        "pulsar.consumer.deadLetterPolicy.initialSubscriptionName",
+        "subscriptions are made by Pulsar's own tools: make one on the topic of 'aquifer.dead-letter-topic'",
+    ),
+    refuse(
+        "pulsar.consumer.patternAutoDiscoveryPeriod",
+        "write 'partition.discovery.interval-millis', in milliseconds",
+    ),
     refuse("pulsar.producer.cryptoFailureAction", NO_CRYPTO),
     refuse(
         "pulsar.producer.chunkingEnabled",
         "chunks are not built yet: a row is one message, up to the topic's longest",
     ),
-    notice("pulsar.consumer.subscriptionInitialPosition"),
-    notice("pulsar.consumer.subscriptionType"),
+    harmless("pulsar.consumer.subscriptionInitialPosition", &["Latest"], NO_SUBSCRIPTION),
+    harmless("pulsar.consumer.subscriptionType", &["Exclusive"], ONE_READER),
+    notice("pulsar.consumer.properties"),
+    notice("pulsar.consumer.subscriptionProperties"),
+    notice("pulsar.consumer.poolMessages"),
     notice("pulsar.consumer.consumerName"),
     notice("pulsar.consumer.priorityLevel"),
     notice("pulsar.consumer.ackTimeoutMillis"),
@@ -233,7 +269,11 @@ pub(super) const CONNECTOR: &[Row] = &[
     notice("pulsar.consumer.maxPendingChunkedMessage"),
     notice("pulsar.consumer.autoAckOldestChunkedMessageOnQueueFull"),
     notice("pulsar.consumer.expireTimeOfIncompleteChunkedMessageMillis"),
-    notice("pulsar.source.verifyInitialOffsets"),
+    harmless(
+        "pulsar.source.verifyInitialOffsets",
+        &["FAIL_ON_MISMATCH"],
+        "a start that is not kept any more is always an error: leave it out",
+    ),
     notice("pulsar.source.resetSubscriptionCursor"),
     notice("pulsar.source.enableSchemaEvolution"),
     notice("pulsar.source.enableMetrics"),
@@ -246,19 +286,14 @@ pub(super) const CONNECTOR: &[Row] = &[
     notice("pulsar.sink.enableMetrics"),
     notice("pulsar.sink.topicMetadataRefreshInterval"),
     notice("pulsar.sink.validateSinkMessageBytes"),
-    notice("pulsar.producer.producerName"),
-    notice("pulsar.producer.initialSequenceId"),
-    notice("pulsar.producer.sendTimeoutMs"),
+    refuse("pulsar.producer.initialSequenceId", "messages are numbered from what the topic has of the writer's name"),
     notice("pulsar.producer.maxPendingMessages"),
     notice("pulsar.producer.maxPendingMessagesAcrossPartitions"),
     notice("pulsar.producer.blockIfQueueFull"),
-    notice("pulsar.producer.batchingEnabled"),
     notice("pulsar.producer.batchingMaxPublishDelayMicros"),
-    notice("pulsar.producer.batchingMaxMessages"),
-    notice("pulsar.producer.batchingMaxBytes"),
     notice("pulsar.producer.batchingPartitionSwitchFrequencyByPublishDelay"),
-    notice("sink.buffer-flush.interval"),
-    notice("sink.buffer-flush.max-rows"),
+    harmless("sink.buffer-flush.interval", &["0", "0s", "0 s", "0ms", "0 ms"], NO_FLUSH),
+    harmless("sink.buffer-flush.max-rows", &["0"], NO_FLUSH),
 ];
 
 /// Options of every table over topics: how to read it.
@@ -275,6 +310,16 @@ pub(super) const TOPIC: &[Row] = &[
     value("pulsar.sink.messageKeyHash", "sink.key-hash", v::key_hash),
     value("sink.compression", "sink.compression", v::compression),
     value("pulsar.producer.compressionType", "sink.compression", v::compression),
+    value("sink.producer-name", "sink.producer-name", v::producer_name),
+    value("pulsar.producer.producerName", "sink.producer-name", v::producer_name),
+    value("sink.batching", "sink.batching", v::boolean),
+    value("pulsar.producer.batchingEnabled", "sink.batching", v::boolean),
+    value("sink.batching.max-messages", "sink.batching.max-messages", v::batch_messages),
+    value("pulsar.producer.batchingMaxMessages", "sink.batching.max-messages", v::batch_messages),
+    value("sink.batching.max-bytes", "sink.batching.max-bytes", v::positive),
+    value("pulsar.producer.batchingMaxBytes", "sink.batching.max-bytes", v::positive),
+    value("sink.send-timeout", "sink.send-timeout", v::send_timeout),
+    value("pulsar.producer.sendTimeoutMs", "sink.send-timeout", v::send_timeout_millis),
     value("sink.message-delay-interval", "sink.message-delay-interval", v::duration),
     value("sink.delivery-guarantee", "sink.delivery-guarantee", v::guarantee),
     value("pulsar.sink.deliveryGuarantee", "sink.delivery-guarantee", v::guarantee),
@@ -316,7 +361,13 @@ pub(super) const TOPIC: &[Row] = &[
         "scan.watermark.emit.strategy",
         "SET 'pipeline.auto-watermark-interval' = '0 ms' instead to have a watermark after every row",
     ),
-    refuse("scan.watermark.alignment.group", "the sources of a statement are aligned by its epochs"),
+    refuse(
+        "scan.watermark.emit.on-event.gap",
+        "SET 'pipeline.auto-watermark-interval' = '0 ms' instead to have a watermark after every row",
+    ),
+    refuse("scan.watermark.alignment.group", ALIGNED),
+    refuse("scan.watermark.alignment.max-drift", ALIGNED),
+    refuse("scan.watermark.alignment.update-interval", ALIGNED),
     refuse("json.timestamp-format.standard", "timestamps in JSON are read in both of Flink's forms: leave it out"),
 ];
 

@@ -269,6 +269,30 @@ pub(super) fn milliseconds(text: &str) -> Value {
     positive(text).map(|number| format!("{number} ms"))
 }
 
+pub(super) fn producer_name(text: &str) -> Value {
+    if text.is_empty() { Err("write a name, or leave it out".to_string()) } else { Ok(text.to_string()) }
+}
+
+/// How many messages an entry may hold.
+pub(super) fn batch_messages(text: &str) -> Value {
+    let number = text.parse::<u32>().ok().filter(|number| (1..=100_000).contains(number));
+    number.map(|number| number.to_string()).ok_or_else(|| "write a number from 1 to 100000".to_string())
+}
+
+/// How long a broker is asked again; what is never given up would hold a statement for ever.
+pub(super) fn send_timeout(text: &str) -> Value {
+    const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+    match parse_duration(text)? {
+        time if time.is_zero() || time > LONGEST => Err("write more than 0 ms and at most 1 d".to_string()),
+        _ => Ok(text.to_string()),
+    }
+}
+
+/// The same as Pulsar's client options are given.
+pub(super) fn send_timeout_millis(text: &str) -> Value {
+    send_timeout(&milliseconds(text)?)
+}
+
 pub(super) fn retention(text: &str) -> Value {
     if text == "forever" { Ok(text.to_string()) } else { duration(text) }
 }

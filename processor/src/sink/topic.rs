@@ -30,15 +30,15 @@ use futures::future::join_all;
 use super::message::Layout;
 use crate::connector::{Accepts, Delivery, Prepared, Sink, Writer, WriterId};
 
-/// Beyond this many messages an entry is closed.
+/// Beyond this many messages an entry is closed, where the table does not say it.
 const ENTRY_MESSAGES: usize = 1000;
-/// Beyond this many bytes an entry is closed.
+/// Beyond this many bytes an entry is closed, where the table does not say it.
 const ENTRY_BYTES: usize = 128 * 1024;
 /// So many closed entries of one partition wait before they are sent.
 const ENTRIES_WAITING: usize = 8;
 /// The longest entry where the log does not say: Pulsar's default.
 const MAX_ENTRY_BYTES: usize = 5 * 1024 * 1024;
-/// So long an entry is tried again while the log cannot be reached.
+/// So long an entry is tried again while the log cannot be reached, where the table does not say it.
 const RETRY_FOR: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -75,6 +75,19 @@ impl TopicSink {
             Err(_) => MAX_ENTRY_BYTES,
         };
         Ok(Self { topic, layout, partitions, schema, max_entry_bytes, settings, key_format })
+    }
+}
+
+impl TopicSink {
+    fn limits(&self) -> Limits {
+        let messages = self.settings.batch_messages.unwrap_or(ENTRY_MESSAGES);
+        Limits {
+            messages: if self.settings.batching { messages } else { 1 },
+            // What is held never outgrows what one entry may be.
+            bytes: self.settings.batch_bytes.unwrap_or(ENTRY_BYTES).min(self.max_entry_bytes),
+            longest: self.max_entry_bytes,
+            retry_for: self.settings.send_timeout.unwrap_or(RETRY_FOR),
+        }
     }
 }
 
@@ -123,7 +136,12 @@ impl Sink for TopicSink {
     }
 
     async fn open(&self, writer: WriterId) -> Result<Box<dyn Writer>> {
-        let producer = format!("{}-{}", writer.job, writer.index);
+        // No two writers share a name: each numbers its own messages under it.
+        let producer = match &self.settings.producer_name {
+            Some(name) if writer.index == 0 => name.clone(),
+            Some(name) => format!("{name}-{}", writer.index),
+            None => format!("{}-{}", writer.job, writer.index),
+        };
         let schema = self.schema.as_ref();
         let values =
             encoder(self.topic.format, Arc::clone(&self.topic.value_columns), schema.map(|(_, schema)| schema))?;
@@ -133,10 +151,10 @@ impl Sink for TopicSink {
                 publish_time_ms: 0,
                 schema_version: schema.map(|(version, _)| version.0.clone()),
                 compression: self.settings.compression.unwrap_or(Compression::Lz4),
-                batched: true,
+                batched: self.settings.batching,
                 delay_ms: i64::try_from(self.settings.delay.as_millis()).unwrap_or(i64::MAX),
             };
-            Lane::open(Arc::clone(&self.topic.log), partition.clone(), spec, self.max_entry_bytes)
+            Lane::open(Arc::clone(&self.topic.log), partition.clone(), spec, self.limits())
         });
         let key_encoder = match self.layout.key_schema() {
             Some(columns) => {
@@ -252,12 +270,22 @@ struct Held {
     properties: Vec<(String, String)>,
 }
 
+/// When a lane closes an entry, and when it gives one up.
+#[derive(Clone, Copy)]
+struct Limits {
+    messages: usize,
+    bytes: usize,
+    /// The longest entry that the log takes.
+    longest: usize,
+    retry_for: Duration,
+}
+
 /// One partition being written.
 struct Lane {
     log: Arc<dyn Log>,
     partition: Partition,
     spec: EntrySpec,
-    max_entry_bytes: usize,
+    limits: Limits,
     appender: Option<Box<dyn Appender>>,
     next_sequence_id: i64,
     buffer: Vec<u8>,
@@ -267,7 +295,7 @@ struct Lane {
 }
 
 impl Lane {
-    async fn open(log: Arc<dyn Log>, partition: Partition, spec: EntrySpec, max_entry_bytes: usize) -> Result<Self> {
+    async fn open(log: Arc<dyn Log>, partition: Partition, spec: EntrySpec, limits: Limits) -> Result<Self> {
         let appender = log.open_appender(&partition, &spec.producer_name).await?;
         Ok(Self {
             next_sequence_id: appender.last_sequence_id() + 1,
@@ -275,7 +303,7 @@ impl Lane {
             log,
             partition,
             spec,
-            max_entry_bytes,
+            limits,
             buffer: Vec::new(),
             held: Vec::new(),
             sealed: VecDeque::new(),
@@ -295,7 +323,7 @@ impl Lane {
             event_time_ms: message.event_time_ms,
             properties: message.properties,
         });
-        let full = self.held.len() >= ENTRY_MESSAGES || self.buffer.len() >= ENTRY_BYTES;
+        let full = self.held.len() >= self.limits.messages || self.buffer.len() >= self.limits.bytes;
         if full {
             self.seal()?;
         }
@@ -328,13 +356,13 @@ impl Lane {
             })
             .collect();
         let bytes = build_entry(&self.spec, &messages)?;
-        if bytes.len() > self.max_entry_bytes {
+        if bytes.len() > self.limits.longest {
             if held.len() == 1 {
                 return Err(Error::invalid(format!(
                     "a row makes a message of {} bytes for `{}`, which takes at most {}",
                     bytes.len(),
                     self.partition,
-                    self.max_entry_bytes
+                    self.limits.longest
                 )));
             }
             let (first, second) = held.split_at(held.len() / 2);
@@ -351,7 +379,7 @@ impl Lane {
 
     /// Sends what is closed, all of it on its way at once, and waits for the receipts.
     async fn send(&mut self) -> Result<()> {
-        let mut deadline = Instant::now() + RETRY_FOR;
+        let mut deadline = Instant::now() + self.limits.retry_for;
         let mut pause = FIRST_PAUSE;
         let mut receipts = Vec::new();
         while !self.sealed.is_empty() {
@@ -367,7 +395,7 @@ impl Lane {
                 },
             };
             if self.sealed.len() < waiting {
-                (deadline, pause) = (Instant::now() + RETRY_FOR, FIRST_PAUSE);
+                (deadline, pause) = (Instant::now() + self.limits.retry_for, FIRST_PAUSE);
             }
             match sent {
                 Ok(()) => {}
