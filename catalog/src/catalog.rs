@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aquifer_formats::entry::EntryLimits;
 use aquifer_formats::payload::{Format, columns_of, topic_schema_of};
 use aquifer_model::{Error, ErrorKind, PayloadKind, Result, TopicIdentity, TopicName, TopicSchema};
 use aquifer_storage::Log;
@@ -24,7 +25,9 @@ use crate::evolve::{evolved, marked, same_columns};
 use crate::names::{find, suggestion};
 use crate::options::{self, CatalogSettings, LogSettings, TableSettings};
 use crate::store::{Change, Stored};
-use crate::table::{Reading, Table, Target, additions, merged, physical_columns, system_columns, value_columns};
+use crate::table::{
+    Reading, Table, Target, additions, columns_for, merged, physical_columns, system_columns, value_columns,
+};
 use crate::topic_pattern::PatternTopics;
 
 pub(crate) const TABLES: &str = "tables";
@@ -295,12 +298,14 @@ impl Catalog {
             LogSettings::Pulsar(config) if config.read_compacted => None,
             _ => Some(self.shared.archive(archive, &self.definition.name)?),
         };
+        let inflated = settings.max_inflated_bytes.or(self.settings.max_inflated_bytes);
         Ok(Reading {
             log: self.shared.log(&log).await?,
             archive,
             format,
-            value_columns: value_columns(definition)?,
+            value_columns: columns_for(format, definition)?,
             on_error: settings.on_decode_error.clone(),
+            limits: inflated.map_or_else(EntryLimits::default, EntryLimits::of_inflated),
         })
     }
 

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aquifer_formats::csv::CsvFormat;
 use aquifer_formats::entry::Compression;
 use aquifer_formats::payload::Format;
 use aquifer_model::{Error, Result, TopicName};
@@ -60,6 +61,8 @@ pub struct CatalogSettings {
     pub default_partitions: u32,
     /// The format of topics made by `CREATE TABLE`.
     pub default_format: Format,
+    /// What an entry may inflate to, if that is said.
+    pub max_inflated_bytes: Option<usize>,
 }
 
 /// How often a stream looks for new topics and partitions where nothing is said, as in Flink's connector.
@@ -98,6 +101,8 @@ pub struct TableSettings {
     pub on_decode_error: OnDecodeError,
     /// Which tiers are read.
     pub tiers: Tiers,
+    /// What an entry may inflate to, if that is said.
+    pub max_inflated_bytes: Option<usize>,
     /// Where archives lie, if not where the catalog's do.
     pub archive: Option<String>,
     /// Partitions of a topic to be made.
@@ -267,7 +272,7 @@ pub fn canonical_catalog_key(key: &str) -> &str {
 fn canonical<'a>(tables: &[&[Row]], key: &'a str) -> &'a str {
     let found = tables.iter().flat_map(|rows| rows.iter()).find(|row| row.given == key);
     match found.map(|row| row.take) {
-        Some(Take::Value(canonical, _)) => canonical,
+        Some(Take::Value(canonical, _) | Take::Text(canonical)) => canonical,
         _ => key,
     }
 }
@@ -290,6 +295,7 @@ fn check(given: Vec<(String, String)>, tables: &[&[Row]], what: &str) -> Result<
                 let wrong = |why: String| Error::invalid(format!("'{key}' = '{shown}': {why}"));
                 (canonical, convert(value.trim()).map_err(wrong)?)
             }
+            Take::Text(canonical) => (canonical, value),
             Take::Notice => {
                 checked.notices.push(format!("the option `{key}` is accepted and has no effect here"));
                 (row.given, value)
@@ -309,15 +315,16 @@ fn check(given: Vec<(String, String)>, tables: &[&[Row]], what: &str) -> Result<
 }
 
 fn unknown_of<'a>(key: &str, rows: impl Iterator<Item = &'a Row>, what: &str) -> Error {
-    let canonical = |row: &'a Row| match row.take {
-        Take::Value(canonical, _) => canonical,
+    let canonical_of = |row: &Row| match row.take {
+        Take::Value(canonical, _) | Take::Text(canonical) => canonical,
         Take::Notice | Take::Refuse(_) => row.given,
     };
     let rows: Vec<&Row> = rows.collect();
     let near = nearest(key, rows.iter().map(|row| row.given));
-    let near = near.and_then(|near| rows.iter().find(|row| row.given == near)).map(|row| canonical(row));
+    let near = near.and_then(|near| rows.iter().find(|row| row.given == near)).map(|row| canonical_of(row));
     unknown(key, what, near, || {
-        let own = rows.iter().filter(|row| matches!(row.take, Take::Value(canonical, _) if canonical == row.given));
+        let is_own = |row: &Row| matches!(row.take, Take::Value(..) | Take::Text(_)) && canonical_of(row) == row.given;
+        let own = rows.iter().filter(|row| is_own(row));
         own.map(|row| row.given).collect()
     })
 }
@@ -375,6 +382,7 @@ pub fn catalog_settings(options: &BTreeMap<String, String>) -> Result<CatalogSet
         archive: options.get("archive").cloned(),
         default_partitions: number(options, "table-default-partitions")?.unwrap_or(0),
         default_format: options.get("default-format").map_or(Ok(Format::Avro), |text| text.parse())?,
+        max_inflated_bytes: number(options, "aquifer.max-inflated-bytes")?,
         log,
     })
 }
@@ -382,6 +390,8 @@ pub fn catalog_settings(options: &BTreeMap<String, String>) -> Result<CatalogSet
 /// What checked table options say.
 pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSettings> {
     let get = |key: &str| options.get(key).map(String::as_str);
+    let csv = CsvFormat::parse(|key| get(&format!("csv.{key}")))?;
+    let lenient = csv.ignore_parse_errors.then_some("skip");
     Ok(TableSettings {
         topics: get("topics").map_or(Ok(Vec::new()), parse_topics)?,
         pattern: get("topics-pattern").map(str::parse).transpose()?,
@@ -394,7 +404,7 @@ pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSetting
         format: get("format").map(str::parse).transpose()?,
         startup: range::startup_of(options)?,
         stop: range::stop_of(options)?,
-        on_decode_error: match (get("aquifer.on-decode-error"), get("aquifer.dead-letter-topic")) {
+        on_decode_error: match (get("aquifer.on-decode-error").or(lenient), get("aquifer.dead-letter-topic")) {
             (Some("dead-letter") | None, Some(topic)) => OnDecodeError::DeadLetter(topic.parse()?),
             (Some("dead-letter"), None) => {
                 return Err(Error::invalid(
@@ -414,6 +424,7 @@ pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSetting
             Some("archive") => Tiers::Archive,
             _ => Tiers::Both,
         },
+        max_inflated_bytes: number(options, "aquifer.max-inflated-bytes")?,
         archive: get("archive").map(String::from),
         partitions: number(options, "partitions")?,
         sink: SinkSettings {
