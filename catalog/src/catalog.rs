@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aquifer_formats::entry::EntryLimits;
 use aquifer_formats::payload::{Format, columns_of, topic_schema_of};
 use aquifer_model::{Error, ErrorKind, PayloadKind, Result, TopicIdentity, TopicName, TopicSchema};
 use aquifer_storage::Log;
@@ -24,7 +25,9 @@ use crate::evolve::{evolved, marked, same_columns};
 use crate::names::{find, suggestion};
 use crate::options::{self, CatalogSettings, LogSettings, TableSettings};
 use crate::store::{Change, Stored};
-use crate::table::{Reading, Table, Target, additions, merged, physical_columns, system_columns, value_columns};
+use crate::table::{
+    Reading, Table, Target, additions, columns_for, merged, physical_columns, system_columns, value_columns,
+};
 use crate::topic_pattern::PatternTopics;
 
 pub(crate) const TABLES: &str = "tables";
@@ -305,13 +308,21 @@ impl Catalog {
 
     async fn reading(&self, settings: &TableSettings, definition: &TableDefinition, format: Format) -> Result<Reading> {
         let log = settings.log.clone().unwrap_or_else(|| self.settings.log.clone());
+        let log = settings.log_reading.over(with_token_of(log, &self.settings.log))?;
         let archive = settings.archive.as_deref().or(self.settings.archive.as_deref());
+        let archive = match &log {
+            // An archive keeps every message: beside the newest of each key it would give the others too.
+            LogSettings::Pulsar(config) if config.read_compacted => None,
+            _ => Some(self.shared.archive(archive, &self.definition.name)?),
+        };
+        let inflated = settings.max_inflated_bytes.or(self.settings.max_inflated_bytes);
         Ok(Reading {
-            log: self.shared.log(&with_token_of(log, &self.settings.log)).await?,
-            archive: self.shared.archive(archive, &self.definition.name)?,
+            log: self.shared.log(&log).await?,
+            archive,
             format,
-            value_columns: value_columns(definition)?,
+            value_columns: columns_for(format, definition)?,
             on_error: settings.on_decode_error.clone(),
+            limits: inflated.map_or_else(EntryLimits::default, EntryLimits::of_inflated),
         })
     }
 

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aquifer_formats::csv::CsvFormat;
 use aquifer_formats::entry::Compression;
 use aquifer_formats::payload::Format;
 use aquifer_model::{Error, Result, TopicName};
@@ -60,6 +61,8 @@ pub struct CatalogSettings {
     pub default_partitions: u32,
     /// The format of topics made by `CREATE TABLE`.
     pub default_format: Format,
+    /// What an entry may inflate to, if that is said.
+    pub max_inflated_bytes: Option<usize>,
 }
 
 /// How often a stream looks for new topics and partitions where nothing is said, as in Flink's connector.
@@ -86,6 +89,8 @@ pub struct TableSettings {
     pub discovery: Option<Duration>,
     /// Another log than the catalog's.
     pub log: Option<LogSettings>,
+    /// How that log, or the catalog's, is read.
+    pub log_reading: LogReading,
     /// How payloads are written, if that is said.
     pub format: Option<Format>,
     /// Where reading starts.
@@ -96,12 +101,56 @@ pub struct TableSettings {
     pub on_decode_error: OnDecodeError,
     /// Which tiers are read.
     pub tiers: Tiers,
+    /// What an entry may inflate to, if that is said.
+    pub max_inflated_bytes: Option<usize>,
     /// Where archives lie, if not where the catalog's do.
     pub archive: Option<String>,
     /// Partitions of a topic to be made.
     pub partitions: Option<u32>,
     /// How rows become messages.
     pub sink: SinkSettings,
+}
+
+/// How a cluster is read, as far as that is said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogReading {
+    encrypted: Option<EncryptedMessages>,
+    read_compacted: Option<bool>,
+    connect_timeout: Option<Duration>,
+    operation_timeout: Option<Duration>,
+}
+
+impl LogReading {
+    fn of(options: &BTreeMap<String, String>) -> Result<Self> {
+        let get = |key: &str| options.get(key).map(String::as_str);
+        Ok(Self {
+            encrypted: get("on-encrypted").map(|policy| match policy {
+                "discard" => EncryptedMessages::Discard,
+                "raw" => EncryptedMessages::Raw,
+                _ => EncryptedMessages::Fail,
+            }),
+            read_compacted: get("read-compacted").map(|value| value == "true"),
+            connect_timeout: get("connect-timeout").map(duration).transpose()?,
+            operation_timeout: get("operation-timeout").map(duration).transpose()?,
+        })
+    }
+
+    /// The settings of a log with these in their places.
+    pub fn over(&self, log: LogSettings) -> Result<LogSettings> {
+        match log {
+            LogSettings::Pulsar(config) => Ok(LogSettings::Pulsar(PulsarConfig {
+                encrypted: self.encrypted.unwrap_or(config.encrypted),
+                read_compacted: self.read_compacted.unwrap_or(config.read_compacted),
+                connect_timeout: self.connect_timeout.unwrap_or(config.connect_timeout),
+                operation_timeout: self.operation_timeout.unwrap_or(config.operation_timeout),
+                ..config
+            })),
+            LogSettings::Embedded(..) if self.read_compacted == Some(true) => Err(Error::invalid(
+                "'read-compacted' = 'true' is for topics of a cluster: an embedded log is not compacted",
+            )),
+            log @ LogSettings::Embedded(..) => Ok(log),
+        }
+    }
 }
 
 /// How rows become messages.
@@ -260,7 +309,7 @@ pub fn canonical_catalog_key(key: &str) -> &str {
 fn canonical<'a>(tables: &[&[Row]], key: &'a str) -> &'a str {
     let found = tables.iter().flat_map(|rows| rows.iter()).find(|row| row.given == key);
     match found.map(|row| row.take) {
-        Some(Take::Value(canonical, _)) => canonical,
+        Some(Take::Value(canonical, _) | Take::Text(canonical)) => canonical,
         _ => key,
     }
 }
@@ -283,6 +332,7 @@ fn check(given: Vec<(String, String)>, tables: &[&[Row]], what: &str) -> Result<
                 let wrong = |why: String| Error::invalid(format!("'{key}' = '{shown}': {why}"));
                 (canonical, convert(value.trim()).map_err(wrong)?)
             }
+            Take::Text(canonical) => (canonical, value),
             Take::Notice => {
                 checked.notices.push(format!("the option `{key}` is accepted and has no effect here"));
                 (row.given, value)
@@ -309,15 +359,16 @@ fn check(given: Vec<(String, String)>, tables: &[&[Row]], what: &str) -> Result<
 }
 
 fn unknown_of<'a>(key: &str, rows: impl Iterator<Item = &'a Row>, what: &str) -> Error {
-    let canonical = |row: &'a Row| match row.take {
-        Take::Value(canonical, _) => canonical,
+    let canonical_of = |row: &Row| match row.take {
+        Take::Value(canonical, _) | Take::Text(canonical) => canonical,
         Take::Notice | Take::Harmless(..) | Take::Refuse(_) => row.given,
     };
     let rows: Vec<&Row> = rows.collect();
     let near = nearest(key, rows.iter().map(|row| row.given));
-    let near = near.and_then(|near| rows.iter().find(|row| row.given == near)).map(|row| canonical(row));
+    let near = near.and_then(|near| rows.iter().find(|row| row.given == near)).map(|row| canonical_of(row));
     unknown(key, what, near, || {
-        let own = rows.iter().filter(|row| matches!(row.take, Take::Value(canonical, _) if canonical == row.given));
+        let is_own = |row: &Row| matches!(row.take, Take::Value(..) | Take::Text(_)) && canonical_of(row) == row.given;
+        let own = rows.iter().filter(|row| is_own(row));
         own.map(|row| row.given).collect()
     })
 }
@@ -375,6 +426,7 @@ pub fn catalog_settings(options: &BTreeMap<String, String>) -> Result<CatalogSet
         archive: options.get("archive").cloned(),
         default_partitions: number(options, "table-default-partitions")?.unwrap_or(0),
         default_format: options.get("default-format").map_or(Ok(Format::Avro), |text| text.parse())?,
+        max_inflated_bytes: number(options, "aquifer.max-inflated-bytes")?,
         log,
     })
 }
@@ -382,6 +434,8 @@ pub fn catalog_settings(options: &BTreeMap<String, String>) -> Result<CatalogSet
 /// What checked table options say.
 pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSettings> {
     let get = |key: &str| options.get(key).map(String::as_str);
+    let csv = CsvFormat::parse(|key| get(&format!("csv.{key}")))?;
+    let lenient = csv.ignore_parse_errors.then_some("skip");
     Ok(TableSettings {
         topics: get("topics").map_or(Ok(Vec::new()), parse_topics)?,
         pattern: get("topics-pattern").map(str::parse).transpose()?,
@@ -390,10 +444,11 @@ pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSetting
             Some(millis) => u64::try_from(millis).ok().filter(|millis| *millis > 0).map(Duration::from_millis),
         },
         log: log_settings(options)?,
+        log_reading: LogReading::of(options)?,
         format: get("format").map(str::parse).transpose()?,
         startup: range::startup_of(options)?,
         stop: range::stop_of(options)?,
-        on_decode_error: match (get("aquifer.on-decode-error"), get("aquifer.dead-letter-topic")) {
+        on_decode_error: match (get("aquifer.on-decode-error").or(lenient), get("aquifer.dead-letter-topic")) {
             (Some("dead-letter") | None, Some(topic)) => OnDecodeError::DeadLetter(topic.parse()?),
             (Some("dead-letter"), None) => {
                 return Err(Error::invalid(
@@ -413,6 +468,7 @@ pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSetting
             Some("archive") => Tiers::Archive,
             _ => Tiers::Both,
         },
+        max_inflated_bytes: number(options, "aquifer.max-inflated-bytes")?,
         archive: get("archive").map(String::from),
         partitions: number(options, "partitions")?,
         sink: SinkSettings {
@@ -456,10 +512,15 @@ fn log_settings(options: &BTreeMap<String, String>) -> Result<Option<LogSettings
         };
         return Ok(Some(LogSettings::Embedded(PathBuf::from(path), settings)));
     }
+    let reading = LogReading::of(options)?;
+    if reading.read_compacted == Some(true) && get("archive").is_some() {
+        return Err(Error::invalid(
+            "`read-compacted` and `archive` do not go together: an archive keeps every message; leave one of them out",
+        ));
+    }
     if get("service-url").is_none() && get("admin-url").is_none() {
         return Ok(None);
     }
-    let defaults = PulsarConfig::default();
     let (plugin, params) = (get("auth-plugin"), get("auth-params"));
     let (authentication, mut tls) = match plugin.or(params) {
         None => (None, TlsSettings::default()),
@@ -469,28 +530,14 @@ fn log_settings(options: &BTreeMap<String, String>) -> Result<Option<LogSettings
     tls.ca_file = file("tls-ca-file", tls.ca_file.take());
     tls.certificate_file = file("tls-certificate-file", tls.certificate_file.take());
     tls.key_file = file("tls-key-file", tls.key_file.take());
-    let read_compacted = get("read-compacted") == Some("true");
-    if read_compacted && get("archive").is_some() {
-        return Err(Error::invalid(
-            "`read-compacted` and `archive` do not go together: an archive keeps every message; leave one of them out",
-        ));
-    }
-    let time = |key: &str, default: Duration| get(key).map_or(Ok(default), duration);
-    Ok(Some(LogSettings::Pulsar(PulsarConfig {
+    let config = PulsarConfig {
         service_url: get("service-url").map(String::from),
         admin_url: get("admin-url").map(String::from),
         authentication,
         tls,
-        encrypted: match get("on-encrypted") {
-            Some("discard") => EncryptedMessages::Discard,
-            Some("raw") => EncryptedMessages::Raw,
-            _ => EncryptedMessages::Fail,
-        },
-        read_compacted,
-        connect_timeout: time("connect-timeout", defaults.connect_timeout)?,
-        operation_timeout: time("operation-timeout", defaults.operation_timeout)?,
-        ..defaults
-    })))
+        ..PulsarConfig::default()
+    };
+    reading.over(LogSettings::Pulsar(config)).map(Some)
 }
 
 fn duration(text: &str) -> Result<Duration> {

@@ -16,6 +16,8 @@ pub(super) struct Row {
 pub(super) enum Take {
     /// Kept under this key, its value made canonical.
     Value(&'static str, fn(&str) -> Result<String, String>),
+    /// Kept under this key exactly as it is written, blanks too.
+    Text(&'static str),
     /// Kept as it is; the user is told that it does nothing.
     Notice,
     /// Kept as it is and told where the value is one of these (in any case), for they change nothing; else not taken, for this reason.
@@ -26,6 +28,10 @@ pub(super) enum Take {
 
 const fn value(given: &'static str, key: &'static str, read: fn(&str) -> Result<String, String>) -> Row {
     Row { given, take: Take::Value(key, read) }
+}
+
+const fn text(given: &'static str, key: &'static str) -> Row {
+    Row { given, take: Take::Text(key) }
 }
 
 const fn notice(given: &'static str) -> Row {
@@ -51,6 +57,7 @@ const ONE_READER: &str = "every message is read once, in the order of its partit
 const NO_FLUSH: &str = "every row is sent, also where a later one of its key follows at once: leave it out";
 const NO_SUBSCRIPTION: &str = "a subscription's place is not read: name where to start with 'scan.startup.mode'";
 const ALIGNED: &str = "the sources of a statement are aligned by its epochs: leave it out";
+const NO_HEADER: &str = "a message is one record, and none is a header";
 const NO_CRYPTO: &str = "encrypted messages are not built yet";
 
 /// Options of a catalog.
@@ -97,8 +104,8 @@ pub(super) const CATALOG: &[Row] = &[
     value("pulsar.catalog.defaultDatabase", "default-database", v::database),
     value("table-default-partitions", "table-default-partitions", v::partitions),
     value("pulsar.catalog.defaultPartitionSize", "table-default-partitions", v::partitions),
-    value("default-format", "default-format", v::format),
-    value("format", "default-format", v::format),
+    value("default-format", "default-format", v::plain_format),
+    value("format", "default-format", v::plain_format),
     value("pulsar.catalog.defaultSchemaType", "default-format", v::schema_type),
     value("archive", "archive", v::archive),
     value("archive-url", "archive", v::archive),
@@ -106,6 +113,7 @@ pub(super) const CATALOG: &[Row] = &[
     value("pulsar.client.connectionTimeoutMs", "connect-timeout", v::milliseconds),
     value("operation-timeout", "operation-timeout", v::duration),
     value("pulsar.client.operationTimeoutMs", "operation-timeout", v::milliseconds),
+    value("aquifer.max-inflated-bytes", "aquifer.max-inflated-bytes", v::inflated),
     // Of embedded logs.
     value("segment-bytes", "segment-bytes", v::positive),
     value("segment-entries", "segment-entries", v::positive),
@@ -302,7 +310,7 @@ pub(super) const TOPIC: &[Row] = &[
     value("value.format", "format", v::format),
     value("partitions", "partitions", v::partitions),
     value("table-default-partitions", "partitions", v::partitions),
-    value("key.format", "key.format", v::format),
+    value("key.format", "key.format", v::plain_format),
     value("key.fields", "key.fields", v::fields),
     value("value.fields-include", "value.fields-include", v::fields_include),
     value("sink.topic-routing-mode", "sink.topic-routing-mode", v::routing),
@@ -339,6 +347,32 @@ pub(super) const TOPIC: &[Row] = &[
     value("raw.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
     value("value.avro.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
     value("value.json.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
+    value("protobuf.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
+    value("value.protobuf.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
+    value("value.raw.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
+    value("aquifer.max-inflated-bytes", "aquifer.max-inflated-bytes", v::inflated),
+    value("raw.charset", "raw.charset", v::charset),
+    value("value.raw.charset", "raw.charset", v::charset),
+    value("raw.endianness", "raw.endianness", v::endianness),
+    value("value.raw.endianness", "raw.endianness", v::endianness),
+    text("csv.field-delimiter", "csv.field-delimiter"),
+    text("value.csv.field-delimiter", "csv.field-delimiter"),
+    text("csv.quote-character", "csv.quote-character"),
+    text("value.csv.quote-character", "csv.quote-character"),
+    value("csv.disable-quote-character", "csv.disable-quote-character", v::boolean),
+    value("value.csv.disable-quote-character", "csv.disable-quote-character", v::boolean),
+    value("csv.allow-comments", "csv.allow-comments", v::boolean),
+    value("value.csv.allow-comments", "csv.allow-comments", v::boolean),
+    value("csv.ignore-parse-errors", "csv.ignore-parse-errors", v::boolean),
+    value("value.csv.ignore-parse-errors", "csv.ignore-parse-errors", v::boolean),
+    text("csv.array-element-delimiter", "csv.array-element-delimiter"),
+    text("value.csv.array-element-delimiter", "csv.array-element-delimiter"),
+    text("csv.escape-character", "csv.escape-character"),
+    text("value.csv.escape-character", "csv.escape-character"),
+    text("csv.null-literal", "csv.null-literal"),
+    text("value.csv.null-literal", "csv.null-literal"),
+    value("csv.write-bigdecimal-in-scientific-notation", "csv.write-bigdecimal-in-scientific-notation", v::only_false),
+    refuse("csv.ignore-first-line", NO_HEADER),
     value("json.fail-on-missing-field", "json.fail-on-missing-field", v::only_false),
     value("value.json.fail-on-missing-field", "json.fail-on-missing-field", v::only_false),
     value("source.start.publish-time", "scan.startup.mode", v::start_publish_time),

@@ -378,3 +378,77 @@ fn authentication_and_tls_are_read_under_every_spelling() {
     let error = table(&mixed).expect_err("both").to_string();
     assert!(error.contains("do not go together"), "{error}");
 }
+
+#[test]
+fn how_a_cluster_is_read_can_be_said_of_a_table_without_an_address_of_its_own() {
+    let said = |given: &[(&str, &str)]| {
+        let options = given.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        table_settings(&options).expect("known").log_reading
+    };
+    let catalogs = LogSettings::Pulsar(PulsarConfig { read_compacted: false, ..PulsarConfig::default() });
+    let read = said(&[("read-compacted", "true"), ("on-encrypted", "raw"), ("operation-timeout", "7 s")]);
+    let LogSettings::Pulsar(config) = read.over(catalogs.clone()).expect("a cluster") else {
+        unreachable!("a cluster")
+    };
+    assert!(config.read_compacted);
+    assert_eq!(config.encrypted, EncryptedMessages::Raw);
+    assert_eq!(config.operation_timeout, Duration::from_secs(7));
+    assert_eq!(config.connect_timeout, PulsarConfig::default().connect_timeout, "as the catalog says");
+    let embedded = LogSettings::Embedded("/log".into(), EmbeddedSettings::default());
+    assert!(read.over(embedded.clone()).expect_err("not compacted").to_string().contains("not compacted"));
+    assert!(said(&[]).over(embedded).is_ok());
+}
+
+#[test]
+fn options_of_formats_are_known_by_flinks_names() {
+    let with = |options: &[(&str, &str)]| table(&[&[("connector", "pulsar"), ("topics", "t")], options].concat());
+    let kept = with(&[("format", "csv"), ("csv.field-delimiter", " "), ("value.csv.null-literal", " n/a ")]);
+    let kept = kept.expect("taken").options;
+    // Blanks mean something there.
+    assert_eq!((kept["csv.field-delimiter"].as_str(), kept["csv.null-literal"].as_str()), (" ", " n/a "));
+    assert_eq!(check_table(kept.clone()).expect("again").options, kept);
+    for (key, policy) in [
+        ("csv.ignore-parse-errors", OnDecodeError::Skip),
+        ("protobuf.ignore-parse-errors", OnDecodeError::Skip),
+        ("value.protobuf.ignore-parse-errors", OnDecodeError::Skip),
+    ] {
+        let options = with(&[(key, "true")]).expect("taken").options;
+        assert_eq!(table_settings(&options).expect("settings").on_decode_error, policy, "{key}");
+        let fails = with(&[(key, "false")]).expect("taken").options;
+        assert_eq!(table_settings(&fails).expect("settings").on_decode_error, OnDecodeError::Fail, "{key}");
+    }
+    for (options, expected) in [
+        (&[("raw.charset", "utf8"), ("raw.endianness", "BIG-ENDIAN")][..], None),
+        (&[("raw.charset", "UTF-16")], Some("DECODE")),
+        (&[("raw.endianness", "little-endian")], Some("big-endian, as Pulsar's own clients")),
+        (&[("format", "canal-json")], Some("a topic's messages are new rows")),
+        (&[("key.format", "csv"), ("key.fields", "k")], Some("not built here yet")),
+        (&[("csv.field-delimiter", "ab")], Some("one ASCII character")),
+        (&[("csv.escape-charakter", "x")], Some("did you mean `csv.escape-character`?")),
+        (&[("csv.ignore-parse-errors", "true"), ("aquifer.dead-letter-topic", "d")], Some("is skip")),
+    ] {
+        match (with(options), expected) {
+            (Ok(_), None) => {}
+            (Err(error), Some(part)) => assert!(error.to_string().contains(part), "{options:?}: {error}"),
+            (other, _) => panic!("{options:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_an_entry_may_inflate_to_has_bounds() {
+    for (text, bytes) in [
+        ("65536", Some(65_536)),
+        ("64 kb", Some(65_536)),
+        ("1GB", Some(1 << 30)),
+        ("63 kb", None),
+        ("2 gb", None),
+        ("-1", None),
+    ] {
+        let checked = table(&[("aquifer.max-inflated-bytes", text)]);
+        let found = checked.ok().map(|checked| table_settings(&checked.options).expect("settings").max_inflated_bytes);
+        assert_eq!(found.flatten(), bytes, "{text}");
+    }
+    let given = catalog(&[("type", "embedded"), ("service-url", "embedded:x"), ("aquifer.max-inflated-bytes", "2 mb")]);
+    assert_eq!(catalog_settings(&given.expect("taken").options).expect("complete").max_inflated_bytes, Some(2 << 20));
+}

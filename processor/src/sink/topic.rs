@@ -224,6 +224,7 @@ impl Writer for TopicWriter {
                 payload: (payloads.is_valid(row) && kind != RowKind::Delete).then(|| payloads.value(row)),
                 event_time_ms: parts.event_time_ms(row),
                 properties: parts.properties(row),
+                ordering_key: parts.ordering_key(row),
             };
             let lane = match message.key {
                 Some(key) if !self.settings.round_robin => key_hash.partition_of(key, self.lanes.len()),
@@ -260,6 +261,7 @@ struct HeldMessage<'a> {
     payload: Option<&'a [u8]>,
     event_time_ms: Option<i64>,
     properties: Vec<(String, String)>,
+    ordering_key: Option<&'a [u8]>,
 }
 
 /// A message whose bytes lie in its lane's buffer.
@@ -268,6 +270,7 @@ struct Held {
     payload: Option<Range<usize>>,
     event_time_ms: Option<i64>,
     properties: Vec<(String, String)>,
+    ordering_key: Option<Range<usize>>,
 }
 
 /// When a lane closes an entry, and when it gives one up.
@@ -319,6 +322,7 @@ impl Lane {
         };
         self.held.push(Held {
             key: message.key.map(&mut keep),
+            ordering_key: message.ordering_key.map(&mut keep),
             payload: message.payload.map(&mut keep),
             event_time_ms: message.event_time_ms,
             properties: message.properties,
@@ -353,6 +357,7 @@ impl Lane {
                 payload: bytes_of(&held.payload),
                 event_time_ms: held.event_time_ms,
                 properties: &held.properties,
+                ordering_key: bytes_of(&held.ordering_key),
             })
             .collect();
         let bytes = build_entry(&self.spec, &messages)?;

@@ -130,7 +130,7 @@ pub(super) const KERNELS: &[Kernel] = &[
         texts(&a[0], |text| {
             let mut quoted = String::with_capacity(text.len() + 2);
             write_text(text, &mut quoted);
-            Some(quoted)
+            Some(if quoted.is_ascii() { quoted } else { ascii_only(&quoted) })
         })
     }),
     pure("JSON_UNQUOTE", "JSON_UNQUOTE(text)", text_t, |a, _| {
@@ -141,6 +141,21 @@ pub(super) const KERNELS: &[Kernel] = &[
     }),
     pure("JSON_LENGTH", "JSON_LENGTH(text[, path])", length_t, |a, _| json_length(a)),
 ];
+
+/// What is no ASCII as the escapes of its UTF-16 units.
+fn ascii_only(quoted: &str) -> String {
+    let mut escaped = String::with_capacity(quoted.len() * 3);
+    for c in quoted.chars() {
+        if c.is_ascii() {
+            escaped.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    escaped
+}
 
 fn texts(column: &ArrayRef, of: impl Fn(&str) -> Option<String>) -> Result<ArrayRef> {
     let texts: StringViewArray = column.as_string_view().iter().map(|text| text.and_then(&of)).collect();

@@ -88,6 +88,11 @@ fn power(types: Types<'_>, _: Literals<'_>) -> Typed {
     want::any_of(types, &["nn"], SqlType::Double)
 }
 
+/// Also of a FLOAT the result is a DOUBLE.
+fn one_double(types: Types<'_>, _: Literals<'_>) -> Typed {
+    want::any_of(types, &["n"], SqlType::Double)
+}
+
 fn log(types: Types<'_>, _: Literals<'_>) -> Typed {
     want::any_of(types, &["n", "nn"], SqlType::Double)
 }
@@ -118,6 +123,19 @@ pub(super) const KERNELS: &[Kernel] = &[
         [x] => doubles(&[Arc::clone(x), Arc::clone(x)], |x, _| x.ln()),
         _ => doubles(a, |base, x| x.ln() / base.ln()),
     }),
+    pure("SIN", "SIN(number)", one_double, |a, _| double(a, f64::sin)),
+    pure("COS", "COS(number)", one_double, |a, _| double(a, f64::cos)),
+    pure("TAN", "TAN(number)", one_double, |a, _| double(a, f64::tan)),
+    pure("ASIN", "ASIN(number)", one_double, |a, _| double(a, f64::asin)),
+    pure("ACOS", "ACOS(number)", one_double, |a, _| double(a, f64::acos)),
+    pure("ATAN", "ATAN(number)", one_double, |a, _| double(a, f64::atan)),
+    pure("SINH", "SINH(number)", one_double, |a, _| double(a, f64::sinh)),
+    pure("COSH", "COSH(number)", one_double, |a, _| double(a, f64::cosh)),
+    pure("TANH", "TANH(number)", one_double, |a, _| double(a, f64::tanh)),
+    pure("DEGREES", "DEGREES(number)", one_double, |a, _| double(a, f64::to_degrees)),
+    pure("RADIANS", "RADIANS(number)", one_double, |a, _| double(a, f64::to_radians)),
+    pure("EXP", "EXP(number)", one_double, |a, _| double(a, f64::exp)),
+    pure("SQRT", "SQRT(number)", one_double, |a, _| double(a, f64::sqrt)),
     pure("E", "E()", nothing, |_, call| Ok(Arc::new(Float64Array::from(vec![std::f64::consts::E; call.rows])))),
     Kernel {
         name: "RAND",
@@ -138,6 +156,11 @@ pub(super) const KERNELS: &[Kernel] = &[
 fn doubles(columns: &[ArrayRef], f: impl Fn(f64, f64) -> f64) -> Result<ArrayRef> {
     let [a, b] = [0, 1].map(|n| columns[n].as_primitive::<Float64Type>());
     let result: Float64Array = a.iter().zip(b.iter()).map(|(a, b)| a.zip(b).map(|(a, b)| f(a, b))).collect();
+    Ok(Arc::new(result))
+}
+
+fn double(columns: &[ArrayRef], f: impl Fn(f64) -> f64) -> Result<ArrayRef> {
+    let result: Float64Array = columns[0].as_primitive::<Float64Type>().unary(f);
     Ok(Arc::new(result))
 }
 

@@ -75,6 +75,7 @@ pub(super) const KERNELS: &[Kernel] = &[
     pure("CHAR_LENGTH", "CHAR_LENGTH(text)", s_i, |a, _| lengths(a)),
     pure("CHARACTER_LENGTH", "CHARACTER_LENGTH(text)", s_i, |a, _| lengths(a)),
     pure("UPPER", "UPPER(text)", s_s, |a, _| each(&a[0], |s, out| out.push_str(&s.to_uppercase()))),
+    pure("INITCAP", "INITCAP(text)", s_s, |a, _| each(&a[0], initial_capitals)),
     pure("LOWER", "LOWER(text)", s_s, |a, _| each(&a[0], |s, out| out.push_str(&s.to_lowercase()))),
     pure("BTRIM", "TRIM([characters FROM] text)", trim, |a, _| trimmed(a, true, true)),
     pure("LTRIM", "LTRIM(text[, characters])", trim, |a, _| trimmed(a, true, false)),
@@ -98,11 +99,7 @@ pub(super) const KERNELS: &[Kernel] = &[
     pure("CONCAT_WS", "CONCAT_WS(separator, text, …)", texts_t, |a, call| concat_ws(a, call.rows)),
     pure("REPLACE", "REPLACE(text, search, replacement)", sss_s, |a, _| {
         three(a, |s, from, to, out| {
-            if from.is_empty() {
-                out.push_str(s)
-            } else {
-                out.push_str(&s.replace(from, to))
-            }
+            out.push_str(&s.replace(from, to));
             true
         })
     }),
@@ -158,6 +155,15 @@ pub(super) const KERNELS: &[Kernel] = &[
     pure("URL_DECODE", "URL_DECODE(text)", s_s, |a, _| maybe(&a[0], url_decode)),
     pure("PARSE_URL", "PARSE_URL(url, part[, key])", url_t, |a, _| parse_url(a)),
 ];
+
+/// Words of ASCII letters and digits begin with a capital; any other character ends a word and stays as it is.
+fn initial_capitals(text: &str, out: &mut String) {
+    let mut inside = false;
+    for c in text.chars() {
+        out.push(if inside { c.to_ascii_lowercase() } else { c.to_ascii_uppercase() });
+        inside = c.is_ascii_alphanumeric();
+    }
+}
 
 fn integers(column: &ArrayRef) -> Result<Int64Array> {
     Ok(cast(column, &DataType::Int64)?.as_primitive::<Int64Type>().clone())

@@ -560,8 +560,7 @@ async fn append(world: &World, table: &str, key: &str, payload: Option<&[u8]>) {
     let aquifer_catalog::catalogs::Target::Topics(topics) = table.target else { panic!("a topic") };
     let partitions = topics[0].log.partitions(&topics[0].topic).await.expect("there");
     let partition = &partitions[KeyHash::Java.partition_of(key.as_bytes(), partitions.len())];
-    let message =
-        NewMessage { sequence_id: 0, key: Some(key.as_bytes()), payload, event_time_ms: None, properties: &[] };
+    let message = NewMessage { sequence_id: 0, key: Some(key.as_bytes()), payload, ..NewMessage::default() };
     let entry = build_entry(&EntrySpec { producer_name: key.into(), ..EntrySpec::default() }, &[message]);
     let entry = entry.expect("builds");
     let mut appender = topics[0].log.open_appender(partition, key).await.expect("opens");
