@@ -85,11 +85,11 @@ const CATALOG_STORE: &str = "table.catalog-store.kind";
 /// A key under its present name; the error for an unknown one names the nearest.
 fn known_key(key: &str) -> Result<&str> {
     let key = FORMER.iter().find(|(former, _)| *former == key).map_or(key, |(_, now)| now);
-    let mut known = KNOWN.iter().map(|(key, _)| *key).chain(WITHOUT_MEANING.iter().copied());
-    if known.clone().any(|known| known == key) {
+    let known = KNOWN.iter().map(|(key, _)| *key).chain(WITHOUT_MEANING.iter().copied());
+    if known.clone().any(|one| one == key) {
         return Ok(key);
     }
-    Err(Error::invalid(format!("unknown setting `{key}`: {}", nearest_known(key, known.by_ref()))))
+    Err(Error::invalid(format!("unknown setting `{key}`: {}", nearest_known(key, known))))
 }
 
 /// The settings of one session.

@@ -99,7 +99,6 @@ async fn what_a_table_must_not_be_is_refused_when_it_is_made() {
         ("CREATE TABLE z (a INT) WITH ('connector' = 'kafka')", "unknown connector `kafka`"),
         ("CREATE TABLE z (a INT) DISTRIBUTED BY RANGE (a) INTO 3 BUCKETS", "RANGE"),
         ("CREATE TABLE z (a INT) DISTRIBUTED BY (b) INTO 3 BUCKETS", "`b`"),
-        ("CREATE TABLE z (a INT) PARTITIONED BY (a) WITH ('connector' = 'blackhole')", "`blackhole` has no partitions"),
         (
             "CREATE TABLE z (a INT) DISTRIBUTED INTO 3 BUCKETS WITH ('connector' = 'pulsar', 'topic' = 'x')",
             "DISTRIBUTED INTO n BUCKETS is not for tables of `pulsar`",
