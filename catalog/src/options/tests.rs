@@ -115,7 +115,7 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
         assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, expected));
     }
     let error = catalog(&[("type", "pulsar"), ("zzz", "1")]).expect_err("unknown").to_string();
-    assert!(error.contains("known options are admin-url, archive, "), "{error}");
+    assert!(error.contains("known options are admin-url, aquifer.max-inflated-bytes, archive, "), "{error}");
 }
 
 #[test]
@@ -143,8 +143,8 @@ fn wrong_values_say_what_to_write() {
         (table(&[("connector", "pulsar")]), "the option `topics` is missing"),
         (table(&[("connector", "pulsar"), ("topics", "a/b")]), "`a/b` is no topic name"),
         (
-            table(&[("connector", "pulsar"), ("topics", "a"), ("format", "csv")]),
-            "write avro, json, protobuf, raw or key-value",
+            table(&[("connector", "pulsar"), ("topics", "a"), ("format", "orc")]),
+            "write avro, json, csv, protobuf, raw or key-value",
         ),
         (table(&[("connector", "pulsar"), ("topics", "a"), ("key.format", "raw")]), "needs 'key.fields'"),
         (table(&[("connector", "upsert-pulsar"), ("topics", "a"), ("key.fields", "k")]), "PRIMARY KEY"),
