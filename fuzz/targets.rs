@@ -4,16 +4,17 @@
 //! `cargo fuzz` calls them with bytes of its own making; `make test` (`integration-tests/tests/fuzz_corpus.rs`) with the corpora in `corpus/` and with mutations
 //! of those.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aquifer_formats::chunked::{ChunkBounds, ChunkJoiner, Joined};
-use aquifer_formats::entry::EntryLimits;
+use aquifer_formats::entry::{EntryLimits, EntrySpec, NewMessage, build_entry};
 use aquifer_formats::messages::MessageBatchBuilder;
 use aquifer_formats::payload::{Format, columns_of, decoder, encoder, topic_schema_of};
-use aquifer_model::{PayloadKind, Position, TopicSchema};
-use arrow::array::{ArrayRef, BinaryViewBuilder};
+use aquifer_model::{Cut, Interval, PayloadKind, Position, TopicSchema};
+use aquifer_storage::archive::file::{FileWriter, check_end, check_pages, footer_bytes, guarded};
+use arrow::array::{ArrayRef, AsArray, BinaryViewBuilder};
 use arrow::array::{BinaryViewArray, Int32Array, Int64Array, ListArray, RecordBatch, StringViewArray};
-use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
 use bytes::{Bytes, BytesMut};
 
 /// What an entry may inflate to here.
@@ -27,6 +28,14 @@ fn limits() -> EntryLimits {
 pub fn frames(bytes: &[u8]) {
     let mut buffer = BytesMut::from(bytes);
     let _ = aquifer_storage::pulsar::count_frames(&mut buffer, 1 << 20);
+}
+
+/// A connection that hears these bytes, in pieces of as many as the first byte says or all at once: it is told the same.
+pub fn session(bytes: &[u8]) {
+    let Some((piece, heard)) = bytes.split_first() else { return };
+    let whole = aquifer_storage::pulsar::session_events(heard, heard.len(), 1 << 20);
+    let pieces = aquifer_storage::pulsar::session_events(heard, usize::from(*piece), 1 << 20);
+    assert_eq!(whole, pieces, "what a connection is told depends on where its bytes are cut");
 }
 
 /// An entry, taken apart into messages.
@@ -121,6 +130,43 @@ pub fn json(bytes: &[u8]) {
     decode(&schema, bytes, &good[0]);
 }
 
+/// The table of the CSV target under one of its sets of options.
+fn csv_table(which: u8) -> SchemaRef {
+    const OPTIONS: [&[(&str, &str)]; 4] = [
+        &[],
+        &[("csv.escape-character", "\\"), ("csv.null-literal", ""), ("csv.allow-comments", "true")],
+        &[("csv.field-delimiter", "\\t"), ("csv.disable-quote-character", "true")],
+        &[("csv.ignore-parse-errors", "true"), ("csv.array-element-delimiter", "--")],
+    ];
+    let options = OPTIONS[usize::from(which) % OPTIONS.len()].iter();
+    let metadata = options.map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    Arc::new(columns().as_ref().clone().with_metadata(metadata))
+}
+
+/// Records of the CSV target, behind the byte that says which options they are read by.
+pub fn csv_samples() -> Vec<Vec<u8>> {
+    let of = |which: u8| {
+        let rows = RecordBatch::try_new(csv_table(which), rows().columns().to_vec()).expect("the same columns");
+        let mut encoder = encoder(Format::Csv, rows.schema(), None).expect("an encoder");
+        let records = encoder.encode(&rows).expect("encodes");
+        records.iter().flatten().map(|record| [&[which], record].concat()).collect::<Vec<_>>()
+    };
+    (0..4).flat_map(of).collect()
+}
+
+/// A record; the first byte says by which options.
+pub fn csv(bytes: &[u8]) {
+    let Some((which, payload)) = bytes.split_first() else { return };
+    let table = csv_table(*which);
+    let good: &[u8] = if *which % 4 == 2 { b"7\tname\tAP8=\t1" } else { b"7,name,AP8=,1" };
+    let mut decoder = decoder(Format::Csv, Arc::clone(&table), None).expect("a decoder");
+    let payloads = BinaryViewArray::from_iter_values([good, payload, good]);
+    let decoded = decoder.decode(&payloads, &BinaryViewArray::new_null(3)).expect("a bad payload is no error");
+    assert!(decoded.errors.iter().all(|error| error.row == 1), "a bad payload harmed its neighbour");
+    let ids = decoded.rows.column(0).as_primitive::<Int64Type>();
+    assert_eq!((ids.len(), ids.value(0), ids.value(2)), (3, 7, 7));
+}
+
 /// A value of each kind that is one value; the first byte says which.
 pub fn raw(bytes: &[u8]) {
     const KINDS: [PayloadKind; 8] = [
@@ -195,20 +241,69 @@ pub fn parquet_sample() -> Vec<u8> {
     bytes
 }
 
-/// A file of an archive: its end is checked before the library sees it, then it is read.
-pub fn parquet(bytes: &[u8]) {
-    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-    if aquifer_storage::archive::file::check_end(bytes, bytes.len() as u64, "fuzzed").is_err() {
-        return;
-    }
-    // The library's own errors are errors; what it makes of lies in a footer that passed must not be a panic or a flood of memory.
-    let file = Bytes::copy_from_slice(bytes);
-    let opened = aquifer_storage::archive::file::guarded(|| ParquetRecordBatchReaderBuilder::try_new(file));
-    let Ok(reader) = opened else { return };
-    let Ok(reader) = reader.with_batch_size(64).build() else { return };
-    for batch in reader.take(16) {
-        if batch.is_err() {
-            return;
+/// A file as the archiver writes it, taken apart: its pages, and its end with the magic before which the pages stand.
+fn archive_file() -> &'static (Vec<u8>, Vec<u8>) {
+    static FILE: OnceLock<(Vec<u8>, Vec<u8>)> = OnceLock::new();
+    FILE.get_or_init(|| {
+        let rows = rows();
+        let keys = [Some(&b"key"[..]), None];
+        let messages = keys.map(|key| NewMessage { key, payload: Some(b"payload"), ..NewMessage::default() });
+        let entry = build_entry(&EntrySpec { batched: true, ..EntrySpec::default() }, &messages).expect("builds");
+        let mut writer = FileWriter::new(&rows.schema());
+        let mut builder = MessageBatchBuilder::new(limits());
+        // As many rows as make dictionaries and columns without any.
+        for n in 0..300 {
+            builder.append_entry(Position::new(1, n), &entry).expect("splits");
+            writer.write(&builder.finish(), &rows, &[1]).expect("writes");
         }
+        let covers = Interval::new(Cut::Start, Cut::After(Position::new(1, 299)));
+        let (bytes, _) = writer.finish("fuzzed".into(), covers).expect("ends");
+        // Everything but the metadata is pages, bloom filters and indexes.
+        let end = bytes.len() - footer_bytes(&bytes[bytes.len() - 8..]) as usize;
+        (bytes[..end].to_vec(), bytes[end..].to_vec())
+    })
+}
+
+/// The pages of an archive file.
+pub fn parquet_pages_sample() -> Vec<u8> {
+    archive_file().0.clone()
+}
+
+/// The whole of that file.
+pub fn archive_file_sample() -> Vec<u8> {
+    [archive_file().0.as_slice(), &archive_file().1].concat()
+}
+
+/// Pages (with their headers, dictionaries, bloom filters and indexes) behind which stands the end of a file that was right.
+pub fn parquet_pages(bytes: &[u8]) {
+    let (pages, end) = archive_file();
+    let mut file = bytes.to_vec();
+    file.resize(pages.len(), 0);
+    file.extend_from_slice(end);
+    parquet(&file);
+}
+
+/// A file of an archive: its end and its pages are checked before the library sees them, then it is read.
+pub fn parquet(bytes: &[u8]) {
+    // The library's own errors are errors; what it makes of lies in what passed must not be a panic or a flood of memory.
+    read_parquet(bytes);
+}
+
+/// How many rows of a file were read, up to a thousand; `None`: it was refused, perhaps half way.
+pub fn read_parquet(bytes: &[u8]) -> Option<usize> {
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    check_end(bytes, bytes.len() as u64, "fuzzed").ok()?;
+    let file = Bytes::copy_from_slice(bytes);
+    let reader = guarded(|| ParquetRecordBatchReaderBuilder::try_new(file.clone())).ok()?;
+    for chunk in reader.metadata().row_groups().iter().flat_map(|group| group.columns()) {
+        let place = |offset: i64| usize::try_from(offset).ok();
+        let from = place(chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset()))?;
+        let to = from.checked_add(place(chunk.compressed_size())?)?;
+        check_pages(file.get(from..to)?, INFLATED_BYTES as u64, "fuzzed").ok()?;
     }
+    let mut rows = 0;
+    for batch in reader.with_batch_size(64).build().ok()?.take(16) {
+        rows += batch.ok()?.num_rows();
+    }
+    Some(rows)
 }

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aquifer_formats::entry::EntryLimits;
 use aquifer_formats::payload::{Format, columns_of, topic_schema_of};
 use aquifer_model::{Error, ErrorKind, PayloadKind, Result, TopicIdentity, TopicName, TopicSchema};
 use aquifer_storage::Log;
@@ -24,7 +25,9 @@ use crate::evolve::{evolved, marked, same_columns};
 use crate::names::{find, suggestion};
 use crate::options::{self, CatalogSettings, LogSettings, TableSettings};
 use crate::store::{Change, Stored};
-use crate::table::{Reading, Table, Target, additions, merged, physical_columns, system_columns, value_columns};
+use crate::table::{
+    Reading, Table, Target, additions, columns_for, merged, physical_columns, system_columns, value_columns,
+};
 use crate::topic_pattern::PatternTopics;
 
 pub(crate) const TABLES: &str = "tables";
@@ -207,6 +210,23 @@ impl Catalog {
         }
     }
 
+    /// Whether `table` finds one under the name, whatever becomes of reading its definition.
+    pub async fn is_table(&self, database: &str, table: &str) -> Result<bool> {
+        if self.has_table(database, table).await? {
+            return Ok(true);
+        }
+        let known = match self.tables(database).await {
+            Ok(known) => known,
+            // There is no such database.
+            Err(error) if error.kind() == ErrorKind::Invalid => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        match find(table, &known).filter(|other| *other != table) {
+            Some(other) => self.has_table(database, other).await,
+            None => Ok(false),
+        }
+    }
+
     /// A table by name: exactly first, then without case if exactly one fits. The error names the nearest.
     pub async fn table(&self, database: &str, table: &str) -> Result<Table> {
         if let Some(found) = self.find_table(database, table).await? {
@@ -295,12 +315,14 @@ impl Catalog {
             LogSettings::Pulsar(config) if config.read_compacted => None,
             _ => Some(self.shared.archive(archive, &self.definition.name)?),
         };
+        let inflated = settings.max_inflated_bytes.or(self.settings.max_inflated_bytes);
         Ok(Reading {
             log: self.shared.log(&log).await?,
             archive,
             format,
-            value_columns: value_columns(definition)?,
+            value_columns: columns_for(format, definition)?,
             on_error: settings.on_decode_error.clone(),
+            limits: inflated.map_or_else(EntryLimits::default, EntryLimits::of_inflated),
         })
     }
 
@@ -517,15 +539,19 @@ impl Catalog {
         let exact = self.topic_name(database, table)?;
         let stored = self.stored(&exact.database(), table).await?;
         if matches!(stored, Some(Stored { body: StoredTable::Explicit { .. }, .. })) {
+            if purge {
+                return Err(Error::invalid(format!(
+                    "`{table}` is a table over something else, which stays: PURGE is for topics of the catalog, so leave it out"
+                )));
+            }
             // Whatever it says: also one that cannot be read any more can be dropped.
             self.shared.definitions.change(&self.key(&exact.database(), table), drop).await?;
             return Ok(());
         }
-        let found = match self.table(database, table).await {
-            Ok(found) => found,
-            Err(error) if if_exists && error.kind() == ErrorKind::Invalid => return Ok(()),
-            Err(error) => return Err(error),
-        };
+        if if_exists && !self.is_table(database, table).await? {
+            return Ok(());
+        }
+        let found = self.table(database, table).await?;
         let [_, _, name] = &found.name;
         let topic = self.topic_name(database, name)?;
         if found.origin == Origin::Native {
@@ -559,7 +585,9 @@ impl Catalog {
             }
             None => options::check_table(given)?,
         };
+        let hinted: Vec<String> = laid.options.keys().cloned().collect();
         table.definition.options.extend(laid.options);
+        options::check_effects(&table.definition.options, |key| hinted.iter().any(|hinted| hinted == key))?;
         table.target = match (&table.origin, &table.target) {
             (Origin::Native, Target::Topics(topics)) => {
                 let [_, database, name] = &table.name;

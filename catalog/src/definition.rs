@@ -206,11 +206,34 @@ macro_rules! metadata_keys {
             fn from_str(text: &str) -> Result<Self> {
                 match text {
                     $( $name $(| $alias)* => Ok(MetadataKey::$variant), )*
-                    _ => Err(Error::invalid(format!("unknown metadata key `{text}`"))),
+                    _ => Err(unknown_key(text)),
                 }
             }
         }
     };
+}
+
+/// Why a name of `METADATA FROM '…'` is none that is known; those of other systems are told apart.
+fn unknown_key(text: &str) -> Error {
+    let bare = text.trim_matches('_');
+    let reason = match bare {
+        "redelivery_count" | "redeliveryCount" => {
+            "a broker counts how often it gave a message again to a subscription; tables are read without one, so there is no such count"
+        }
+        "index" | "broker_publish_time" | "brokerPublishTime" => {
+            "it stands before the message only where the broker is told to put it there (`brokerEntryMetadataInterceptors`), and the archive does not keep it; \
+             use `publish_time`, `message_id`, `ledger` or `entry`"
+        }
+        // Pulsar SQL's `__key.field` are a key-value topic's columns.
+        _ if text.starts_with("__key.") => {
+            "the fields of a key-value topic's key are columns of the table: name them without METADATA"
+        }
+        _ => {
+            let known: Vec<&str> = MetadataKey::ALL.iter().map(|key| key.name()).collect();
+            return Error::invalid(format!("unknown metadata key `{text}`: known are {}", known.join(", ")));
+        }
+    };
+    Error::unsupported(format!("the metadata key `{text}` is not supported: {reason}"))
 }
 
 fn string_map() -> SqlType {
@@ -232,6 +255,9 @@ metadata_keys! {
     Entry, "entry", ["__entry"], "__entry", SqlType::BigInt, "The position's entry.";
     BatchIndex, "batch_index", ["__batch_index"], "__batch_index", SqlType::Int, "The place in its entry.";
     SchemaVersion, "schema_version", ["__schema_version"], "__schema_version", SqlType::BYTES, "The registry's version bytes.";
+    OrderingKey, "ordering_key", ["__ordering_key", "__orderingKey", "__ordering_key__"], "__ordering_key", SqlType::BYTES, "The ordering key; declared as STRING it is read as UTF-8.";
+    ReplicatedFrom, "replicated_from", ["__replicated_from", "__replicatedFrom", "__replicated_from__"], "__replicated_from", SqlType::STRING, "The cluster it was first written in.";
+    MessageSize, "message_size", ["__message_size", "__messageSize", "__message_size__"], "__message_size", SqlType::Int, "How many bytes its payload has, not compressed.";
     Tier, "tier", ["__tier"], "__tier", SqlType::STRING, "`log` or `archive`.";
 }
 

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aquifer_formats::csv::CsvFormat;
 use aquifer_formats::entry::Compression;
 use aquifer_formats::payload::Format;
 use aquifer_model::{Error, Result, TopicName};
@@ -60,6 +61,8 @@ pub struct CatalogSettings {
     pub default_partitions: u32,
     /// The format of topics made by `CREATE TABLE`.
     pub default_format: Format,
+    /// What an entry may inflate to, if that is said.
+    pub max_inflated_bytes: Option<usize>,
 }
 
 /// How often a stream looks for new topics and partitions where nothing is said, as in Flink's connector.
@@ -98,6 +101,8 @@ pub struct TableSettings {
     pub on_decode_error: OnDecodeError,
     /// Which tiers are read.
     pub tiers: Tiers,
+    /// What an entry may inflate to, if that is said.
+    pub max_inflated_bytes: Option<usize>,
     /// Where archives lie, if not where the catalog's do.
     pub archive: Option<String>,
     /// Partitions of a topic to be made.
@@ -152,7 +157,7 @@ impl LogReading {
 }
 
 /// How rows become messages.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SinkSettings {
     /// Whether rows are changes by the primary key: the newest message of a key is what stands, one without a value deletes.
     pub upsert: bool,
@@ -166,10 +171,40 @@ pub struct SinkSettings {
     pub murmur3: bool,
     /// How entries are compressed; `None`: LZ4.
     pub compression: Option<Compression>,
+    /// The name that the first writer writes under, and the others with their numbers behind it, if that is said.
+    pub producer_name: Option<String>,
+    /// Whether an entry holds several messages.
+    pub batching: bool,
+    /// Beyond this many messages an entry is closed, if that is said.
+    pub batch_messages: Option<usize>,
+    /// Beyond this many bytes an entry is closed, if that is said.
+    pub batch_bytes: Option<usize>,
+    /// So long what is not answered is sent again, if that is said.
+    pub send_timeout: Option<Duration>,
     /// So long after it was written a broker gives a message to shared subscriptions; zero: at once.
     pub delay: Duration,
     /// Whether each row is to be there once whatever fails.
     pub exactly_once: bool,
+}
+
+impl Default for SinkSettings {
+    fn default() -> Self {
+        Self {
+            upsert: false,
+            key_fields: Vec::new(),
+            key_format: None,
+            round_robin: false,
+            murmur3: false,
+            compression: None,
+            producer_name: None,
+            batching: true,
+            batch_messages: None,
+            batch_bytes: None,
+            send_timeout: None,
+            delay: Duration::ZERO,
+            exactly_once: false,
+        }
+    }
 }
 
 /// Checks a catalog's options as the user wrote them.
@@ -226,6 +261,14 @@ pub fn check_table(given: impl IntoIterator<Item = (String, String)>) -> Result<
     }
 }
 
+/// That none of the options among canonical ones is without effect for want of another one; those that `is_given` leaves out are not asked about.
+pub fn check_effects(options: &BTreeMap<String, String>, is_given: impl Fn(&str) -> bool) -> Result<()> {
+    match range::without_effect(options).find(|(key, _)| is_given(key)) {
+        Some((key, needs)) => Err(Error::invalid(format!("the option `{key}` has no effect without {needs}"))),
+        None => Ok(()),
+    }
+}
+
 /// That the options about keys go together.
 fn check_key(options: &BTreeMap<String, String>) -> Result<()> {
     let get = |key: &str| options.get(key).map(String::as_str);
@@ -272,7 +315,7 @@ pub fn canonical_catalog_key(key: &str) -> &str {
 fn canonical<'a>(tables: &[&[Row]], key: &'a str) -> &'a str {
     let found = tables.iter().flat_map(|rows| rows.iter()).find(|row| row.given == key);
     match found.map(|row| row.take) {
-        Some(Take::Value(canonical, _)) => canonical,
+        Some(Take::Value(canonical, _) | Take::Text(canonical)) => canonical,
         _ => key,
     }
 }
@@ -295,7 +338,15 @@ fn check(given: Vec<(String, String)>, tables: &[&[Row]], what: &str) -> Result<
                 let wrong = |why: String| Error::invalid(format!("'{key}' = '{shown}': {why}"));
                 (canonical, convert(value.trim()).map_err(wrong)?)
             }
+            Take::Text(canonical) => (canonical, value),
             Take::Notice => {
+                checked.notices.push(format!("the option `{key}` is accepted and has no effect here"));
+                (row.given, value)
+            }
+            Take::Harmless(values, why) => {
+                if !values.iter().any(|one| one.eq_ignore_ascii_case(value.trim())) {
+                    return Err(Error::unsupported(format!("'{key}' = '{value}' is not supported: {why}")));
+                }
                 checked.notices.push(format!("the option `{key}` is accepted and has no effect here"));
                 (row.given, value)
             }
@@ -314,15 +365,16 @@ fn check(given: Vec<(String, String)>, tables: &[&[Row]], what: &str) -> Result<
 }
 
 fn unknown_of<'a>(key: &str, rows: impl Iterator<Item = &'a Row>, what: &str) -> Error {
-    let canonical = |row: &'a Row| match row.take {
-        Take::Value(canonical, _) => canonical,
-        Take::Notice | Take::Refuse(_) => row.given,
+    let canonical_of = |row: &Row| match row.take {
+        Take::Value(canonical, _) | Take::Text(canonical) => canonical,
+        Take::Notice | Take::Harmless(..) | Take::Refuse(_) => row.given,
     };
     let rows: Vec<&Row> = rows.collect();
     let near = nearest(key, rows.iter().map(|row| row.given));
-    let near = near.and_then(|near| rows.iter().find(|row| row.given == near)).map(|row| canonical(row));
+    let near = near.and_then(|near| rows.iter().find(|row| row.given == near)).map(|row| canonical_of(row));
     unknown(key, what, near, || {
-        let own = rows.iter().filter(|row| matches!(row.take, Take::Value(canonical, _) if canonical == row.given));
+        let is_own = |row: &Row| matches!(row.take, Take::Value(..) | Take::Text(_)) && canonical_of(row) == row.given;
+        let own = rows.iter().filter(|row| is_own(row));
         own.map(|row| row.given).collect()
     })
 }
@@ -380,6 +432,7 @@ pub fn catalog_settings(options: &BTreeMap<String, String>) -> Result<CatalogSet
         archive: options.get("archive").cloned(),
         default_partitions: number(options, "table-default-partitions")?.unwrap_or(0),
         default_format: options.get("default-format").map_or(Ok(Format::Avro), |text| text.parse())?,
+        max_inflated_bytes: number(options, "aquifer.max-inflated-bytes")?,
         log,
     })
 }
@@ -387,6 +440,8 @@ pub fn catalog_settings(options: &BTreeMap<String, String>) -> Result<CatalogSet
 /// What checked table options say.
 pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSettings> {
     let get = |key: &str| options.get(key).map(String::as_str);
+    let csv = CsvFormat::parse(|key| get(&format!("csv.{key}")))?;
+    let lenient = csv.ignore_parse_errors.then_some("skip");
     Ok(TableSettings {
         topics: get("topics").map_or(Ok(Vec::new()), parse_topics)?,
         pattern: get("topics-pattern").map(str::parse).transpose()?,
@@ -399,7 +454,7 @@ pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSetting
         format: get("format").map(str::parse).transpose()?,
         startup: range::startup_of(options)?,
         stop: range::stop_of(options)?,
-        on_decode_error: match (get("aquifer.on-decode-error"), get("aquifer.dead-letter-topic")) {
+        on_decode_error: match (get("aquifer.on-decode-error").or(lenient), get("aquifer.dead-letter-topic")) {
             (Some("dead-letter") | None, Some(topic)) => OnDecodeError::DeadLetter(topic.parse()?),
             (Some("dead-letter"), None) => {
                 return Err(Error::invalid(
@@ -419,6 +474,7 @@ pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSetting
             Some("archive") => Tiers::Archive,
             _ => Tiers::Both,
         },
+        max_inflated_bytes: number(options, "aquifer.max-inflated-bytes")?,
         archive: get("archive").map(String::from),
         partitions: number(options, "partitions")?,
         sink: SinkSettings {
@@ -435,6 +491,11 @@ pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSetting
                 _ => Compression::Lz4,
             }),
             exactly_once: get("sink.delivery-guarantee") == Some("exactly-once"),
+            producer_name: get("sink.producer-name").map(String::from),
+            batching: get("sink.batching") != Some("false"),
+            batch_messages: number(options, "sink.batching.max-messages")?,
+            batch_bytes: number(options, "sink.batching.max-bytes")?,
+            send_timeout: get("sink.send-timeout").map(duration).transpose()?,
             delay: get("sink.message-delay-interval").map_or(Ok(Duration::ZERO), duration)?,
         },
     })

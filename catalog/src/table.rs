@@ -65,6 +65,7 @@ pub(crate) struct Reading {
     pub format: Format,
     pub value_columns: SchemaRef,
     pub on_error: OnDecodeError,
+    pub limits: EntryLimits,
 }
 
 impl Reading {
@@ -76,7 +77,7 @@ impl Reading {
             format: self.format,
             value_columns: Arc::clone(&self.value_columns),
             on_error: self.on_error.clone(),
-            limits: EntryLimits::default(),
+            limits: self.limits,
         }
     }
 }
@@ -128,6 +129,24 @@ pub(crate) fn value_columns(definition: &TableDefinition) -> Result<SchemaRef> {
         }
     }
     Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The same for one format: CSV has the table's options beside its columns, where its decoder and encoder look for them.
+pub(crate) fn columns_for(format: Format, definition: &TableDefinition) -> Result<SchemaRef> {
+    let columns = value_columns(definition)?;
+    let options = definition.options.iter().filter(|(key, _)| key.starts_with("csv."));
+    match format {
+        Format::Csv => {
+            let options = options.map(|(key, value)| (key.clone(), value.clone())).collect();
+            Ok(Arc::new(columns.as_ref().clone().with_metadata(options)))
+        }
+        _ => match options.map(|(key, _)| key).next() {
+            Some(key) => Err(Error::invalid(format!(
+                "the option `{key}` is of the format csv, and the table's format is {format}: leave it out, or write 'format' = 'csv'"
+            ))),
+            None => Ok(columns),
+        },
+    }
 }
 
 /// The columns that a topic's schema gives, as declarations.

@@ -49,7 +49,7 @@ pub fn inflate(compression: Compression, bytes: &Bytes, claimed: usize, limit: u
     }
     if claimed > limit {
         return Err(Error::corrupt(format!(
-            "an entry claims to inflate to {claimed} bytes, above the limit of {limit}; raise the limit if it is right"
+            "an entry claims to inflate to {claimed} bytes, above the limit of {limit}: if it is right, set 'aquifer.max-inflated-bytes' of the table or its catalog higher"
         )));
     }
     if bytes.is_empty() && claimed == 0 {

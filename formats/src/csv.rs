@@ -9,6 +9,7 @@
 //!   cannot be split is left out.
 //! * Items of an array and fields of a ROW stand in one field, with `array-element-delimiter` between them. There are no maps.
 
+pub(crate) mod message;
 mod options;
 mod write;
 

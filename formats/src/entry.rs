@@ -30,10 +30,21 @@ pub struct EntryLimits {
     pub max_inflated_bytes: usize,
 }
 
+/// What an entry may inflate to where nothing is said, and the least that an entry as it is stored may have.
+const INFLATED_BYTES: usize = 64 * 1024 * 1024;
+/// An entry's head, and what the broker may put before it.
+const BESIDE_BYTES: usize = 74 * 1024;
+
 impl Default for EntryLimits {
     fn default() -> Self {
-        // A chunked message that was put together is one entry, as long as a message may inflate to.
-        Self { max_entry_bytes: 64 * 1024 * 1024 + 74 * 1024, max_inflated_bytes: 64 * 1024 * 1024 }
+        Self::of_inflated(INFLATED_BYTES)
+    }
+}
+
+impl EntryLimits {
+    /// Payloads of up to `bytes`, inflated. An entry as it is stored may always be as long as by default: a chunked message that was put together is one.
+    pub fn of_inflated(bytes: usize) -> Self {
+        Self { max_entry_bytes: bytes.max(INFLATED_BYTES) + BESIDE_BYTES, max_inflated_bytes: bytes }
     }
 }
 
@@ -67,6 +78,8 @@ pub struct NewMessage<'a> {
     pub event_time_ms: Option<i64>,
     /// Properties.
     pub properties: &'a [(String, String)],
+    /// The key that a shared-by-key subscription orders by, in the place of the partition key.
+    pub ordering_key: Option<&'a [u8]>,
 }
 
 impl NewMessage<'_> {
@@ -125,6 +138,7 @@ pub fn build_entry(spec: &EntrySpec, messages: &[NewMessage<'_>]) -> Result<Byte
                 event_time: message.wire_event_time(),
                 sequence_id: Some(message.sequence_id as u64),
                 null_value: message.payload.is_none().then_some(true),
+                ordering_key: message.ordering_key.map(<[u8]>::to_vec),
                 ..Default::default()
             };
             payload.put_u32(single.encoded_len() as u32);
@@ -137,6 +151,7 @@ pub fn build_entry(spec: &EntrySpec, messages: &[NewMessage<'_>]) -> Result<Byte
         metadata.properties = first.wire_properties();
         metadata.event_time = first.wire_event_time();
         metadata.null_value = first.payload.is_none().then_some(true);
+        metadata.ordering_key = first.ordering_key.map(<[u8]>::to_vec);
         first.payload.unwrap_or_default().to_vec()
     };
     // The C++ client inflates nothing to nothing only without a codec: it throws away an empty ZLIB payload.
@@ -184,7 +199,7 @@ impl ParsedEntry {
     pub fn parse(bytes: &Bytes, limits: &EntryLimits) -> Result<Self> {
         if bytes.len() > limits.max_entry_bytes {
             return Err(Error::corrupt(format!(
-                "an entry of {} bytes is above the limit of {}",
+                "an entry of {} bytes is above the limit of {}: if it is right, set 'aquifer.max-inflated-bytes' of the table or its catalog higher",
                 bytes.len(),
                 limits.max_entry_bytes
             )));

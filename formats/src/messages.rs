@@ -12,7 +12,7 @@ use aquifer_model::{Error, Position, Result};
 use arrow::array::{
     ArrayBuilder, ArrayRef, AsArray, BinaryViewArray, BinaryViewBuilder, BooleanArray, BooleanBufferBuilder,
     Int32Array, Int64Array, MapArray, PrimitiveArray, RecordBatch, StringBuilder, StringViewArray, StringViewBuilder,
-    StructArray, UInt64Array,
+    StructArray, UInt64Array, new_null_array,
 };
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMillisecondType};
@@ -49,6 +49,12 @@ pub mod column {
     pub const PAYLOAD: &str = "__payload";
     /// Boolean: the message has no value.
     pub const NULL_VALUE: &str = "__null_value";
+    /// BinaryView: the ordering key's bytes; NULL where there is none.
+    pub const ORDERING_KEY: &str = "__ordering_key";
+    /// Utf8View: the cluster that the message was first written in; NULL where it was not replicated.
+    pub const REPLICATED_FROM: &str = "__replicated_from";
+    /// Int32: the payload's bytes, not compressed; 0 where the message has no value. NULL in archive files that are older than the column.
+    pub const MESSAGE_SIZE: &str = "__message_size";
 }
 
 /// The schema of a message batch: the columns of [`column`], in that order.
@@ -68,6 +74,9 @@ pub fn message_schema() -> SchemaRef {
         Field::new(SCHEMA_VERSION, DataType::BinaryView, true),
         Field::new(PAYLOAD, DataType::BinaryView, true),
         Field::new(NULL_VALUE, DataType::Boolean, false),
+        Field::new(ORDERING_KEY, DataType::BinaryView, true),
+        Field::new(REPLICATED_FROM, DataType::Utf8View, true),
+        Field::new(MESSAGE_SIZE, DataType::Int32, true),
     ]))
 }
 
@@ -115,6 +124,9 @@ pub struct MessageBatchBuilder {
     schema_version: BinaryViewBuilder,
     payload: BinaryViewBuilder,
     null_value: BooleanBufferBuilder,
+    ordering_key: BinaryViewBuilder,
+    replicated_from: StringViewBuilder,
+    message_size: Vec<i32>,
     payload_bytes: usize,
     /// How many rows the last batch had: the next one will hardly be another size.
     room: usize,
@@ -128,6 +140,9 @@ struct LeftOut {
     properties: bool,
     producer_name: bool,
     sequence_id: bool,
+    ordering_key: bool,
+    replicated_from: bool,
+    message_size: bool,
 }
 
 /// Texts up to this length lie in their views.
@@ -140,6 +155,7 @@ struct Split<'a> {
     event_time: u64,
     sequence_id: i64,
     null_value: bool,
+    ordering_key: Option<&'a [u8]>,
     payload: Range<usize>,
     single: Option<SingleMetadata<'a>>,
 }
@@ -163,20 +179,26 @@ impl MessageBatchBuilder {
             schema_version: BinaryViewBuilder::new(),
             payload: BinaryViewBuilder::new(),
             null_value: BooleanBufferBuilder::new(0),
+            ordering_key: BinaryViewBuilder::new(),
+            replicated_from: StringViewBuilder::new(),
+            message_size: Vec::new(),
             payload_bytes: 0,
             room: 0,
             left_out: LeftOut::default(),
         }
     }
 
-    /// The same builder, of whose columns only the `wanted` ones will be read: event time, properties, producer name and sequence id are left NULL, empty
-    /// or 0 where they are not among them.
+    /// The same builder, of whose columns only the `wanted` ones will be read: event time, properties, producer name, sequence id, ordering key,
+    /// cluster and size are left NULL, empty or 0 where they are not among them.
     pub fn only(mut self, wanted: impl Fn(&str) -> bool) -> Self {
         self.left_out = LeftOut {
             event_time: !wanted(column::EVENT_TIME),
             properties: !wanted(column::PROPERTIES),
             producer_name: !wanted(column::PRODUCER_NAME),
             sequence_id: !wanted(column::SEQUENCE_ID),
+            ordering_key: !wanted(column::ORDERING_KEY),
+            replicated_from: !wanted(column::REPLICATED_FROM),
+            message_size: !wanted(column::MESSAGE_SIZE),
         };
         self
     }
@@ -196,6 +218,9 @@ impl MessageBatchBuilder {
         self.schema_version = BinaryViewBuilder::with_capacity(rows);
         self.payload = BinaryViewBuilder::with_capacity(rows);
         self.null_value = BooleanBufferBuilder::new(rows);
+        if !self.left_out.message_size {
+            self.message_size.reserve(rows);
+        }
     }
 
     /// Checks, inflates and splits one entry, and gives how many rows it added. On an error (`Corrupt`, or `Unsupported` for
@@ -244,6 +269,12 @@ impl MessageBatchBuilder {
             if !left_out.sequence_id {
                 self.sequence_id.push(message.sequence_id);
             }
+            if !left_out.ordering_key {
+                self.ordering_key.append_option(message.ordering_key);
+            }
+            if !left_out.message_size {
+                self.message_size.push(if message.null_value { 0 } else { range.len() as i32 });
+            }
             self.key.append_option(message.key.as_deref());
             if left_out.properties {
                 continue;
@@ -282,6 +313,9 @@ impl MessageBatchBuilder {
             for _ in 0..count {
                 self.producer_name.try_append_view(block, 0, name.len() as u32).map_err(outside)?;
             }
+        }
+        if !self.left_out.replicated_from {
+            (0..count).for_each(|_| self.replicated_from.append_option(metadata.replicated_from.as_deref()));
         }
         (0..count).for_each(|_| self.schema_version.append_option(metadata.schema_version.as_deref()));
         self.ledger.extend(repeat_n(position.ledger, count));
@@ -322,6 +356,18 @@ impl MessageBatchBuilder {
             true => Arc::new(StringViewArray::new(vec![0u128; rows].into(), Vec::new(), None)),
             false => Arc::new(self.producer_name.finish()),
         };
+        let ordering_key: ArrayRef = match self.left_out.ordering_key {
+            true => new_null_array(&DataType::BinaryView, rows),
+            false => Arc::new(self.ordering_key.finish()),
+        };
+        let replicated_from: ArrayRef = match self.left_out.replicated_from {
+            true => new_null_array(&DataType::Utf8View, rows),
+            false => Arc::new(self.replicated_from.finish()),
+        };
+        let message_size = match self.left_out.message_size {
+            true => Int32Array::new_null(rows),
+            false => std::mem::take(&mut self.message_size).into(),
+        };
         let pairs = StructArray::new(
             pair,
             vec![Arc::new(self.property_keys.finish()), Arc::new(self.property_values.finish())],
@@ -342,6 +388,9 @@ impl MessageBatchBuilder {
             Arc::new(self.schema_version.finish()),
             Arc::new(self.payload.finish()),
             Arc::new(BooleanArray::new(self.null_value.finish(), None)),
+            ordering_key,
+            replicated_from,
+            Arc::new(message_size),
         ];
         self.payload_bytes = 0;
         MessageBatch(
@@ -372,6 +421,7 @@ fn single_message<'a>(entry: &'a ParsedEntry, payload: &Bytes) -> Result<Split<'
         event_time: metadata.event_time.unwrap_or(0),
         sequence_id: metadata.sequence_id as i64,
         null_value: metadata.null_value.unwrap_or(false),
+        ordering_key: metadata.ordering_key.as_deref(),
         payload: 0..payload.len(),
         single: None,
     })
@@ -398,8 +448,13 @@ fn split_batch<'a>(entry: &ParsedEntry, payload: &'a Bytes, count: u32) -> Resul
                 batch_index: batch_index as i32,
                 key: single.key.map(|key| decoded_key(key, single.key_is_base64)).transpose()?,
                 event_time: single.event_time,
-                sequence_id: single.sequence_id.unwrap_or(entry.metadata.sequence_id + u64::from(batch_index)) as i64,
+                // Whoever wrote a number near the largest one lied or counts on: neither is worth a panic.
+                sequence_id: single
+                    .sequence_id
+                    .unwrap_or_else(|| entry.metadata.sequence_id.wrapping_add(u64::from(batch_index)))
+                    as i64,
                 null_value: single.null_value,
+                ordering_key: single.ordering_key,
                 payload: at..end,
                 single: Some(single),
             });

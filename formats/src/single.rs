@@ -12,6 +12,7 @@ pub(crate) struct SingleMetadata<'a> {
     pub payload_size: usize,
     pub compacted_out: bool,
     pub event_time: u64,
+    pub ordering_key: Option<&'a [u8]>,
     pub sequence_id: Option<u64>,
     pub null_value: bool,
     pub has_properties: bool,
@@ -34,6 +35,7 @@ impl<'a> SingleMetadata<'a> {
                 (4, Value::Number(n)) => this.compacted_out = n != 0,
                 (5, Value::Number(n)) => this.event_time = n,
                 (6, Value::Number(n)) => this.key_is_base64 = n != 0,
+                (7, Value::Bytes(key)) => this.ordering_key = Some(key),
                 (8, Value::Number(n)) => this.sequence_id = Some(n),
                 (9, Value::Number(n)) => this.null_value = n != 0,
                 (10, Value::Number(n)) if n != 0 => this.key = None,
@@ -142,15 +144,18 @@ mod tests {
         fn it_reads_what_prost_writes(
             key in prop::option::of("[a-zé]{0,9}"), size in 0i32..i32::MAX, event_time in prop::option::of(any::<u64>()),
             sequence_id in prop::option::of(any::<u64>()), null_value: bool, compacted_out: bool, base64: bool,
+            ordering_key in prop::option::of(prop::collection::vec(any::<u8>(), 0..5)),
             properties in prop::collection::vec(("[a-z]{0,5}", "[a-zü]{0,5}"), 0..3),
         ) {
             let written = proto::SingleMessageMetadata {
                 properties: properties.iter().map(|(key, value)| proto::KeyValue { key: key.clone(), value: value.clone() }).collect(),
                 partition_key: key.clone(), payload_size: size, compacted_out: Some(compacted_out), event_time,
-                partition_key_b64_encoded: Some(base64), sequence_id, null_value: Some(null_value), ..Default::default()
+                partition_key_b64_encoded: Some(base64), sequence_id, null_value: Some(null_value), ordering_key: ordering_key.clone(),
+                ..Default::default()
             }.encode_to_vec();
             let read = SingleMetadata::parse(&written).expect("written by prost");
             prop_assert_eq!(read.key, key.as_deref().map(str::as_bytes));
+            prop_assert_eq!(read.ordering_key, ordering_key.as_deref());
             prop_assert_eq!(read.payload_size, size as usize);
             prop_assert_eq!((read.event_time, read.sequence_id), (event_time.unwrap_or(0), sequence_id));
             prop_assert_eq!((read.null_value, read.compacted_out, read.key_is_base64), (null_value, compacted_out, base64));

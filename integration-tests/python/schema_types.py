@@ -51,6 +51,70 @@ AVRO_COLUMNS = [
 ]  # fmt: skip
 
 
+UNIONS = {
+    "type": "record",
+    "name": "Reading",
+    "fields": [
+        {"name": "id", "type": "long"},
+        {"name": "either", "type": ["int", "string"]},
+        {"name": "any", "type": ["null", "boolean", {"type": "array", "items": "int"}, {"type": "record", "name": "Point", "fields": [{"name": "x", "type": "int"}]}]},
+    ],
+}
+BRANCHES = {"either": ["int", "string"], "any": ["boolean", "array", "Point"]}
+
+PLACE = {"type": "record", "name": "Place", "fields": [{"name": "city", "type": "string"}, {"name": "no", "type": "int"}]}
+NOTE = {"type": "record", "name": "Note", "fields": [{"name": "n", "type": "int"}, {"name": "note", "type": ["null", "string"], "default": None}]}
+KEYED_COLUMNS = [("key", "ROW<`city` STRING NOT NULL, `no` INT NOT NULL>"), ("n", "INT"), ("note", "STRING")]
+# Small numbers and short texts: the bytes of such keys are text too, which the Python client's keys have to be.
+KEYED = [({"city": "ä", "no": 5}, {"n": 1, "note": None}), ({"city": "", "no": 0}, {"n": -2, "note": "ü"})]
+
+
+def datum(schema, value):
+    buffer = io.BytesIO()
+    fastavro.schemaless_writer(buffer, schema, value)
+    return buffer.getvalue()
+
+
+def read_datum(schema, payload):
+    return fastavro.schemaless_reader(io.BytesIO(payload), schema)
+
+
+def compact(_schema, value):
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def keyed(kind, place):
+    """A key and a value, both records, in Avro or JSON."""
+    write, read = (datum, read_datum) if kind == "AVRO" else (compact, lambda _, payload: json.loads(payload))
+    parts = [(PLACE, 0), (NOTE, 1)]
+    common = dict(
+        data=json.dumps({"key": PLACE, "value": NOTE}), properties=pair(place, kind, kind),
+        shown=lambda v: {"key": v[0], **v[1]},
+    )  # fmt: skip
+    name = f"key_value_{kind.lower()}_{place.lower()}"
+    if place == "INLINE":
+        return Case(
+            name, "KEY_VALUE", KEYED_COLUMNS, KEYED, **common,
+            encode=lambda v: nested([write(schema, v[at]) for schema, at in parts]),
+            decode=lambda b: tuple(read(schema, split(b)[at]) for schema, at in parts),
+        )  # fmt: skip
+    return Case(
+        name, "KEY_VALUE", KEYED_COLUMNS, KEYED, **common,
+        encode=lambda v: write(NOTE, v[1]), decode=lambda b: read(NOTE, b),
+        keys=lambda v: write(PLACE, v[0]).decode(), read_key=lambda text: read(PLACE, text.encode()),
+    )  # fmt: skip
+
+
+def branches(value):
+    """A union of several types is a row of them, of which one is not NULL."""
+    shown = {"id": value["id"]}
+    for name, types in BRANCHES.items():
+        it = value[name]
+        which = {int: "int", str: "string", bool: "boolean", list: "array", dict: "Point"}.get(type(it))
+        shown[name] = None if it is None else {each: it if each == which else None for each in types}
+    return shown
+
+
 def orders():
     for n in (-3, 0, 7):
         yield {
@@ -86,10 +150,10 @@ def as_shown(value):
 class Case:
     """A schema type: how it is registered, values, their bytes, the columns and what a query shows of each value."""
 
-    def __init__(self, name, kind, columns, values, schema=None, data="", properties=None, encode=None, decode=None, shown=None, keys=None):
+    def __init__(self, name, kind, columns, values, schema=None, data="", properties=None, encode=None, decode=None, shown=None, keys=None, read_key=None):
         self.name, self.kind, self.columns, self.values = name, kind, columns, list(values)
         self.schema, self.data, self.properties = schema, data, properties or {}
-        self.encode, self.decode, self.keys = encode, decode, keys
+        self.encode, self.decode, self.keys, self.read_key = encode, decode, keys, read_key or (lambda text: text)
         single = columns[0][0] if len(columns) == 1 else None
         self.shown = shown or (lambda v: {single: as_shown(v)} if single else as_shown(v))
 
@@ -133,6 +197,17 @@ def protobuf_native():
         "rootFileDescriptorName": "point.proto",
     }
     return json.dumps(definition)
+
+
+def protobuf():
+    """The same message as Java's client describes it: Avro's words for the fields, and a property that numbers them."""
+    fields = [("x", "int", "INT32", "OPTIONAL"), ("label", "string", "STRING", "OPTIONAL"), ("steps", {"type": "array", "items": "long"}, "INT64", "REPEATED")]
+    numbers = [
+        {"number": n, "name": name, "type": kind, "label": f"LABEL_{label}", "definition": None}
+        for n, (name, _, kind, label) in enumerate(fields, 1)
+    ]
+    definition = {"type": "record", "name": "Point", "fields": [{"name": name, "type": avro} for name, avro, _, _ in fields]}
+    return {"data": json.dumps(definition), "properties": {"__PARSING_INFO__": json.dumps(numbers)}}
 
 
 def point(value):
@@ -183,15 +258,25 @@ def cases():
              data=json.dumps({"key": "", "value": ""}), properties=pair("SEPARATED"),
              encode=lambda v: struct.pack(">i", v[1]), decode=lambda b: struct.unpack(">i", b)[0],
              keys=lambda v: v[0], shown=lambda v: {"key": v[0], "value": v[1]}),
+        *(keyed(kind, place) for kind in ("AVRO", "JSON") for place in ("INLINE", "SEPARATED")),
+        Case("avro_unions", "AVRO",
+             [("id", "BIGINT"), ("either", "ROW<`int` INT, `string` STRING>"),
+              ("any", "ROW<`boolean` BOOLEAN, `array` ARRAY<INT NOT NULL>, `Point` ROW<`x` INT NOT NULL>>")],
+             [{"id": 1, "either": 5, "any": None}, {"id": 2, "either": "ä", "any": True}, {"id": 3, "either": -1, "any": [1, 2]},
+              {"id": 4, "either": "", "any": {"x": 7}}],
+             schema=lambda: AvroSchema(None, UNIONS), shown=branches),
+        Case("protobuf", "PROTOBUF", [("x", "INT"), ("label", "STRING"), ("steps", "ARRAY<BIGINT>")],
+             [{"x": 5, "label": "ä", "steps": [1, 2]}, {"x": 9, "label": "z", "steps": [127]}], **protobuf(),
+             encode=point, decode=lambda b: b),
         Case("protobuf_native", "PROTOBUF_NATIVE", [("x", "INT"), ("label", "STRING"), ("steps", "ARRAY<BIGINT>")],
              [{"x": 5, "label": "ä", "steps": [1, 2]}, {"x": 9, "label": "z", "steps": [127]}], data=protobuf_native(),
              encode=point, decode=lambda b: b),
     ]  # fmt: skip
 
 
-def pair(place):
+def pair(place, key="STRING", value="INT32"):
     part = lambda which, name: {f"{which}.schema.{k}": v for k, v in (("name", name), ("type", name), ("properties", "{}"))}  # noqa: E731
-    return {"kv.encoding.type": place, **part("key", "STRING"), **part("value", "INT32")}
+    return {"kv.encoding.type": place, **part("key", key), **part("value", value)}
 
 
 def register(args, topic, kind, data, properties):
@@ -246,11 +331,11 @@ def check(args, client):
             if case.kind == "JSON":
                 value = {"id": value.id, "note": value.note}
             if case.keys:
-                value = (message.partition_key(), value)
+                value = (case.read_key(message.partition_key()), value)
             found.append(value)
         if reader.has_message_available():
             wrong.append(f"{case.name}: more than {len(found)} messages")
-        wanted = [point(value) for value in case.values] if case.kind == "PROTOBUF_NATIVE" else case.values
+        wanted = [point(value) for value in case.values] if case.kind.startswith("PROTOBUF") else case.values
         if sorted(map(repr, found)) != sorted(map(repr, wanted)):
             wrong.append(f"{case.name}: {found} instead of {wanted}")
         reader.close()

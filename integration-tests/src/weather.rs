@@ -141,6 +141,7 @@ async fn append(topic: &TieredTopic, partition: &Partition, compression: Compres
                     payload: value.map(|at| payloads.value(at)),
                     event_time_ms: message["event_time"].as_i64(),
                     properties: if value.is_some() { properties } else { &[] },
+                    ordering_key: None,
                 }
             })
             .collect();

@@ -7,30 +7,73 @@ mod targets;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use aquifer_formats::chunked::build_chunks;
 use aquifer_formats::entry::{Compression, EntrySpec, NewMessage, build_entry};
+use arrow::array::{BinaryArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::ZstdLevel;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use prost::Message;
-use pulsar::message::proto::{BaseCommand, CommandPing, MessageMetadata, base_command};
+use pulsar::message::proto::{
+    BaseCommand, CommandConnected, CommandError, CommandMessage, CommandPing, MessageIdData, MessageMetadata,
+    base_command,
+};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 12] = [
     ("frames", targets::frames),
+    ("session", targets::session),
     ("entry", targets::entry),
     ("chunks", targets::chunks),
     ("avro", targets::avro),
     ("json", targets::json),
+    ("csv", targets::csv),
     ("raw", targets::raw),
     ("key_value", targets::key_value),
     ("protobuf", targets::protobuf),
     ("parquet", targets::parquet),
+    ("parquet_pages", targets::parquet_pages),
 ];
 
 fn corpus(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target)
+}
+
+fn command(kind: base_command::Type) -> BaseCommand {
+    BaseCommand { r#type: kind as i32, ..Default::default() }
+}
+
+fn ping() -> BaseCommand {
+    BaseCommand { ping: Some(CommandPing {}), ..command(base_command::Type::Ping) }
+}
+
+fn greeting() -> BaseCommand {
+    let connected = CommandConnected { server_version: "4".into(), protocol_version: Some(19), max_message_size: None };
+    BaseCommand { connected: Some(connected), ..command(base_command::Type::Connected) }
+}
+
+fn message() -> BaseCommand {
+    let message_id = MessageIdData { ledger_id: 3, entry_id: 7, ..Default::default() };
+    let message = CommandMessage { consumer_id: 1, message_id, ..Default::default() };
+    BaseCommand { message: Some(message), ..command(base_command::Type::Message) }
+}
+
+fn refused() -> BaseCommand {
+    let error = CommandError { request_id: 5, error: 1, message: "no".into() };
+    BaseCommand { error: Some(error), ..command(base_command::Type::Error) }
+}
+
+/// A command as a frame of its own.
+fn frame(command: &BaseCommand) -> Vec<u8> {
+    let command = command.encode_to_vec();
+    let length = command.len() as u32;
+    [&(length + 4).to_be_bytes()[..], &length.to_be_bytes(), &command].concat()
 }
 
 /// What our own encoders make for a target.
@@ -42,16 +85,16 @@ fn samples(target: &str) -> Vec<Vec<u8>> {
     let spec =
         |compression| EntrySpec { producer_name: "p".into(), batched: true, compression, ..EntrySpec::default() };
     match target {
-        "frames" => {
-            let ping = BaseCommand {
-                r#type: base_command::Type::Ping as i32,
-                ping: Some(CommandPing {}),
-                ..Default::default()
-            };
-            let command = ping.encode_to_vec();
-            let length = command.len() as u32;
-            let frame = [&(length + 4).to_be_bytes()[..], &length.to_be_bytes(), &command].concat();
-            vec![frame.clone(), frame.repeat(3)]
+        "frames" => vec![frame(&ping()), frame(&ping()).repeat(3)],
+        "session" => {
+            let greeted = frame(&greeting());
+            // A message's bytes stand behind its command, within the frame.
+            let command = frame(&message());
+            let entry = build_entry(&spec(Compression::Lz4), &messages).expect("builds");
+            let length = (command.len() - 4 + entry.len()) as u32;
+            let given = [&length.to_be_bytes()[..], &command[4..], &entry].concat();
+            let answers = [&greeted[..], &frame(&ping()), &given, &frame(&refused())].concat();
+            vec![[&[3][..], &greeted].concat(), [&[7][..], &answers].concat(), [&[0][..], &frame(&refused())].concat()]
         }
         "entry" => codecs.map(|codec| build_entry(&spec(codec), &messages).expect("builds").to_vec()).to_vec(),
         "chunks" => {
@@ -62,9 +105,11 @@ fn samples(target: &str) -> Vec<Vec<u8>> {
         }
         "avro" => targets::avro_samples().1,
         "json" => targets::json_samples().1,
+        "csv" => targets::csv_samples(),
         "raw" => (0..8).map(|kind| [&[kind][..], &[0; 8]].concat()).collect(),
         "key_value" => targets::key_value_samples().1,
         "protobuf" => targets::protobuf_samples().1,
+        "parquet_pages" => vec![targets::parquet_pages_sample()],
         _ => vec![targets::parquet_sample()],
     }
 }
@@ -146,11 +191,32 @@ fn peak_kib() -> u64 {
     line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
 }
 
+/// A Parquet file whose one page holds 128 MiB of zeros, and says so.
+fn page_bomb() -> Vec<u8> {
+    let schema = Arc::new(Schema::new(vec![Field::new("b", DataType::Binary, false)]));
+    let zeros = vec![0u8; 128 << 20];
+    let column = Arc::new(BinaryArray::from_vec(vec![zeros.as_slice()]));
+    let rows = RecordBatch::try_new(Arc::clone(&schema), vec![column]).expect("fits");
+    let properties = WriterProperties::builder()
+        .set_compression(parquet::basic::Compression::ZSTD(ZstdLevel::default()))
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).expect("a writer");
+    writer.write(&rows).expect("writes");
+    writer.into_inner().expect("closes")
+}
+
 /// What the other test runs as a process of its own.
 #[test]
 fn inflate_one_bomb() {
     let Some(path) = std::env::var_os("AQUIFER_BOMB") else { return };
     let entry = bytes::Bytes::from(std::fs::read(path).expect("the bomb"));
+    if entry.starts_with(b"PAR1") {
+        let before = peak_kib();
+        println!("BOMB {} {}", targets::read_parquet(&entry).is_none(), peak_kib() - before);
+        return;
+    }
     let limits = aquifer_formats::entry::EntryLimits {
         max_inflated_bytes: targets::INFLATED_BYTES,
         ..aquifer_formats::entry::EntryLimits::default()
@@ -165,23 +231,31 @@ fn inflate_one_bomb() {
 #[cfg(target_os = "linux")]
 fn bombs_are_refused_within_the_cap_and_sixteen_mebibytes() {
     let folder = tempfile::tempdir().expect("a folder");
-    for compression in [Compression::Lz4, Compression::Zlib, Compression::Zstd, Compression::Snappy] {
-        // One lies about its length; one tells it.
-        for says in [1 << 20, (targets::INFLATED_BYTES - 1) as u32, 128 << 20] {
-            let path = folder.path().join("bomb");
-            std::fs::write(&path, bomb(compression, says)).expect("writes");
-            let child = Command::new(std::env::current_exe().expect("this program"))
-                .args(["--exact", "inflate_one_bomb", "--nocapture", "--test-threads=1"])
-                .env("AQUIFER_BOMB", &path)
-                .output()
-                .expect("runs");
-            let text = String::from_utf8_lossy(&child.stdout).into_owned();
-            let line = text.lines().find_map(|line| line.split_once("BOMB ")).unwrap_or_else(|| panic!("{child:?}")).1;
-            let (refused, kib) = line.split_once(' ').expect("two words");
-            assert_eq!(refused, "true", "{compression:?}, says {says}");
-            let kib: u64 = kib.trim().parse().expect("a number");
-            let most = (targets::INFLATED_BYTES >> 10) as u64 + (16 << 10);
-            assert!(kib < most, "{compression:?}, says {says}: {kib} KiB more than before, of {most}");
-        }
+    let path = folder.path().join("bomb");
+    // One lies about its length; one tells it.
+    let says = [1 << 20, (targets::INFLATED_BYTES - 1) as u32, 128 << 20];
+    let codecs = [Compression::Lz4, Compression::Zlib, Compression::Zstd, Compression::Snappy];
+    let entries =
+        codecs.into_iter().flat_map(|codec| says.map(|says| (format!("{codec:?}, says {says}"), bomb(codec, says))));
+    for (name, bomb) in entries.chain([("a page".to_string(), page_bomb())]) {
+        std::fs::write(&path, bomb).expect("writes");
+        let child = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "inflate_one_bomb", "--nocapture", "--test-threads=1"])
+            .env("AQUIFER_BOMB", &path)
+            .output()
+            .expect("runs");
+        let text = String::from_utf8_lossy(&child.stdout).into_owned();
+        let line = text.lines().find_map(|line| line.split_once("BOMB ")).unwrap_or_else(|| panic!("{child:?}")).1;
+        let (refused, kib) = line.split_once(' ').expect("two words");
+        assert_eq!(refused, "true", "{name}");
+        let kib: u64 = kib.trim().parse().expect("a number");
+        let most = (targets::INFLATED_BYTES >> 10) as u64 + (16 << 10);
+        assert!(kib < most, "{name}: {kib} KiB more than before, of {most}");
     }
+}
+
+#[test]
+fn what_is_right_is_read() {
+    assert_eq!(targets::read_parquet(&targets::parquet_sample()), Some(3));
+    assert!(targets::read_parquet(&targets::archive_file_sample()).is_some_and(|rows| rows >= 600));
 }

@@ -4,8 +4,8 @@
 //!  ChangeBatch … ─► TableWriter ─► Writer (a topic's, or a connector's) ─► prepare, commit at each epoch's end
 //! ```
 //!
-//! Into a topic each row is a message: the physical columns are its payload, the metadata columns `event_time`, `key` and `properties` stand
-//! around it. A topic takes new rows only; a query that updates its results is refused when it is planned.
+//! Into a topic each row is a message: the physical columns are its payload, the metadata columns `event_time`, `key`, `ordering_key` and `properties`
+//! stand around it. A topic takes new rows only; a query that updates its results is refused when it is planned.
 
 mod message;
 pub mod topic;
@@ -31,7 +31,7 @@ pub fn writable_columns(table: &Table) -> Result<SchemaRef> {
             ColumnKind::Physical { type_text } => fields.push(SqlType::parse(type_text)?.to_field(&column.name)),
             ColumnKind::Metadata { is_virtual: true, .. } | ColumnKind::Computed { .. } => {}
             ColumnKind::Metadata { type_text, key, is_virtual: false } => match key {
-                MetadataKey::EventTime | MetadataKey::Key | MetadataKey::Properties => {
+                MetadataKey::EventTime | MetadataKey::Key | MetadataKey::OrderingKey | MetadataKey::Properties => {
                     fields.push(SqlType::parse(type_text)?.to_field(&column.name));
                 }
                 _ => {

@@ -231,7 +231,7 @@ impl Session {
                 Ok(Outcome::Done)
             }
             Statement::Reset(key) => {
-                self.settings.reset(key.as_deref());
+                self.settings.reset(key.as_deref())?;
                 Ok(Outcome::Done)
             }
             Statement::Show(show) => self.show(show).await,

@@ -62,6 +62,23 @@ pub fn count_frames(bytes: &mut bytes::BytesMut, limit: usize) -> aquifer_model:
     Ok(count)
 }
 
+/// What a connection makes of a broker's bytes that come so many at a time: what it tells, one text each, and why it ended, if it did. No frame is longer than
+/// `limit` bytes. For whoever tests with bytes of their own.
+pub fn session_events(bytes: &[u8], piece: usize, limit: usize) -> (Vec<String>, Option<String>) {
+    let now = std::time::Instant::now();
+    let mut session = session::Session::new(None, None, Some(limit), now);
+    let (mut buffer, mut events, mut end) = (bytes::BytesMut::new(), Vec::new(), None);
+    for piece in bytes.chunks(piece.max(1)) {
+        buffer.extend_from_slice(piece);
+        if let Err(error) = session.on_bytes(now, &mut buffer, &mut events) {
+            end = Some(error.to_string());
+            break;
+        }
+        session.output().clear();
+    }
+    (events.iter().map(|event| format!("{event:?}")).collect(), end)
+}
+
 pub use self::auth::{Authentication, OAuth2Client, OAuth2Settings, plugin_kind};
 pub use self::config::{EncryptedMessages, PulsarConfig, TokenSource};
 pub use self::producer::{AccessMode, ProducerSettings, PulsarProducer};

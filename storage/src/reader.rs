@@ -45,6 +45,7 @@ use self::layout::Layout;
 use self::log_tier::{FromLog, LogScope, LogTier};
 use crate::archive::ArchiveLocation;
 use crate::archive::chain::Chain;
+use crate::archive::file::max_page_bytes;
 use crate::archive::manifest::DataFile;
 use crate::log::{LedgerInfo, Log};
 
@@ -440,6 +441,7 @@ impl PartitionReader {
                 filter: self.layout.filter.as_ref().map(|filter| Arc::clone(&filter.filter)),
                 time_column: self.request.time_column.clone(),
                 batch_rows: self.batch_rows,
+                page_bytes: max_page_bytes(&self.topic.limits),
             };
             let fetch = Fetch::start(chain, state.files.clone(), wanted);
             let gather = Gather::new(self.schema(), self.batch_rows, self.cut);

@@ -3,8 +3,8 @@
 use aquifer_model::{Error, Result};
 use aquifer_storage::log::NamespacePolicies;
 
-use super::unknown;
-use super::values::{Units, parse_duration, scaled};
+use super::values::parse_duration;
+use super::{unknown, values};
 use crate::names::nearest;
 
 const KEYS: [&str; 6] = [
@@ -78,14 +78,7 @@ fn size(text: &str, unlimited: &str) -> std::result::Result<Option<u64>, String>
     if text == unlimited {
         return Ok(None);
     }
-    const UNITS: &Units = &[
-        (&["", "b", "bytes"], 1),
-        (&["k", "kb"], 1 << 10),
-        (&["m", "mb"], 1 << 20),
-        (&["g", "gb"], 1 << 30),
-        (&["t", "tb"], 1 << 40),
-    ];
-    let bytes = scaled(text, UNITS).filter(|bytes| i64::try_from(*bytes).is_ok());
+    let bytes = values::bytes(text).filter(|bytes| i64::try_from(*bytes).is_ok());
     let wrong = || format!("write a number and b, kb, mb, gb or tb (for example '10 gb'), or {unlimited}");
     bytes.map(Some).ok_or_else(wrong)
 }

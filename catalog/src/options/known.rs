@@ -16,14 +16,22 @@ pub(super) struct Row {
 pub(super) enum Take {
     /// Kept under this key, its value made canonical.
     Value(&'static str, fn(&str) -> Result<String, String>),
+    /// Kept under this key exactly as it is written, blanks too.
+    Text(&'static str),
     /// Kept as it is; the user is told that it does nothing.
     Notice,
+    /// Kept as it is and told where the value is one of these (in any case), for they change nothing; else not taken, for this reason.
+    Harmless(&'static [&'static str], &'static str),
     /// Not taken, for this reason: leaving it out of account would change what the user gets.
     Refuse(&'static str),
 }
 
 const fn value(given: &'static str, key: &'static str, read: fn(&str) -> Result<String, String>) -> Row {
     Row { given, take: Take::Value(key, read) }
+}
+
+const fn text(given: &'static str, key: &'static str) -> Row {
+    Row { given, take: Take::Text(key) }
 }
 
 const fn notice(given: &'static str) -> Row {
@@ -34,6 +42,10 @@ const fn refuse(given: &'static str, why: &'static str) -> Row {
     Row { given, take: Take::Refuse(why) }
 }
 
+const fn harmless(given: &'static str, values: &'static [&'static str], why: &'static str) -> Row {
+    Row { given, take: Take::Harmless(values, why) }
+}
+
 const NO_KEY_STORES: &str =
     "Java key stores are not read: give PEM files (tls-ca-file, tls-certificate-file, tls-key-file)";
 const NO_CIPHERS: &str = "TLS is 1.2 or 1.3 with the ciphers of the library: leave it out";
@@ -41,6 +53,11 @@ const NO_PROXY: &str = "proxies are not built yet";
 const NO_HIDING: &str = "hiding tenants is not built yet; system topics are always hidden";
 const NO_PREFIX: &str = "key columns with a prefix are not built yet; name the columns as the key's fields";
 const NO_ACKS: &str = "nothing is acknowledged one by one here, so nothing is sent again; 'aquifer.dead-letter-topic' takes what cannot be decoded";
+const ONE_READER: &str = "every message is read once, in the order of its partition, whatever else reads: leave it out";
+const NO_FLUSH: &str = "every row is sent, also where a later one of its key follows at once: leave it out";
+const NO_SUBSCRIPTION: &str = "a subscription's place is not read: name where to start with 'scan.startup.mode'";
+const ALIGNED: &str = "the sources of a statement are aligned by its epochs: leave it out";
+const NO_HEADER: &str = "a message is one record, and none is a header";
 const NO_CRYPTO: &str = "encrypted messages are not built yet";
 
 /// Options of a catalog.
@@ -66,6 +83,7 @@ pub(super) const CATALOG: &[Row] = &[
     value("pulsar.admin.authParams", "auth-params", v::auth_params),
     value("pulsar.client.authParamMap", "auth-params", v::auth_params),
     value("pulsar.admin.authParamMap", "auth-params", v::auth_params),
+    value("authParamMap", "auth-params", v::auth_params),
     value("tls-ca-file", "tls-ca-file", v::file),
     value("tls-trust-certs-file-path", "tls-ca-file", v::file),
     value("pulsar.client.tlsTrustCertsFilePath", "tls-ca-file", v::file),
@@ -86,8 +104,8 @@ pub(super) const CATALOG: &[Row] = &[
     value("pulsar.catalog.defaultDatabase", "default-database", v::database),
     value("table-default-partitions", "table-default-partitions", v::partitions),
     value("pulsar.catalog.defaultPartitionSize", "table-default-partitions", v::partitions),
-    value("default-format", "default-format", v::format),
-    value("format", "default-format", v::format),
+    value("default-format", "default-format", v::plain_format),
+    value("format", "default-format", v::plain_format),
     value("pulsar.catalog.defaultSchemaType", "default-format", v::schema_type),
     value("archive", "archive", v::archive),
     value("archive-url", "archive", v::archive),
@@ -96,6 +114,7 @@ pub(super) const CATALOG: &[Row] = &[
     value("operation-timeout", "operation-timeout", v::duration),
     value("max-frame-bytes", "max-frame-bytes", v::positive),
     value("pulsar.client.operationTimeoutMs", "operation-timeout", v::milliseconds),
+    value("aquifer.max-inflated-bytes", "aquifer.max-inflated-bytes", v::inflated),
     // Of embedded logs.
     value("segment-bytes", "segment-bytes", v::positive),
     value("segment-entries", "segment-entries", v::positive),
@@ -167,10 +186,17 @@ pub(super) const CONNECTOR: &[Row] = &[
     value("pulsar.admin.adminUrl", "admin-url", v::admin_url),
     value("auth-plugin", "auth-plugin", v::auth_plugin),
     value("auth-plugin-classname", "auth-plugin", v::auth_plugin),
+    value("catalog-auth-plugin", "auth-plugin", v::auth_plugin),
     value("pulsar.client.authPluginClassName", "auth-plugin", v::auth_plugin),
+    value("pulsar.admin.authPluginClassName", "auth-plugin", v::auth_plugin),
     value("auth-params", "auth-params", v::auth_params),
+    value("catalog-auth-params", "auth-params", v::auth_params),
+    value("authParams", "auth-params", v::auth_params),
     value("pulsar.client.authParams", "auth-params", v::auth_params),
+    value("pulsar.admin.authParams", "auth-params", v::auth_params),
     value("pulsar.client.authParamMap", "auth-params", v::auth_params),
+    value("pulsar.admin.authParamMap", "auth-params", v::auth_params),
+    value("authParamMap", "auth-params", v::auth_params),
     value("tls-ca-file", "tls-ca-file", v::file),
     value("tls-trust-certs-file-path", "tls-ca-file", v::file),
     value("pulsar.client.tlsTrustCertsFilePath", "tls-ca-file", v::file),
@@ -195,10 +221,17 @@ pub(super) const CONNECTOR: &[Row] = &[
     value("max-frame-bytes", "max-frame-bytes", v::positive),
     value("archive", "archive", v::archive),
     notice("property-version"),
-    notice("explicit"),
+    harmless("explicit", &["true"], "a table without the option `connector` is the topic itself"),
+    harmless(
+        "use-extend-field",
+        &["false"],
+        "declare the columns that are wanted, as `t` TIMESTAMP_LTZ(3) METADATA FROM 'publish_time'",
+    ),
+    notice("enableSchemaEvolution"),
     notice("source.subscription-name"),
     notice("scan.startup.sub-name"),
-    notice("source.subscription-type"),
+    harmless("source.subscription-type", &["Exclusive"], ONE_READER),
+    refuse("scan.startup.sub-start-offset", NO_SUBSCRIPTION),
     notice("pulsar.source.maxFetchRecords"),
     notice("pulsar.source.maxFetchTime"),
     notice("pulsar.source.fetchOneMessageTime"),
@@ -216,13 +249,24 @@ pub(super) const CONNECTOR: &[Row] = &[
     refuse("pulsar.consumer.deadLetterPolicy.maxRedeliverCount", NO_ACKS),
     refuse("pulsar.consumer.deadLetterPolicy.retryLetterTopic", NO_ACKS),
     refuse("pulsar.consumer.retryEnable", NO_ACKS),
+    refuse(
+        "pulsar.consumer.deadLetterPolicy.initialSubscriptionName",
+        "subscriptions are made by Pulsar's own tools: make one on the topic of 'aquifer.dead-letter-topic'",
+    ),
+    refuse(
+        "pulsar.consumer.patternAutoDiscoveryPeriod",
+        "write 'partition.discovery.interval-millis', in milliseconds",
+    ),
     refuse("pulsar.producer.cryptoFailureAction", NO_CRYPTO),
     refuse(
         "pulsar.producer.chunkingEnabled",
         "chunks are not built yet: a row is one message, up to the topic's longest",
     ),
-    notice("pulsar.consumer.subscriptionInitialPosition"),
-    notice("pulsar.consumer.subscriptionType"),
+    harmless("pulsar.consumer.subscriptionInitialPosition", &["Latest"], NO_SUBSCRIPTION),
+    harmless("pulsar.consumer.subscriptionType", &["Exclusive"], ONE_READER),
+    notice("pulsar.consumer.properties"),
+    notice("pulsar.consumer.subscriptionProperties"),
+    notice("pulsar.consumer.poolMessages"),
     notice("pulsar.consumer.consumerName"),
     notice("pulsar.consumer.priorityLevel"),
     notice("pulsar.consumer.ackTimeoutMillis"),
@@ -235,7 +279,11 @@ pub(super) const CONNECTOR: &[Row] = &[
     notice("pulsar.consumer.maxPendingChunkedMessage"),
     notice("pulsar.consumer.autoAckOldestChunkedMessageOnQueueFull"),
     notice("pulsar.consumer.expireTimeOfIncompleteChunkedMessageMillis"),
-    notice("pulsar.source.verifyInitialOffsets"),
+    harmless(
+        "pulsar.source.verifyInitialOffsets",
+        &["FAIL_ON_MISMATCH"],
+        "a start that is not kept any more is always an error: leave it out",
+    ),
     notice("pulsar.source.resetSubscriptionCursor"),
     notice("pulsar.source.enableSchemaEvolution"),
     notice("pulsar.source.enableMetrics"),
@@ -248,19 +296,14 @@ pub(super) const CONNECTOR: &[Row] = &[
     notice("pulsar.sink.enableMetrics"),
     notice("pulsar.sink.topicMetadataRefreshInterval"),
     notice("pulsar.sink.validateSinkMessageBytes"),
-    notice("pulsar.producer.producerName"),
-    notice("pulsar.producer.initialSequenceId"),
-    notice("pulsar.producer.sendTimeoutMs"),
+    refuse("pulsar.producer.initialSequenceId", "messages are numbered from what the topic has of the writer's name"),
     notice("pulsar.producer.maxPendingMessages"),
     notice("pulsar.producer.maxPendingMessagesAcrossPartitions"),
     notice("pulsar.producer.blockIfQueueFull"),
-    notice("pulsar.producer.batchingEnabled"),
     notice("pulsar.producer.batchingMaxPublishDelayMicros"),
-    notice("pulsar.producer.batchingMaxMessages"),
-    notice("pulsar.producer.batchingMaxBytes"),
     notice("pulsar.producer.batchingPartitionSwitchFrequencyByPublishDelay"),
-    notice("sink.buffer-flush.interval"),
-    notice("sink.buffer-flush.max-rows"),
+    harmless("sink.buffer-flush.interval", &["0", "0s", "0 s", "0ms", "0 ms"], NO_FLUSH),
+    harmless("sink.buffer-flush.max-rows", &["0"], NO_FLUSH),
 ];
 
 /// Options of every table over topics: how to read it.
@@ -269,7 +312,7 @@ pub(super) const TOPIC: &[Row] = &[
     value("value.format", "format", v::format),
     value("partitions", "partitions", v::partitions),
     value("table-default-partitions", "partitions", v::partitions),
-    value("key.format", "key.format", v::format),
+    value("key.format", "key.format", v::plain_format),
     value("key.fields", "key.fields", v::fields),
     value("value.fields-include", "value.fields-include", v::fields_include),
     value("sink.topic-routing-mode", "sink.topic-routing-mode", v::routing),
@@ -277,6 +320,16 @@ pub(super) const TOPIC: &[Row] = &[
     value("pulsar.sink.messageKeyHash", "sink.key-hash", v::key_hash),
     value("sink.compression", "sink.compression", v::compression),
     value("pulsar.producer.compressionType", "sink.compression", v::compression),
+    value("sink.producer-name", "sink.producer-name", v::producer_name),
+    value("pulsar.producer.producerName", "sink.producer-name", v::producer_name),
+    value("sink.batching", "sink.batching", v::boolean),
+    value("pulsar.producer.batchingEnabled", "sink.batching", v::boolean),
+    value("sink.batching.max-messages", "sink.batching.max-messages", v::batch_messages),
+    value("pulsar.producer.batchingMaxMessages", "sink.batching.max-messages", v::batch_messages),
+    value("sink.batching.max-bytes", "sink.batching.max-bytes", v::positive),
+    value("pulsar.producer.batchingMaxBytes", "sink.batching.max-bytes", v::positive),
+    value("sink.send-timeout", "sink.send-timeout", v::send_timeout),
+    value("pulsar.producer.sendTimeoutMs", "sink.send-timeout", v::send_timeout_millis),
     value("sink.message-delay-interval", "sink.message-delay-interval", v::duration),
     value("sink.delivery-guarantee", "sink.delivery-guarantee", v::guarantee),
     value("pulsar.sink.deliveryGuarantee", "sink.delivery-guarantee", v::guarantee),
@@ -296,6 +349,32 @@ pub(super) const TOPIC: &[Row] = &[
     value("raw.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
     value("value.avro.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
     value("value.json.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
+    value("protobuf.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
+    value("value.protobuf.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
+    value("value.raw.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
+    value("aquifer.max-inflated-bytes", "aquifer.max-inflated-bytes", v::inflated),
+    value("raw.charset", "raw.charset", v::charset),
+    value("value.raw.charset", "raw.charset", v::charset),
+    value("raw.endianness", "raw.endianness", v::endianness),
+    value("value.raw.endianness", "raw.endianness", v::endianness),
+    text("csv.field-delimiter", "csv.field-delimiter"),
+    text("value.csv.field-delimiter", "csv.field-delimiter"),
+    text("csv.quote-character", "csv.quote-character"),
+    text("value.csv.quote-character", "csv.quote-character"),
+    value("csv.disable-quote-character", "csv.disable-quote-character", v::boolean),
+    value("value.csv.disable-quote-character", "csv.disable-quote-character", v::boolean),
+    value("csv.allow-comments", "csv.allow-comments", v::boolean),
+    value("value.csv.allow-comments", "csv.allow-comments", v::boolean),
+    value("csv.ignore-parse-errors", "csv.ignore-parse-errors", v::boolean),
+    value("value.csv.ignore-parse-errors", "csv.ignore-parse-errors", v::boolean),
+    text("csv.array-element-delimiter", "csv.array-element-delimiter"),
+    text("value.csv.array-element-delimiter", "csv.array-element-delimiter"),
+    text("csv.escape-character", "csv.escape-character"),
+    text("value.csv.escape-character", "csv.escape-character"),
+    text("csv.null-literal", "csv.null-literal"),
+    text("value.csv.null-literal", "csv.null-literal"),
+    value("csv.write-bigdecimal-in-scientific-notation", "csv.write-bigdecimal-in-scientific-notation", v::only_false),
+    refuse("csv.ignore-first-line", NO_HEADER),
     value("json.fail-on-missing-field", "json.fail-on-missing-field", v::only_false),
     value("value.json.fail-on-missing-field", "json.fail-on-missing-field", v::only_false),
     value("source.start.publish-time", "scan.startup.mode", v::start_publish_time),
@@ -318,7 +397,13 @@ pub(super) const TOPIC: &[Row] = &[
         "scan.watermark.emit.strategy",
         "SET 'pipeline.auto-watermark-interval' = '0 ms' instead to have a watermark after every row",
     ),
-    refuse("scan.watermark.alignment.group", "the sources of a statement are aligned by its epochs"),
+    refuse(
+        "scan.watermark.emit.on-event.gap",
+        "SET 'pipeline.auto-watermark-interval' = '0 ms' instead to have a watermark after every row",
+    ),
+    refuse("scan.watermark.alignment.group", ALIGNED),
+    refuse("scan.watermark.alignment.max-drift", ALIGNED),
+    refuse("scan.watermark.alignment.update-interval", ALIGNED),
     refuse("json.timestamp-format.standard", "timestamps in JSON are read in both of Flink's forms: leave it out"),
 ];
 

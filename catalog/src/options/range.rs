@@ -138,6 +138,37 @@ fn companion<'a>(options: &'a BTreeMap<String, String>, mode: &str, key: &str) -
     found.ok_or_else(|| Error::invalid(format!("the mode `{mode}` needs the option `{key}`")))
 }
 
+/// The options of a start or stop that its mode does not ask for, with what they need.
+pub(super) fn without_effect(options: &BTreeMap<String, String>) -> impl Iterator<Item = (&'static str, &'static str)> {
+    const TIMES: &[&str] = &["timestamp", "event-time"];
+    const PLACES: &[&str] = &["specific-offsets"];
+    const COMPANIONS: &[(&str, &str, &[&str], &str)] = &[
+        (
+            "scan.startup.timestamp-millis",
+            "scan.startup.mode",
+            TIMES,
+            "'scan.startup.mode' = 'timestamp' or 'event-time'",
+        ),
+        ("scan.startup.specific-offsets", "scan.startup.mode", PLACES, "'scan.startup.mode' = 'specific-offsets'"),
+        (
+            "scan.bounded.timestamp-millis",
+            "scan.bounded.mode",
+            TIMES,
+            "'scan.bounded.mode' = 'timestamp' or 'event-time'",
+        ),
+        ("scan.bounded.specific-offsets", "scan.bounded.mode", PLACES, "'scan.bounded.mode' = 'specific-offsets'"),
+    ];
+    let mode = |key: &str| options.get(key).map(String::as_str);
+    let start = mode("scan.startup.mode");
+    let inclusive =
+        options.contains_key("source.start.inclusive") && matches!(start, None | Some("earliest" | "latest"));
+    let inclusive = inclusive.then_some(("source.start.inclusive", "a start at a position or a time"));
+    let unused = COMPANIONS.iter().filter(move |(key, of, modes, _)| {
+        options.contains_key(*key) && !mode(of).is_some_and(|mode| modes.contains(&mode))
+    });
+    unused.map(|(key, _, _, needs)| (*key, *needs)).chain(inclusive)
+}
+
 /// The start that canonical options name.
 pub(super) fn startup_of(options: &BTreeMap<String, String>) -> Result<Startup> {
     let inclusive = options.get("source.start.inclusive").is_none_or(|text| text == "true");

@@ -115,7 +115,7 @@ fn an_unknown_key_is_refused_with_the_nearest_known_one() {
         assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, expected));
     }
     let error = catalog(&[("type", "pulsar"), ("zzz", "1")]).expect_err("unknown").to_string();
-    assert!(error.contains("known options are admin-url, archive, "), "{error}");
+    assert!(error.contains("known options are admin-url, aquifer.max-inflated-bytes, archive, "), "{error}");
 }
 
 #[test]
@@ -143,8 +143,8 @@ fn wrong_values_say_what_to_write() {
         (table(&[("connector", "pulsar")]), "the option `topics` is missing"),
         (table(&[("connector", "pulsar"), ("topics", "a/b")]), "`a/b` is no topic name"),
         (
-            table(&[("connector", "pulsar"), ("topics", "a"), ("format", "csv")]),
-            "write avro, json, protobuf, raw or key-value",
+            table(&[("connector", "pulsar"), ("topics", "a"), ("format", "orc")]),
+            "write avro, json, csv, protobuf, raw or key-value",
         ),
         (table(&[("connector", "pulsar"), ("topics", "a"), ("key.format", "raw")]), "needs 'key.fields'"),
         (table(&[("connector", "upsert-pulsar"), ("topics", "a"), ("key.fields", "k")]), "PRIMARY KEY"),
@@ -178,6 +178,126 @@ fn keys_without_meaning_are_kept_and_told() {
         catalog(&[("type", "pulsar"), ("service-url", "h"), ("pulsar.client.numIoThreads", "4")]).expect("taken");
     assert_eq!(checked.notices, ["the option `pulsar.client.numIoThreads` is accepted and has no effect here"]);
     assert_eq!(checked.options["pulsar.client.numIoThreads"], "4");
+}
+
+#[test]
+fn options_whose_meaning_would_be_lost_are_refused() {
+    let over_topic = |key: &str, value: &str| table(&[("connector", "pulsar"), ("topics", "t"), (key, value)]);
+    for (key, harmless, lost, why) in [
+        ("explicit", "true", "false", "`connector`"),
+        ("use-extend-field", "false", "true", "METADATA"),
+        ("source.subscription-type", "exclusive", "Shared", "read once"),
+        ("pulsar.consumer.subscriptionType", "Exclusive", "Failover", "read once"),
+        ("pulsar.consumer.subscriptionInitialPosition", "Latest", "Earliest", "scan.startup.mode"),
+        ("pulsar.source.verifyInitialOffsets", "FAIL_ON_MISMATCH", "WARN_ON_MISMATCH", "always an error"),
+        ("sink.buffer-flush.interval", "0 s", "1 s", "every row is sent"),
+        ("sink.buffer-flush.max-rows", "0", "100", "every row is sent"),
+    ] {
+        let taken = over_topic(key, harmless).expect(key);
+        assert_eq!(taken.notices, [format!("the option `{key}` is accepted and has no effect here")]);
+        let error = over_topic(key, lost).expect_err(key);
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{key}");
+        assert!(
+            error.message().starts_with(&format!("'{key}' = '{lost}'")) && error.message().contains(why),
+            "{error}"
+        );
+    }
+    for (key, why) in [
+        ("pulsar.producer.initialSequenceId", "numbered"),
+        ("scan.startup.sub-start-offset", "scan.startup.mode"),
+        ("scan.watermark.emit.on-event.gap", "pipeline.auto-watermark-interval"),
+        ("scan.watermark.alignment.max-drift", "aligned"),
+        ("scan.watermark.alignment.update-interval", "aligned"),
+        ("pulsar.consumer.patternAutoDiscoveryPeriod", "partition.discovery.interval-millis"),
+        ("pulsar.consumer.deadLetterPolicy.initialSubscriptionName", "aquifer.dead-letter-topic"),
+    ] {
+        let error = over_topic(key, "1").expect_err(key).to_string();
+        assert!(error.contains(key) && error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn a_table_takes_every_spelling_of_authentication_that_a_catalog_takes() {
+    for (plugin, params) in [
+        ("auth-plugin", "auth-params"),
+        ("catalog-auth-plugin", "catalog-auth-params"),
+        ("pulsar.client.authPluginClassName", "pulsar.client.authParams"),
+        ("pulsar.admin.authPluginClassName", "pulsar.admin.authParams"),
+        ("auth-plugin-classname", "authParams"),
+    ] {
+        let own =
+            [("connector", "pulsar"), ("topics", "t"), ("service-url", "h"), (plugin, "token"), (params, "token:a")];
+        let settings = table_settings(&table(&own).expect(plugin).options).expect("complete");
+        let Some(LogSettings::Pulsar(config)) = settings.log else { panic!("a cluster") };
+        assert!(config.authentication.is_some(), "{plugin}");
+    }
+}
+
+#[test]
+fn how_entries_are_written_is_read_under_both_spellings() {
+    let sink = |given: &[(&str, &str)]| table_settings(&table(given).expect("taken").options).expect("complete").sink;
+    let expected = SinkSettings {
+        producer_name: Some("p".into()),
+        batching: false,
+        batch_messages: Some(7),
+        batch_bytes: Some(99),
+        send_timeout: Some(Duration::from_secs(2)),
+        ..SinkSettings::default()
+    };
+    let ours = sink(&[
+        ("sink.producer-name", "p"),
+        ("sink.batching", "false"),
+        ("sink.batching.max-messages", "7"),
+        ("sink.batching.max-bytes", "99"),
+        ("sink.send-timeout", "2 s"),
+    ]);
+    let pulsars = sink(&[
+        ("pulsar.producer.producerName", "p"),
+        ("pulsar.producer.batchingEnabled", "false"),
+        ("pulsar.producer.batchingMaxMessages", "7"),
+        ("pulsar.producer.batchingMaxBytes", "99"),
+        ("pulsar.producer.sendTimeoutMs", "2000"),
+    ]);
+    assert_eq!((ours, pulsars), (expected.clone(), expected));
+    assert_eq!(sink(&[]), SinkSettings::default());
+    for (key, value) in [
+        ("sink.producer-name", ""),
+        ("sink.batching.max-messages", "0"),
+        ("sink.batching.max-messages", "1000000"),
+        ("sink.batching.max-bytes", "0"),
+        ("sink.send-timeout", "0 ms"),
+        ("sink.send-timeout", "30 d"),
+        ("pulsar.producer.sendTimeoutMs", "0"),
+    ] {
+        assert!(table(&[(key, value)]).is_err(), "{key} = {value}");
+    }
+}
+
+#[test]
+fn an_option_that_its_mode_does_not_ask_for_is_refused() {
+    let effects = |given: &[(&str, &str)]| check_effects(&table(given).expect("taken").options, |_| true);
+    for (given, part) in [
+        (vec![("scan.startup.timestamp-millis", "1")], "'scan.startup.mode' = 'timestamp'"),
+        (vec![("scan.startup.mode", "latest"), ("scan.startup.timestamp-millis", "1")], "has no effect without"),
+        (vec![("scan.startup.specific-offsets", "1:2")], "'specific-offsets'"),
+        (vec![("scan.bounded.timestamp-millis", "1")], "'scan.bounded.mode' = 'timestamp'"),
+        (vec![("scan.bounded.mode", "latest-offset"), ("scan.bounded.specific-offsets", "1:2")], "'scan.bounded.mode'"),
+        (vec![("source.start.inclusive", "false")], "a position or a time"),
+        (vec![("scan.startup.mode", "latest"), ("source.start.inclusive", "true")], "a position or a time"),
+    ] {
+        let error = effects(&given).expect_err(part).to_string();
+        assert!(error.contains(part), "{error}");
+        let options = table(&given).expect("taken").options;
+        check_effects(&options, |key| key == "format").expect("what is not asked about passes");
+    }
+    effects(&[
+        ("scan.startup.mode", "timestamp"),
+        ("scan.startup.timestamp-millis", "1"),
+        ("source.start.inclusive", "false"),
+        ("scan.bounded.mode", "specific-offsets"),
+        ("scan.bounded.specific-offsets", "1:2"),
+    ])
+    .expect("each has an effect");
 }
 
 #[test]
@@ -283,4 +403,58 @@ fn how_a_cluster_is_read_can_be_said_of_a_table_without_an_address_of_its_own() 
     let embedded = LogSettings::Embedded("/log".into(), EmbeddedSettings::default());
     assert!(read.over(embedded.clone()).expect_err("not compacted").to_string().contains("not compacted"));
     assert!(said(&[]).over(embedded).is_ok());
+}
+
+#[test]
+fn options_of_formats_are_known_by_flinks_names() {
+    let with = |options: &[(&str, &str)]| table(&[&[("connector", "pulsar"), ("topics", "t")], options].concat());
+    let kept = with(&[("format", "csv"), ("csv.field-delimiter", " "), ("value.csv.null-literal", " n/a ")]);
+    let kept = kept.expect("taken").options;
+    // Blanks mean something there.
+    assert_eq!((kept["csv.field-delimiter"].as_str(), kept["csv.null-literal"].as_str()), (" ", " n/a "));
+    assert_eq!(check_table(kept.clone()).expect("again").options, kept);
+    for (key, policy) in [
+        ("csv.ignore-parse-errors", OnDecodeError::Skip),
+        ("protobuf.ignore-parse-errors", OnDecodeError::Skip),
+        ("value.protobuf.ignore-parse-errors", OnDecodeError::Skip),
+    ] {
+        let options = with(&[(key, "true")]).expect("taken").options;
+        assert_eq!(table_settings(&options).expect("settings").on_decode_error, policy, "{key}");
+        let fails = with(&[(key, "false")]).expect("taken").options;
+        assert_eq!(table_settings(&fails).expect("settings").on_decode_error, OnDecodeError::Fail, "{key}");
+    }
+    for (options, expected) in [
+        (&[("raw.charset", "utf8"), ("raw.endianness", "BIG-ENDIAN")][..], None),
+        (&[("raw.charset", "UTF-16")], Some("DECODE")),
+        (&[("raw.endianness", "little-endian")], Some("big-endian, as Pulsar's own clients")),
+        (&[("format", "canal-json")], Some("a topic's messages are new rows")),
+        (&[("key.format", "csv"), ("key.fields", "k")], Some("not built here yet")),
+        (&[("csv.field-delimiter", "ab")], Some("one ASCII character")),
+        (&[("csv.escape-charakter", "x")], Some("did you mean `csv.escape-character`?")),
+        (&[("csv.ignore-parse-errors", "true"), ("aquifer.dead-letter-topic", "d")], Some("is skip")),
+    ] {
+        match (with(options), expected) {
+            (Ok(_), None) => {}
+            (Err(error), Some(part)) => assert!(error.to_string().contains(part), "{options:?}: {error}"),
+            (other, _) => panic!("{options:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_an_entry_may_inflate_to_has_bounds() {
+    for (text, bytes) in [
+        ("65536", Some(65_536)),
+        ("64 kb", Some(65_536)),
+        ("1GB", Some(1 << 30)),
+        ("63 kb", None),
+        ("2 gb", None),
+        ("-1", None),
+    ] {
+        let checked = table(&[("aquifer.max-inflated-bytes", text)]);
+        let found = checked.ok().map(|checked| table_settings(&checked.options).expect("settings").max_inflated_bytes);
+        assert_eq!(found.flatten(), bytes, "{text}");
+    }
+    let given = catalog(&[("type", "embedded"), ("service-url", "embedded:x"), ("aquifer.max-inflated-bytes", "2 mb")]);
+    assert_eq!(catalog_settings(&given.expect("taken").options).expect("complete").max_inflated_bytes, Some(2 << 20));
 }

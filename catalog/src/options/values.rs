@@ -111,10 +111,56 @@ pub(super) fn positive(text: &str) -> Value {
     number.map(|number| number.to_string()).ok_or_else(|| "write a whole number above 0".to_string())
 }
 
+/// Of a table over a topic.
 pub(super) fn format(text: &str) -> Value {
-    one_of(text, &["avro", "json", "protobuf", "raw", "key-value"])
-        .map_err(|_| "write avro, json, protobuf, raw or key-value; other formats are not built yet".to_string())
+    let lower = text.to_ascii_lowercase();
+    match lower.as_str() {
+        "debezium-json" | "canal-json" | "maxwell-json" | "ogg-json" | "debezium-avro" | "debezium-avro-confluent" => Err(
+            "a topic's messages are new rows, so a format of changes is not read from it: read it as json and take the fields \
+             of its envelope (files have these formats, and 'connector' = 'upsert-pulsar' has changes by a key)"
+                .to_string(),
+        ),
+        _ => one_of(text, &["avro", "json", "csv", "protobuf", "raw", "key-value"])
+            .map_err(|_| "write avro, json, csv, protobuf, raw or key-value; other formats are not built yet".to_string()),
+    }
 }
+
+/// Of the topics that a catalog makes, and of keys.
+pub(super) fn plain_format(text: &str) -> Value {
+    one_of(text, &["avro", "json", "protobuf", "raw", "key-value"])
+        .map_err(|_| "write avro, json, protobuf, raw or key-value; other formats are not built here yet".to_string())
+}
+
+/// The one encoding of texts.
+pub(super) fn charset(text: &str) -> Value {
+    match text.to_ascii_uppercase().as_str() {
+        "UTF-8" | "UTF8" => Ok("UTF-8".to_string()),
+        _ => Err("texts are UTF-8: declare the column as BYTES and DECODE(column, 'charset')".to_string()),
+    }
+}
+
+/// The one order of a number's bytes.
+pub(super) fn endianness(text: &str) -> Value {
+    match text.to_ascii_lowercase().as_str() {
+        "big-endian" => Ok("big-endian".to_string()),
+        "little-endian" => {
+            Err("numbers are big-endian, as Pulsar's own clients write them: declare the column as BYTES".to_string())
+        }
+        _ => Err("write big-endian".to_string()),
+    }
+}
+
+/// What an entry may inflate to.
+pub(super) fn inflated(text: &str) -> Value {
+    let found = bytes(text).filter(|bytes| (LEAST_INFLATED..=MOST_INFLATED).contains(bytes));
+    found.map(|bytes| bytes.to_string()).ok_or_else(|| {
+        "write a number of bytes from '64 kb' to '1 gb': as much memory an entry may take before it is refused"
+            .to_string()
+    })
+}
+
+const LEAST_INFLATED: u64 = 64 << 10;
+const MOST_INFLATED: u64 = 1 << 30;
 
 pub(super) fn schema_type(text: &str) -> Value {
     one_of(text, &["avro", "json"])
@@ -270,6 +316,30 @@ pub(super) fn milliseconds(text: &str) -> Value {
     positive(text).map(|number| format!("{number} ms"))
 }
 
+pub(super) fn producer_name(text: &str) -> Value {
+    if text.is_empty() { Err("write a name, or leave it out".to_string()) } else { Ok(text.to_string()) }
+}
+
+/// How many messages an entry may hold.
+pub(super) fn batch_messages(text: &str) -> Value {
+    let number = text.parse::<u32>().ok().filter(|number| (1..=100_000).contains(number));
+    number.map(|number| number.to_string()).ok_or_else(|| "write a number from 1 to 100000".to_string())
+}
+
+/// How long a broker is asked again; what is never given up would hold a statement for ever.
+pub(super) fn send_timeout(text: &str) -> Value {
+    const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+    match parse_duration(text)? {
+        time if time.is_zero() || time > LONGEST => Err("write more than 0 ms and at most 1 d".to_string()),
+        _ => Ok(text.to_string()),
+    }
+}
+
+/// The same as Pulsar's client options are given.
+pub(super) fn send_timeout_millis(text: &str) -> Value {
+    send_timeout(&milliseconds(text)?)
+}
+
 pub(super) fn retention(text: &str) -> Value {
     if text == "forever" { Ok(text.to_string()) } else { duration(text) }
 }
@@ -283,6 +353,18 @@ pub fn scaled(text: &str, units: &Units) -> Option<u64> {
     let unit = unit.trim().to_ascii_lowercase();
     let (_, scale) = units.iter().find(|(names, _)| names.contains(&unit.as_str()))?;
     number.parse::<u64>().ok()?.checked_mul(*scale)
+}
+
+/// Flink's sizes of memory: a whole number and a unit; without a unit bytes.
+pub(super) fn bytes(text: &str) -> Option<u64> {
+    const UNITS: &Units = &[
+        (&["", "b", "bytes"], 1),
+        (&["k", "kb"], 1 << 10),
+        (&["m", "mb"], 1 << 20),
+        (&["g", "gb"], 1 << 30),
+        (&["t", "tb"], 1 << 40),
+    ];
+    scaled(text, UNITS)
 }
 
 /// Flink's durations: a whole number and a unit; without a unit milliseconds.

@@ -1,6 +1,7 @@
 //! The options of `csv`, with Flink's names; `ignore-first-line` is that of its older format.
 
 use aquifer_model::{Error, Result};
+use arrow::datatypes::Schema;
 
 /// Checked options.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +53,11 @@ impl CsvFormat {
         "write-bigdecimal-in-scientific-notation",
         "ignore-first-line",
     ];
+
+    /// The options of a table over a topic: they stand in the metadata of its columns' schema, `csv.` before their names.
+    pub fn of_schema(schema: &Schema) -> Result<Self> {
+        Self::parse(|key| schema.metadata().get(&format!("csv.{key}")).map(String::as_str))
+    }
 
     /// Checks options; `option` gives one by its name in [`CsvFormat::OPTIONS`].
     pub fn parse<'a>(option: impl Fn(&str) -> Option<&'a str>) -> Result<Self> {

@@ -15,7 +15,7 @@ const LOOKED_AT: usize = 24;
 /// Writes records.
 pub struct CsvEncoder {
     format: CsvFormat,
-    columns: SchemaRef,
+    pub(super) columns: SchemaRef,
 }
 
 impl CsvEncoder {
@@ -33,19 +33,25 @@ impl CsvEncoder {
         let columns = columns.collect::<Result<Vec<_>>>()?;
         let mut text = String::new();
         for row in 0..rows.num_rows() {
-            for (n, column) in columns.iter().enumerate() {
-                if n > 0 {
-                    out.push(self.format.field_delimiter);
-                }
-                if column.is_null(row) {
-                    self.field(self.format.null_literal.as_deref().unwrap_or(""), out);
-                    continue;
-                }
-                text.clear();
-                self.value(column, row, &mut text)?;
-                self.field(&text, out);
-            }
+            self.record(&columns, row, &mut text, out)?;
             out.push(b'\n');
+        }
+        Ok(())
+    }
+
+    /// Adds a row's record without a line's end. `text` is room for one value.
+    pub(super) fn record(&self, columns: &[Values], row: usize, text: &mut String, out: &mut Vec<u8>) -> Result<()> {
+        for (n, column) in columns.iter().enumerate() {
+            if n > 0 {
+                out.push(self.format.field_delimiter);
+            }
+            if column.is_null(row) {
+                self.field(self.format.null_literal.as_deref().unwrap_or(""), out);
+                continue;
+            }
+            text.clear();
+            self.value(column, row, text)?;
+            self.field(text, out);
         }
         Ok(())
     }

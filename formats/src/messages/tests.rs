@@ -1,9 +1,9 @@
 use arrow::array::Array;
-use arrow::datatypes::{Int64Type, TimestampMillisecondType, UInt64Type};
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType, UInt64Type};
 use proptest::prelude::*;
 
 use super::*;
-use crate::entry::{Compression, EntrySpec, NewMessage, build_entry};
+use crate::entry::{Compression, EntrySpec, NewMessage, build_entry, frame};
 
 #[derive(Debug, Clone)]
 struct Owned {
@@ -11,6 +11,7 @@ struct Owned {
     payload: Option<Vec<u8>>,
     event_time: Option<i64>,
     properties: Vec<(String, String)>,
+    ordering_key: Option<Vec<u8>>,
 }
 
 fn any_message() -> impl Strategy<Value = Owned> {
@@ -19,8 +20,15 @@ fn any_message() -> impl Strategy<Value = Owned> {
         prop::option::of(prop::collection::vec(any::<u8>(), 0..40)),
         prop::option::of(1i64..i64::MAX),
         prop::collection::vec(("[a-z]{1,4}".prop_map(String::from), "[a-zä]{0,4}".prop_map(String::from)), 0..3),
+        prop::option::of(prop::collection::vec(any::<u8>(), 0..20)),
     )
-        .prop_map(|(key, payload, event_time, properties)| Owned { key, payload, event_time, properties })
+        .prop_map(|(key, payload, event_time, properties, ordering_key)| Owned {
+            key,
+            payload,
+            event_time,
+            properties,
+            ordering_key,
+        })
 }
 
 fn any_compression() -> impl Strategy<Value = Compression> {
@@ -51,6 +59,7 @@ fn built(messages: &[Owned], compression: Compression, batched: bool) -> Bytes {
             payload: m.payload.as_deref(),
             event_time_ms: m.event_time,
             properties: &m.properties,
+            ordering_key: m.ordering_key.as_deref(),
         })
         .collect();
     build_entry(&spec, &messages).expect("a valid entry")
@@ -79,6 +88,10 @@ proptest! {
             let value = |name: &str| column(name).as_binary_view().is_valid(row).then(|| column(name).as_binary_view().value(row).to_vec());
             prop_assert_eq!(value(column::PAYLOAD), message.payload.clone());
             prop_assert_eq!(value(column::KEY), message.key.clone());
+            prop_assert_eq!(value(column::ORDERING_KEY), message.ordering_key.clone());
+            let size = message.payload.as_ref().map_or(0, Vec::len) as i32;
+            prop_assert_eq!(column(column::MESSAGE_SIZE).as_primitive::<Int32Type>().value(row), size);
+            prop_assert!(column(column::REPLICATED_FROM).is_null(row));
             prop_assert_eq!(column(column::NULL_VALUE).as_boolean().value(row), message.payload.is_none());
             prop_assert_eq!(column(column::ENTRY).as_primitive::<UInt64Type>().value(row), (row / messages.len()) as u64);
             prop_assert_eq!(column(column::SEQUENCE_ID).as_primitive::<Int64Type>().value(row), 100 + n as i64);
@@ -125,6 +138,7 @@ fn columns_that_nobody_reads_are_left_out_and_the_others_are_the_same() {
             payload: Some(b"v"),
             event_time_ms: Some(n + 1),
             properties: &properties,
+            ordering_key: Some(b"o"),
         })
         .collect();
     let spec = EntrySpec { producer_name: "a name longer than a view".into(), batched: true, ..EntrySpec::default() };
@@ -134,8 +148,16 @@ fn columns_that_nobody_reads_are_left_out_and_the_others_are_the_same() {
         builder.append_entry(Position::new(1, 2), &entry).expect("splits");
         builder.finish()
     };
-    let optional = [column::EVENT_TIME, column::PROPERTIES, column::PRODUCER_NAME, column::SEQUENCE_ID];
-    for wanted in 0..16 {
+    let optional = [
+        column::EVENT_TIME,
+        column::PROPERTIES,
+        column::PRODUCER_NAME,
+        column::SEQUENCE_ID,
+        column::ORDERING_KEY,
+        column::REPLICATED_FROM,
+        column::MESSAGE_SIZE,
+    ];
+    for wanted in 0..128 {
         let is_wanted = |name: &str| {
             optional.iter().position(|known| *known == name).is_some_and(|place| wanted & (1 << place) != 0)
         };
@@ -153,4 +175,49 @@ fn columns_that_nobody_reads_are_left_out_and_the_others_are_the_same() {
             }
         }
     }
+}
+
+/// The entry of some messages in one batch, with `change` made to its metadata.
+fn changed(messages: &[NewMessage<'_>], change: impl Fn(&mut MessageMetadata)) -> Bytes {
+    let spec = EntrySpec { producer_name: "p".into(), batched: true, ..EntrySpec::default() };
+    let entry = build_entry(&spec, messages).expect("builds");
+    let ParsedEntry { mut metadata, payload } = ParsedEntry::parse(&entry, &EntryLimits::default()).expect("whole");
+    change(&mut metadata);
+    frame(&metadata, &payload)
+}
+
+#[test]
+fn sequence_ids_that_messages_do_not_name_count_on_past_the_largest_number() {
+    // Two messages of a client that writes no sequence id beside each: four bytes of length, `payload_size` 1, the payload.
+    let payload = [0, 0, 0, 2, 0x18, 1, b'a', 0, 0, 0, 2, 0x18, 1, b'b'];
+    let metadata = MessageMetadata {
+        producer_name: "p".into(),
+        sequence_id: u64::MAX,
+        num_messages_in_batch: Some(2),
+        ..MessageMetadata::default()
+    };
+    let mut builder = MessageBatchBuilder::new(EntryLimits::default());
+    builder.append_entry(Position::new(1, 2), &frame(&metadata, &payload)).expect("two messages");
+    let batch = builder.finish();
+    let ids = batch.rows().column_by_name(column::SEQUENCE_ID).expect("there").as_primitive::<Int64Type>();
+    assert_eq!(ids.values(), &[-1, 0]);
+    // A message that names its own is asked nothing more.
+    let named = NewMessage { sequence_id: 5, ..NewMessage::default() };
+    let entry = changed(&[named.clone(), named], |metadata| metadata.sequence_id = u64::MAX);
+    builder.append_entry(Position::new(1, 3), &entry).expect("two messages");
+    let batch = builder.finish();
+    let ids = batch.rows().column_by_name(column::SEQUENCE_ID).expect("there").as_primitive::<Int64Type>();
+    assert_eq!(ids.values(), &[5, 5]);
+}
+
+#[test]
+fn the_cluster_that_an_entry_comes_from_is_that_of_all_its_messages() {
+    let message = NewMessage { payload: Some(b"v"), ..NewMessage::default() };
+    let cluster = "a-cluster-with-a-long-name";
+    let entry = changed(&[message.clone(), message], |metadata| metadata.replicated_from = Some(cluster.into()));
+    let mut builder = MessageBatchBuilder::new(EntryLimits::default());
+    builder.append_entry(Position::new(1, 2), &entry).expect("two messages");
+    let batch = builder.finish();
+    let clusters = batch.rows().column_by_name(column::REPLICATED_FROM).expect("there").as_string_view();
+    assert_eq!(clusters.iter().collect::<Vec<_>>(), [Some(cluster); 2]);
 }

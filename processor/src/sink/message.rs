@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  rows ─┬─ physical columns ─────────► values (encoded to the payload)
-//!        └─ event_time, key, properties ► around it
+//!        └─ event_time, key, ordering_key, properties ► around it
 //! ```
 
 use std::sync::Arc;
@@ -23,6 +23,7 @@ pub(super) struct Layout {
     values: Vec<Option<usize>>,
     value_columns: SchemaRef,
     key: Option<usize>,
+    ordering_key: Option<usize>,
     event_time: Option<usize>,
     properties: Option<usize>,
     /// The places of the columns that make the key, in the key's order, with the schema that it is encoded by.
@@ -34,6 +35,7 @@ pub(super) struct Parts {
     /// The value columns, to be encoded.
     pub values: RecordBatch,
     key: Option<BinaryViewArray>,
+    ordering_key: Option<BinaryViewArray>,
     event_time: Option<TimestampMillisecondArray>,
     properties: Option<Properties>,
 }
@@ -56,6 +58,7 @@ impl Layout {
             values: vec![None; value_columns.fields().len()],
             value_columns: Arc::clone(value_columns),
             key: None,
+            ordering_key: None,
             event_time: None,
             properties: None,
             key_columns: None,
@@ -65,6 +68,7 @@ impl Layout {
             let kind = definition.columns.iter().find(|column| column.name == *name).map(|column| &column.kind);
             let place = match kind {
                 Some(ColumnKind::Metadata { key: MetadataKey::Key, .. }) => &mut layout.key,
+                Some(ColumnKind::Metadata { key: MetadataKey::OrderingKey, .. }) => &mut layout.ordering_key,
                 Some(ColumnKind::Metadata { key: MetadataKey::EventTime, .. }) => &mut layout.event_time,
                 Some(ColumnKind::Metadata { key: MetadataKey::Properties, .. }) => &mut layout.properties,
                 Some(ColumnKind::Physical { .. }) | None => match value_columns.index_of(name) {
@@ -123,11 +127,14 @@ impl Layout {
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
         let values = RecordBatch::try_new_with_options(Arc::clone(&self.value_columns), values, &options)?;
         let part = |at: Option<usize>, wanted: DataType| at.map(|at| cast_to(rows.column(at), &wanted)).transpose();
+        let bytes =
+            |at| part(at, DataType::BinaryView).map(|column| column.map(|column| column.as_binary_view().clone()));
         let event_time = part(self.event_time, DataType::Timestamp(TimeUnit::Millisecond, None))?;
         let properties = self.properties.map(|at| Properties::of(rows.column(at))).transpose()?;
         Ok(Parts {
             values,
-            key: part(self.key, DataType::BinaryView)?.map(|column| column.as_binary_view().clone()),
+            key: bytes(self.key)?,
+            ordering_key: bytes(self.ordering_key)?,
             event_time: event_time.map(|column| column.as_primitive::<TimestampMillisecondType>().clone()),
             properties,
         })
@@ -159,6 +166,11 @@ impl Parts {
     /// A row's key.
     pub fn key(&self, row: usize) -> Option<&[u8]> {
         self.key.as_ref().filter(|key| key.is_valid(row)).map(|key| key.value(row))
+    }
+
+    /// A row's ordering key.
+    pub fn ordering_key(&self, row: usize) -> Option<&[u8]> {
+        self.ordering_key.as_ref().filter(|key| key.is_valid(row)).map(|key| key.value(row))
     }
 
     /// A row's event time, in milliseconds since 1970.

@@ -30,15 +30,15 @@ use futures::future::join_all;
 use super::message::Layout;
 use crate::connector::{Accepts, Delivery, Prepared, Sink, Writer, WriterId};
 
-/// Beyond this many messages an entry is closed.
+/// Beyond this many messages an entry is closed, where the table does not say it.
 const ENTRY_MESSAGES: usize = 1000;
-/// Beyond this many bytes an entry is closed.
+/// Beyond this many bytes an entry is closed, where the table does not say it.
 const ENTRY_BYTES: usize = 128 * 1024;
 /// So many closed entries of one partition wait before they are sent.
 const ENTRIES_WAITING: usize = 8;
 /// The longest entry where the log does not say: Pulsar's default.
 const MAX_ENTRY_BYTES: usize = 5 * 1024 * 1024;
-/// So long an entry is tried again while the log cannot be reached.
+/// So long an entry is tried again while the log cannot be reached, where the table does not say it.
 const RETRY_FOR: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -76,6 +76,17 @@ impl TopicSink {
         }
         let max_entry_bytes = policies.map_or(MAX_ENTRY_BYTES, |policies| policies.max_message_bytes);
         Ok(Self { topic, layout, partitions, schema, max_entry_bytes, settings, key_format })
+    }
+
+    fn limits(&self) -> Limits {
+        let messages = self.settings.batch_messages.unwrap_or(ENTRY_MESSAGES);
+        Limits {
+            messages: if self.settings.batching { messages } else { 1 },
+            // What is held never outgrows what one entry may be.
+            bytes: self.settings.batch_bytes.unwrap_or(ENTRY_BYTES).min(self.max_entry_bytes),
+            longest: self.max_entry_bytes,
+            retry_for: self.settings.send_timeout.unwrap_or(RETRY_FOR),
+        }
     }
 }
 
@@ -139,7 +150,12 @@ impl Sink for TopicSink {
     }
 
     async fn open(&self, writer: WriterId) -> Result<Box<dyn Writer>> {
-        let producer = format!("{}-{}", writer.job, writer.index);
+        // No two writers share a name: each numbers its own messages under it.
+        let producer = match &self.settings.producer_name {
+            Some(name) if writer.index == 0 => name.clone(),
+            Some(name) => format!("{name}-{}", writer.index),
+            None => format!("{}-{}", writer.job, writer.index),
+        };
         let schema = self.schema.as_ref();
         let values =
             encoder(self.topic.format, Arc::clone(&self.topic.value_columns), schema.map(|(_, schema)| schema))?;
@@ -149,10 +165,10 @@ impl Sink for TopicSink {
                 publish_time_ms: 0,
                 schema_version: schema.map(|(version, _)| version.0.clone()),
                 compression: self.settings.compression.unwrap_or(Compression::Lz4),
-                batched: true,
+                batched: self.settings.batching,
                 delay_ms: i64::try_from(self.settings.delay.as_millis()).unwrap_or(i64::MAX),
             };
-            Lane::open(Arc::clone(&self.topic.log), partition.clone(), spec, self.max_entry_bytes)
+            Lane::open(Arc::clone(&self.topic.log), partition.clone(), spec, self.limits())
         });
         let key_encoder = match self.layout.key_schema() {
             Some(columns) => {
@@ -222,6 +238,7 @@ impl Writer for TopicWriter {
                 payload: (payloads.is_valid(row) && kind != RowKind::Delete).then(|| payloads.value(row)),
                 event_time_ms: parts.event_time_ms(row),
                 properties: parts.properties(row),
+                ordering_key: parts.ordering_key(row),
             };
             let lane = match message.key {
                 Some(key) if !self.settings.round_robin => key_hash.partition_of(key, self.lanes.len()),
@@ -258,6 +275,7 @@ struct HeldMessage<'a> {
     payload: Option<&'a [u8]>,
     event_time_ms: Option<i64>,
     properties: Vec<(String, String)>,
+    ordering_key: Option<&'a [u8]>,
 }
 
 /// A message whose bytes lie in its lane's buffer.
@@ -266,6 +284,17 @@ struct Held {
     payload: Option<Range<usize>>,
     event_time_ms: Option<i64>,
     properties: Vec<(String, String)>,
+    ordering_key: Option<Range<usize>>,
+}
+
+/// When a lane closes an entry, and when it gives one up.
+#[derive(Clone, Copy)]
+struct Limits {
+    messages: usize,
+    bytes: usize,
+    /// The longest entry that the log takes.
+    longest: usize,
+    retry_for: Duration,
 }
 
 /// One partition being written.
@@ -273,7 +302,7 @@ struct Lane {
     log: Arc<dyn Log>,
     partition: Partition,
     spec: EntrySpec,
-    max_entry_bytes: usize,
+    limits: Limits,
     appender: Option<Box<dyn Appender>>,
     next_sequence_id: i64,
     buffer: Vec<u8>,
@@ -283,7 +312,7 @@ struct Lane {
 }
 
 impl Lane {
-    async fn open(log: Arc<dyn Log>, partition: Partition, spec: EntrySpec, max_entry_bytes: usize) -> Result<Self> {
+    async fn open(log: Arc<dyn Log>, partition: Partition, spec: EntrySpec, limits: Limits) -> Result<Self> {
         let appender = log.open_appender(&partition, &spec.producer_name).await?;
         Ok(Self {
             next_sequence_id: appender.last_sequence_id() + 1,
@@ -291,7 +320,7 @@ impl Lane {
             log,
             partition,
             spec,
-            max_entry_bytes,
+            limits,
             buffer: Vec::new(),
             held: Vec::new(),
             sealed: VecDeque::new(),
@@ -307,11 +336,12 @@ impl Lane {
         };
         self.held.push(Held {
             key: message.key.map(&mut keep),
+            ordering_key: message.ordering_key.map(&mut keep),
             payload: message.payload.map(&mut keep),
             event_time_ms: message.event_time_ms,
             properties: message.properties,
         });
-        let full = self.held.len() >= ENTRY_MESSAGES || self.buffer.len() >= ENTRY_BYTES;
+        let full = self.held.len() >= self.limits.messages || self.buffer.len() >= self.limits.bytes;
         if full {
             self.seal()?;
         }
@@ -341,16 +371,17 @@ impl Lane {
                 payload: bytes_of(&held.payload),
                 event_time_ms: held.event_time_ms,
                 properties: &held.properties,
+                ordering_key: bytes_of(&held.ordering_key),
             })
             .collect();
         let bytes = build_entry(&self.spec, &messages)?;
-        if bytes.len() > self.max_entry_bytes {
+        if bytes.len() > self.limits.longest {
             if held.len() == 1 {
                 return Err(Error::invalid(format!(
                     "a row makes a message of {} bytes for `{}`, which takes at most {}",
                     bytes.len(),
                     self.partition,
-                    self.max_entry_bytes
+                    self.limits.longest
                 )));
             }
             let (first, second) = held.split_at(held.len() / 2);
@@ -367,7 +398,7 @@ impl Lane {
 
     /// Sends what is closed, all of it on its way at once, and waits for the receipts.
     async fn send(&mut self) -> Result<()> {
-        let mut deadline = Instant::now() + RETRY_FOR;
+        let mut deadline = Instant::now() + self.limits.retry_for;
         let mut pause = FIRST_PAUSE;
         let mut receipts = Vec::new();
         while !self.sealed.is_empty() {
@@ -383,7 +414,7 @@ impl Lane {
                 },
             };
             if self.sealed.len() < waiting {
-                (deadline, pause) = (Instant::now() + RETRY_FOR, FIRST_PAUSE);
+                (deadline, pause) = (Instant::now() + self.limits.retry_for, FIRST_PAUSE);
             }
             match sent {
                 Ok(()) => {}

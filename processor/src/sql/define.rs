@@ -1,6 +1,6 @@
 //! Statements that define: catalogs, databases, tables, views.
 
-use aquifer_catalog::options::{canonical_key, check_catalog, check_table, database_policies};
+use aquifer_catalog::options::{canonical_key, check_catalog, check_effects, check_table, database_policies};
 use aquifer_catalog::{CatalogDefinition, ColumnDefinition, ColumnKind, Origin, TableDefinition, ViewDefinition};
 use aquifer_model::sql_type::ColumnType;
 use aquifer_model::{Error, Result, SqlType};
@@ -62,6 +62,11 @@ impl Session {
             Statement::DropTable { name, if_exists, temporary, purge } => {
                 let full = self.full_name(&name)?;
                 if temporary {
+                    if purge {
+                        return Err(Error::invalid(
+                            "PURGE deletes a topic of the catalog, and a temporary table is none: leave it out",
+                        ));
+                    }
                     self.temporary.remove(&full, "table", if_exists)?;
                 } else {
                     self.temporary.must_not_hide(&full)?;
@@ -157,6 +162,7 @@ impl Session {
         let checked = check_table(std::mem::take(&mut definition.options))?;
         notices.extend(checked.notices);
         definition.options = checked.options;
+        check_effects(&definition.options, |_| true)?;
         self.check_parts(&definition)?;
         validate::key_is_not_null(&mut definition)?;
         validate::check(&definition, &state)?;
@@ -199,11 +205,15 @@ impl Session {
         if self.view(name).await?.is_some() {
             return Ok(true);
         }
-        match self.lookup(name).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == aquifer_model::ErrorKind::Invalid => Ok(false),
-            Err(error) => Err(error),
+        let full = self.full_name(name)?;
+        if self.temporary.find(&full).is_some() {
+            return Ok(true);
         }
+        let (catalog, database, table) = self.place(name)?;
+        if Box::pin(self.system_table(name)).await?.is_some() {
+            return Ok(true);
+        }
+        catalog.is_table(&database, &table).await
     }
 
     /// A new table's definition as far as the statement itself and the table that it is LIKE say it.
@@ -273,6 +283,27 @@ impl Session {
                 "PARTITIONED BY is for tables of files: a topic's partitions are a number, DISTRIBUTED INTO n BUCKETS or 'partitions' = 'n'",
             ));
         }
+        if let (Some(connector), Some(distribution)) = (connector, &definition.distribution) {
+            let over_topics = matches!(connector, "pulsar" | "upsert-pulsar");
+            if distribution.buckets.is_some() || !over_topics {
+                return Err(Error::unsupported(format!(
+                    "DISTRIBUTED {} is not for tables of `{connector}`: {}",
+                    if distribution.buckets.is_some() { "INTO n BUCKETS" } else { "BY" },
+                    if over_topics {
+                        "the topic has its partitions already, whose number the catalog's own tables give"
+                    } else {
+                        "it has no buckets; leave it out"
+                    }
+                )));
+            }
+        }
+        if let Some(connector) = connector.filter(|name| *name != "filesystem" && !definition.partitioned_by.is_empty())
+            && !matches!(connector, "pulsar" | "upsert-pulsar")
+        {
+            return Err(Error::unsupported(format!(
+                "PARTITIONED BY is for tables of files, and `{connector}` has no partitions: leave it out (LIKE … (EXCLUDING PARTITIONS))"
+            )));
+        }
         if definition.distribution.as_ref().is_some_and(|d| d.by.as_deref() == Some("RANGE")) {
             return Err(Error::unsupported(
                 "DISTRIBUTED BY RANGE is not supported: messages go by the hash of their key",
@@ -320,6 +351,7 @@ impl Session {
             let checked = check_table(std::mem::take(&mut definition.options))?;
             notices.extend(checked.notices);
             definition.options = checked.options;
+            check_effects(&definition.options, |_| true)?;
             self.check_parts(&definition)?;
             validate::check(&definition, &state)?;
             match self.temporary.find(&full).map(|(name, _)| name.clone()) {

@@ -51,6 +51,7 @@ const WITHOUT_MEANING: &[&str] = &[
     "sql-client.verbose",
     "state.backend.incremental",
     "state.backend.type",
+    CATALOG_STORE,
     "table.exec.async-lookup.buffer-capacity",
     "table.exec.async-lookup.timeout",
     "table.exec.disabled-operators",
@@ -78,6 +79,19 @@ const WITHOUT_MEANING: &[&str] = &[
     "taskmanager.numberOfTaskSlots",
 ];
 
+/// Where Flink keeps catalogs.
+const CATALOG_STORE: &str = "table.catalog-store.kind";
+
+/// A key under its present name; the error for an unknown one names the nearest.
+fn known_key(key: &str) -> Result<&str> {
+    let key = FORMER.iter().find(|(former, _)| *former == key).map_or(key, |(_, now)| now);
+    let known = KNOWN.iter().map(|(key, _)| *key).chain(WITHOUT_MEANING.iter().copied());
+    if known.clone().any(|one| one == key) {
+        return Ok(key);
+    }
+    Err(Error::invalid(format!("unknown setting `{key}`: {}", nearest_known(key, known))))
+}
+
 /// The settings of one session.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settings {
@@ -87,14 +101,15 @@ pub(super) struct Settings {
 impl Settings {
     /// Sets a key. Gives a notice if it has no meaning here.
     pub fn set(&mut self, key: &str, value: &str) -> Result<Option<String>> {
-        let key = FORMER.iter().find(|(former, _)| *former == key).map_or(key, |(_, now)| now);
+        let key = known_key(key)?;
+        if key == CATALOG_STORE && !value.eq_ignore_ascii_case("file") {
+            return Err(Error::unsupported(format!(
+                "'{key}' = '{value}' is not supported: catalogs are always kept in the data directory (`--data`); objects of the session only are TEMPORARY"
+            )));
+        }
         if WITHOUT_MEANING.contains(&key) {
             self.set.insert(key.to_string(), value.to_string());
             return Ok(Some(format!("`{key}` is accepted and changes nothing here")));
-        }
-        if !KNOWN.iter().any(|(known, _)| *known == key) {
-            let known = KNOWN.iter().map(|(key, _)| *key).chain(WITHOUT_MEANING.iter().copied());
-            return Err(Error::invalid(format!("unknown setting `{key}`: {}", nearest_known(key, known))));
         }
         let mut changed = self.clone();
         changed.set.insert(key.to_string(), value.to_string());
@@ -130,13 +145,15 @@ impl Settings {
     }
 
     /// Forgets a key, or all.
-    pub fn reset(&mut self, key: Option<&str>) {
+    pub fn reset(&mut self, key: Option<&str>) -> Result<()> {
         match key {
             Some(key) => {
+                let key = known_key(key)?;
                 self.set.remove(key);
             }
             None => self.set.clear(),
         }
+        Ok(())
     }
 
     /// A key's value.
@@ -244,8 +261,15 @@ mod tests {
         assert!(settings.set("table.exec.mini-batch.enabled", "true").expect("accepted").is_some());
         settings.set("pipeline.auto-watermark-interval", "0 ms").expect("a duration");
         assert!(settings.job().expect("valid").watermark_per_row);
-        settings.reset(Some("execution.runtime-mode"));
+        settings.reset(Some("execution.runtime-mode")).expect("known");
         assert!(settings.is_streaming());
+        let error = settings.reset(Some("execution.runtime-mod")).expect_err("unknown").to_string();
+        assert!(error.contains("`execution.runtime-mode`"), "{error}");
+        settings.set("sql-client.display.max-column-width", "7").expect("its former name");
+        settings.reset(Some("sql-client.display.max-column-width")).expect("its former name");
+        assert_eq!(settings.get("table.display.max-column-width"), "30");
+        assert!(settings.set(CATALOG_STORE, "file").expect("accepted").is_some());
+        assert!(settings.set(CATALOG_STORE, "generic_in_memory").expect_err("refused").to_string().contains("--data"));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use aquifer_formats::entry::EntryLimits;
 use aquifer_formats::messages::{MessageBatch, column, message_schema};
 use aquifer_model::{Error, Interval, Position, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, RecordBatch};
@@ -285,6 +286,31 @@ pub fn check_footer(tail: &[u8], length: u64, path: &str) -> Result<()> {
 pub fn check_metadata(metadata: &[u8], path: &str) -> Result<()> {
     thrift::check_struct(metadata)
         .map_err(|what| Error::corrupt(format!("file `{path}` has metadata that cannot be right: {what}")))
+}
+
+/// The longest page that an archiver under these limits makes: it writes some 8 MiB of payloads and one entry at once, and a value of a column may be eight times as long
+/// as it is in a payload (a number of one byte, in an array).
+pub fn max_page_bytes(limits: &EntryLimits) -> u64 {
+    (limits.max_inflated_bytes as u64).saturating_mul(8) + (64 << 20)
+}
+
+/// Checks pages of a column, one behind the other, before the library makes room for what they say that they inflate to. What is no page is left to the library.
+pub fn check_pages(mut pages: &[u8], most: u64, path: &str) -> Result<()> {
+    while let Ok(head) = thrift::page_head(pages) {
+        if u64::try_from(head.inflated).is_ok_and(|inflated| inflated > most) {
+            return Err(Error::corrupt(format!(
+                "file `{path}` has a page that claims to inflate to {} bytes, above the limit of {most}: if it is right, set 'aquifer.max-inflated-bytes' of the table or \
+                 its catalog higher",
+                head.inflated
+            )));
+        }
+        let end = usize::try_from(head.stored).ok().and_then(|stored| head.length.checked_add(stored));
+        match end.and_then(|end| pages.get(end..)) {
+            Some(rest) if !rest.is_empty() => pages = rest,
+            _ => break,
+        }
+    }
+    Ok(())
 }
 
 /// Runs what reads a footer: where the Parquet library panics (59.3 does, at an Arrow schema in it that cannot be), that is an error too.

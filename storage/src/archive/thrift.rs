@@ -14,6 +14,44 @@ pub fn check_struct(bytes: &[u8]) -> Result<(), String> {
     walk.structure(0)
 }
 
+/// What the head of a Parquet page says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageHead {
+    /// How long the head is, in bytes.
+    pub length: usize,
+    /// How long the page is behind it.
+    pub stored: i64,
+    /// How long it is when it is inflated.
+    pub inflated: i64,
+}
+
+/// Reads the head of a page that `bytes` begin with; says what is wrong with it.
+pub fn page_head(bytes: &[u8]) -> Result<PageHead, String> {
+    let mut walk = Walk { bytes, elements: 0 };
+    let (mut number, mut stored, mut inflated) = (0u64, None, None);
+    loop {
+        let head = walk.byte()?;
+        let kind = head & 0x0f;
+        if kind == 0 {
+            break;
+        }
+        number = match head >> 4 {
+            0 => walk.varint()? >> 1,
+            delta => number.saturating_add(u64::from(delta)),
+        };
+        match (number, kind) {
+            (2, 5) => inflated = Some(walk.signed()?),
+            (3, 5) => stored = Some(walk.signed()?),
+            (_, 1 | 2) => {}
+            _ => walk.value(kind, 0)?,
+        }
+    }
+    match (stored, inflated) {
+        (Some(stored), Some(inflated)) => Ok(PageHead { length: bytes.len() - walk.bytes.len(), stored, inflated }),
+        _ => Err("a page does not say how long it is".to_string()),
+    }
+}
+
 struct Walk<'a> {
     bytes: &'a [u8],
     elements: u64,
@@ -42,6 +80,12 @@ impl Walk<'_> {
             }
         }
         Err("a number in it has too many bytes".to_string())
+    }
+
+    /// A number with its sign in its last bit.
+    fn signed(&mut self) -> Result<i64, String> {
+        let value = self.varint()?;
+        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
     fn structure(&mut self, depth: usize) -> Result<(), String> {
@@ -127,10 +171,24 @@ mod tests {
         assert!(check_struct(&[0x19; 5000]).expect_err("deep").contains("nested"));
     }
 
+    #[test]
+    fn the_head_of_a_page_tells_its_sizes() {
+        // Type 0, 300 bytes inflated, 20 stored, a checksum, and a structure with a number and a flag.
+        let head = [0x15, 0x00, 0x15, 0xd8, 0x04, 0x15, 0x28, 0x15, 0x01, 0x1c, 0x15, 0x02, 0x11, 0x00, 0x00, 0xff];
+        assert_eq!(page_head(&head), Ok(PageHead { length: 15, stored: 20, inflated: 300 }));
+        assert!(page_head(&head[..9]).is_err() && page_head(&[0x15, 0x00, 0x00]).is_err());
+        // Field numbers that are written out, and a size below zero.
+        let head = [0x05, 0x04, 0x27, 0x05, 0x06, 0x02, 0x00];
+        assert_eq!(page_head(&head), Ok(PageHead { length: 7, stored: 1, inflated: -20 }));
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_it_panic_or_hang(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
             let _ = check_struct(&bytes);
+            if let Ok(head) = page_head(&bytes) {
+                assert!(head.length <= bytes.len());
+            }
         }
     }
 }

@@ -75,6 +75,7 @@ impl DeadLetters {
             payload: Some(bad.bytes),
             event_time_ms: bad.event_time_ms,
             properties: &properties.map(|(name, value)| (name.to_string(), value)),
+            ordering_key: None,
         };
         let bytes = build_entry(&spec, &[message])?;
         self.pending.push_back(FinishedEntry { bytes, lowest: id, highest: id, messages: 1, chunk: false });

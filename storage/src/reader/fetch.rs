@@ -28,7 +28,7 @@ use super::{ReadFilter, blooms};
 use crate::archive::ArchiveLocation;
 use crate::archive::chain::Chain;
 use crate::archive::file::{
-    MAX_FOOTER_BYTES, check_end, check_footer, check_metadata, footer_bytes, guarded, stored_name,
+    MAX_FOOTER_BYTES, check_end, check_footer, check_metadata, check_pages, footer_bytes, guarded, stored_name,
 };
 use crate::archive::manifest::DataFile;
 
@@ -56,6 +56,8 @@ pub(super) struct Wanted {
     pub filter: Option<Arc<dyn ReadFilter>>,
     pub time_column: Option<String>,
     pub batch_rows: usize,
+    /// The longest page that is inflated.
+    pub page_bytes: u64,
 }
 
 /// What comes out, in log order.
@@ -454,6 +456,10 @@ impl Fetcher {
                     let parts: Vec<Bytes> =
                         self.location.store.get_ranges(path, &ranges).await.map_err(|error| self.lost(path, error))?;
                     bytes += parts.iter().map(|part| part.len() as u64).sum::<u64>();
+                    // What is fetched begins where a page does.
+                    for part in &parts {
+                        check_pages(part, self.wanted.page_bytes, file)?;
+                    }
                     decoder.push_ranges(ranges, parts).map_err(broken)?;
                 }
                 DecodeResult::Finished => return Err(self.damaged(path, format!("row group {group} has no rows"))),

@@ -21,6 +21,7 @@ use arrow::datatypes::{Schema, TimestampMillisecondType, UInt64Type};
 use super::TieredTopic;
 use super::fetch::{Fetch, Fetched, Wanted};
 use crate::archive::chain::{Chain, ChainState};
+use crate::archive::file::max_page_bytes;
 use crate::archive::manifest::DataFile;
 use crate::log::{Entry, LedgerInfo};
 
@@ -128,6 +129,7 @@ impl TieredTopic {
             filter: None,
             time_column: None,
             batch_rows: BATCH_ROWS,
+            page_bytes: max_page_bytes(&self.limits),
         };
         let mut fetch = Fetch::start(chain, vec![file.clone()], wanted);
         let mut before = file.covers.from;

@@ -176,6 +176,40 @@ async fn rows_without_a_key_go_round_entry_by_entry() {
 }
 
 #[tokio::test]
+async fn a_table_says_under_which_name_and_in_what_entries_its_rows_are_written() {
+    for (options, expected) in [
+        (vec![("sink.batching.max-messages", "3")], vec![3, 3, 3, 1]),
+        (vec![("sink.batching.max-bytes", "1")], vec![1; 10]),
+        (vec![("sink.batching", "false"), ("sink.batching.max-messages", "3")], vec![1; 10]),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let topic = topic(open_log(&folder), 0).await;
+        let mut definition = definition();
+        definition.options = options.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        definition.options.insert("sink.producer-name".into(), "mine".into());
+        let batch = rows(0..10, true);
+        let sink = TopicSink::open(topic.clone(), &definition, &batch.schema()).await.expect("a sink");
+        let mut writer = sink.open(WriterId { job: "test".into(), index: 0 }).await.expect("a writer");
+        writer.write(&batch).await.expect("written");
+        writer.prepare(Epoch(0)).await.expect("sent");
+        let (messages, counts) = stored(&topic).await.remove(0);
+        assert_eq!(counts, expected, "{options:?}");
+        assert_eq!(stored_rows(&topic).await[0].len(), 10);
+        let names = messages.rows().column_by_name(column::PRODUCER_NAME).expect("there");
+        let names = arrow::compute::cast(names, &DataType::Utf8View).expect("text");
+        assert!(names.as_string_view().iter().all(|name| name == Some("mine")), "{names:?}");
+        // Another writer of the same job has a name of its own.
+        let mut second = sink.open(WriterId { job: "test".into(), index: 1 }).await.expect("a writer");
+        second.write(&batch).await.expect("written");
+        second.prepare(Epoch(0)).await.expect("sent");
+        let (messages, _) = stored(&topic).await.remove(0);
+        let names = messages.rows().column_by_name(column::PRODUCER_NAME).expect("there");
+        let names = arrow::compute::cast(names, &DataType::Utf8View).expect("text");
+        assert_eq!(names.as_string_view().iter().filter(|name| *name == Some("mine-1")).count(), 10);
+    }
+}
+
+#[tokio::test]
 async fn an_entry_that_the_log_would_not_take_is_cut_in_two_and_a_row_that_is_too_long_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let settings = EmbeddedSettings { max_entry_bytes: 2_000, sync: false, ..Default::default() };

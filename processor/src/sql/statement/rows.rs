@@ -10,6 +10,7 @@ use super::super::resolve::{HINT, numbered_name};
 use super::super::text::{FlinkDialect, Source};
 use super::cursor::{Cursor, remaining};
 use super::{Insert, SelectQuery, Statement};
+use crate::connector::nearest_known;
 
 /// The options of a hint.
 type Options = Vec<(String, String)>;
@@ -142,6 +143,28 @@ impl Cursor<'_> {
         Ok(hints)
     }
 
+    /// What stands in a hint's parentheses: names of tables, or `'key' = 'value'` with a text or a number.
+    fn hint_arguments(&mut self) -> Result<()> {
+        if !self.accept_token(&Token::LParen) || self.accept_token(&Token::RParen) {
+            return Ok(());
+        }
+        loop {
+            match self.peek() {
+                Some(Token::SingleQuotedString(_)) => drop(self.text()?),
+                _ => drop(self.name()?),
+            }
+            if self.accept_token(&Token::Eq) {
+                match self.peek() {
+                    Some(Token::Number(..)) => self.at += 1,
+                    _ => drop(self.text()?),
+                }
+            }
+            if !self.accept_token(&Token::Comma) {
+                return self.expect_token(&Token::RParen);
+            }
+        }
+    }
+
     /// The options of the hint behind a token. Behind SELECT stand hints that choose how Flink runs a join or keeps its state: the answer is the
     /// same without them.
     fn hint_after(&self, n: usize) -> Result<Option<Options>> {
@@ -154,11 +177,18 @@ impl Cursor<'_> {
         if matches!(token, Token::Word(w) if w.keyword == Keyword::SELECT) {
             let known =
                 ["BROADCAST", "SHUFFLE_HASH", "SHUFFLE_MERGE", "NEST_LOOP", "LOOKUP", "STATE_TTL", "MULTI_JOIN"];
-            let name = cursor.identifier()?;
-            if !known.iter().any(|one| one.eq_ignore_ascii_case(&name)) {
-                return Err(wrong(&format!("unknown hint `{name}`: there are {}", known.join(", "))));
+            loop {
+                let name = cursor.identifier()?;
+                if !known.iter().any(|one| one.eq_ignore_ascii_case(&name)) {
+                    let near = nearest_known(&name.to_uppercase(), known.iter().copied());
+                    return Err(wrong(&format!("unknown hint `{name}`: {near}")));
+                }
+                cursor.hint_arguments()?;
+                cursor.accept_token(&Token::Comma);
+                if cursor.peek().is_none() {
+                    return Ok(None);
+                }
             }
-            return Ok(None);
         }
         if !cursor.accept("OPTIONS") || !matches!(token, Token::Word(_)) {
             return Err(wrong("behind a table the hint is OPTIONS('key'='value', …)"));

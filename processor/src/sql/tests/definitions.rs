@@ -99,6 +99,12 @@ async fn what_a_table_must_not_be_is_refused_when_it_is_made() {
         ("CREATE TABLE z (a INT) WITH ('connector' = 'kafka')", "unknown connector `kafka`"),
         ("CREATE TABLE z (a INT) DISTRIBUTED BY RANGE (a) INTO 3 BUCKETS", "RANGE"),
         ("CREATE TABLE z (a INT) DISTRIBUTED BY (b) INTO 3 BUCKETS", "`b`"),
+        (
+            "CREATE TABLE z (a INT) DISTRIBUTED INTO 3 BUCKETS WITH ('connector' = 'pulsar', 'topic' = 'x')",
+            "DISTRIBUTED INTO n BUCKETS is not for tables of `pulsar`",
+        ),
+        ("CREATE TABLE z (a INT) WITH ('scan.startup.timestamp-millis' = '1')", "has no effect without"),
+        ("DROP TEMPORARY TABLE z PURGE", "PURGE"),
         ("CREATE TABLE z", "`(` and the columns"),
         ("CREATE TABLE z (a)", "no type"),
         ("CREATE TEMPORARY FUNCTION f AS 'x'", "FUNCTION"),
@@ -184,7 +190,8 @@ async fn tables_are_altered_renamed_and_dropped() {
     assert!(!world.text("SHOW CREATE TABLE t").await.contains("startup"));
     world.run("ALTER TABLE t RENAME TO u; ALTER TABLE IF EXISTS t RENAME TO v").await;
     assert_eq!(world.run("SHOW TABLES").await, ["u"]);
-    world.run("DROP TABLE u; DROP TABLE IF EXISTS u").await;
+    assert!(world.refused("DROP TABLE u PURGE").await.contains("PURGE is for topics of the catalog"));
+    world.run("DROP TABLE u; DROP TABLE IF EXISTS u; DROP TABLE IF EXISTS `no/where`.u").await;
     world.run("CREATE TABLE n (a INT)").await;
     assert!(world.refused("ALTER TABLE n RENAME TO m").await.contains("topics cannot be renamed"));
     assert!(world.refused("DROP TABLE n").await.contains("would delete its messages"));
@@ -551,8 +558,7 @@ async fn append(world: &World, table: &str, key: &str, payload: Option<&[u8]>) {
     let aquifer_catalog::catalogs::Target::Topics(topics) = table.target else { panic!("a topic") };
     let partitions = topics[0].log.partitions(&topics[0].topic).await.expect("there");
     let partition = &partitions[KeyHash::Java.partition_of(key.as_bytes(), partitions.len())];
-    let message =
-        NewMessage { sequence_id: 0, key: Some(key.as_bytes()), payload, event_time_ms: None, properties: &[] };
+    let message = NewMessage { sequence_id: 0, key: Some(key.as_bytes()), payload, ..NewMessage::default() };
     let entry = build_entry(&EntrySpec { producer_name: key.into(), ..EntrySpec::default() }, &[message]);
     let entry = entry.expect("builds");
     let mut appender = topics[0].log.open_appender(partition, key).await.expect("opens");

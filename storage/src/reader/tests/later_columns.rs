@@ -1,6 +1,11 @@
 //! Columns that the table has and files of the archive have not, or have with another type.
 
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
 use super::*;
+use crate::archive::chain::{Chain, Commit};
+use crate::archive::manifest::{Draft, Kind, Manifest, sha256};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn columns_that_came_later_are_null_and_changed_types_are_cast() {
@@ -74,4 +79,86 @@ async fn a_filter_finds_archived_rows_by_the_default_of_a_column_that_came_later
         all(&mut reader).await.expect("reads").iter().flat_map(|batch| rows_as_text(&batch.rows)).collect();
     let rows = world.records.iter().filter(|record| matches!(record.kind, Written::Row { .. }));
     assert_eq!(found, rows.map(|record| as_text(record, &["n".to_string()])).collect::<Vec<_>>());
+}
+
+/// What messages have beside what the first archive files kept.
+const ADDED: [&str; 3] = [column::ORDERING_KEY, column::REPLICATED_FROM, column::MESSAGE_SIZE];
+
+/// The same archive elsewhere, in files that lack [`ADDED`].
+async fn as_it_was_before(world: &World, folder: &std::path::Path) -> ArchiveLocation {
+    let (location, identity) = world.topic.chains().await.expect("asked").expect("an archive");
+    let old = ArchiveLocation::local(folder).expect("a folder");
+    let chain = Chain::new(&old, &identity, &world.partition);
+    let from = Chain::new(&location, &identity, &world.partition);
+    let state = from.load().await.expect("loads").expect("a chain");
+    let mut added = Vec::new();
+    for file in &state.files {
+        let bytes = from.read_file(&file.path).await.expect("reads");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).expect("Parquet");
+        let kept: Vec<usize> = (0..reader.schema().fields().len())
+            .filter(|at| !ADDED.contains(&reader.schema().field(*at).name().as_str()))
+            .collect();
+        let schema = Arc::new(reader.schema().project(&kept).expect("columns"));
+        let mut writer = ArrowWriter::try_new(Vec::new(), schema, None).expect("a writer");
+        for batch in reader.build().expect("a reader") {
+            writer.write(&batch.expect("rows").project(&kept).expect("columns")).expect("writes");
+        }
+        let bytes = writer.into_inner().expect("closes");
+        added.push(DataFile { bytes: bytes.len() as u64, sha256: sha256(&bytes), ..file.clone() });
+        chain.put_file(&file.path, bytes.into()).await.expect("kept");
+    }
+    let draft = Draft {
+        kind: Kind::Data,
+        owner: "before".into(),
+        topic: world.topic.topic.clone(),
+        identity,
+        partition: world.partition.number(),
+        added,
+        ledgers: state.newest.ledgers.clone(),
+        schemas: Default::default(),
+        unpinned: false,
+    };
+    let manifest = Manifest::after(None, draft, "token".into());
+    assert_eq!(chain.commit(&manifest).await.expect("written"), Commit::Mine);
+    old
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_older_files_do_not_say_of_a_message_is_null_and_the_log_says_it() {
+    let mut world = World::new(6, OnDecodeError::Fail).await;
+    world.append(12, 3, false).await;
+    world.archive().await;
+    let archived = world.entries[11];
+    world.append(3, 3, false).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut topic = world.topic.clone();
+    let whole = topic.clone();
+    topic.archive = Some(as_it_was_before(&world, folder.path()).await);
+    let end = Cut::After(*world.entries.last().expect("written"));
+    let mut columns = vec!["n", TIER];
+    columns.extend(ADDED);
+    // Since the columns are there, both tiers say it.
+    for (topic, says) in [(topic, false), (whole, true)] {
+        let request = request(&columns, 100);
+        let mut reader = topic.open(&world.partition, Cut::Start, Some(end), request).await.expect("opens");
+        let (mut old, mut new) = (0, 0);
+        for batch in all(&mut reader).await.expect("reads") {
+            let rows = batch.rows.num_rows();
+            let sizes = batch.rows.column(4).as_primitive::<Int32Type>();
+            match batch.tier {
+                Tier::Archive if !says => {
+                    assert_eq!(sizes.null_count(), rows);
+                    old += rows;
+                }
+                tier => {
+                    assert!(sizes.iter().all(|size| size.is_some_and(|size| size > 0)), "{sizes:?}");
+                    if tier == Tier::Log { new += rows } else { old += rows }
+                }
+            }
+            assert_eq!((batch.rows.column(2).null_count(), batch.rows.column(3).null_count()), (rows, rows));
+        }
+        let is_row = |record: &&Record| matches!(record.kind, Written::Row { .. });
+        let before = world.records.iter().filter(is_row).filter(|record| record.position <= archived).count();
+        assert_eq!((old, old + new), (before, world.records.iter().filter(is_row).count()));
+    }
 }
