@@ -426,6 +426,7 @@ fn listing(column: &str, rows: Vec<String>) -> Result<Outcome> {
 }
 
 mod alter;
+mod ambiguous;
 mod between;
 mod binder;
 mod check;

@@ -124,6 +124,7 @@ fn check_select(select: &Select) -> Result<()> {
         value_table_mode,
         flavor,
     } = select;
+    super::ambiguous::check(select)?;
     refuse_if(!optimizer_hints.is_empty(), "this optimizer hint")?;
     refuse_if(matches!(distinct, Some(Distinct::On(_))), "DISTINCT ON")?;
     refuse_if(select_modifiers.is_some(), "this modifier of SELECT")?;

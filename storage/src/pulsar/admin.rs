@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, OnceCell};
 use aquifer_model::{Cut, Error, ErrorKind, Partition, Result, TopicIdentity, TopicName};
 
 use super::auth::Authenticator;
+use super::commands::MAKER;
 use super::config::{PulsarConfig, ServiceUrl};
 use super::facts;
 use super::namespace_policies::requests;
@@ -191,6 +192,18 @@ impl Admin {
     pub async fn mark(&self, partition: &Partition, name: &str) -> Result<Cut> {
         facts::mark(&self.internal_stats(partition, "reading the pins").await?, name)
             .map_err(|error| error.context(format!("reading pin `{name}` of `{partition}`")))
+    }
+
+    /// Which request made the subscription `name`, as it said itself; `None` if it said nothing.
+    pub async fn maker(&self, partition: &Partition, name: &str) -> Result<Option<String>> {
+        let ask = doing(
+            format!("reading the pins of `{partition}`"),
+            "the right to read the topic's statistics (grant it `consume`)",
+        );
+        let local = partition.local_name();
+        let stats = self.get(&ask, &path(&partition.topic, &local, &["stats"]), &[]).await?;
+        let properties = &stats["subscriptions"][name]["subscriptionProperties"];
+        Ok(properties.get(MAKER).and_then(Value::as_str).map(String::from))
     }
 
     async fn internal_stats(&self, partition: &Partition, what: &str) -> Result<Value> {

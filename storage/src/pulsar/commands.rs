@@ -113,13 +113,17 @@ pub(super) enum Subscription {
     /// Forgotten with its connection, at the end: for asking only.
     Asking { name: String },
     /// Kept by the broker, made at the earliest entry. Failover, so that a new holder gets in while the broker still believes in a dead one.
-    Durable { name: String },
+    /// If it is made now, it keeps `maker` as its property [`MAKER`]. One that has no property would take it too, until its topic is unloaded.
+    Durable { name: String, maker: Option<String> },
 }
+
+/// The property of a durable subscription that says which request made it.
+pub(super) const MAKER: &str = "aquifer.maker";
 
 impl Subscription {
     pub fn name(&self) -> &str {
         match self {
-            Self::Passing { name, .. } | Self::Asking { name } | Self::Durable { name } => name,
+            Self::Passing { name, .. } | Self::Asking { name } | Self::Durable { name, .. } => name,
         }
     }
 }
@@ -143,6 +147,10 @@ pub(super) fn subscribe(
         Subscription::Asking { .. } => (SubType::Exclusive, false, Some(message_id(LATEST)), InitialPosition::Latest),
         Subscription::Durable { .. } => (SubType::Failover, true, None, InitialPosition::Earliest),
     };
+    let properties = match subscription {
+        Subscription::Durable { maker: Some(maker), .. } => vec![proto::KeyValue { key: MAKER.into(), value: maker.clone() }],
+        _ => Vec::new(),
+    };
     let subscribe = proto::CommandSubscribe {
         topic: topic.into(),
         subscription: subscription.name().into(),
@@ -155,6 +163,7 @@ pub(super) fn subscribe(
         read_compacted: Some(read_compacted && matches!(subscription, Subscription::Passing { .. })),
         initial_position: Some(initial as i32),
         force_topic_creation: Some(make_topic),
+        subscription_properties: properties,
         ..Default::default()
     };
     encode(&BaseCommand { subscribe: Some(subscribe), ..command(Type::Subscribe) }, 0)
