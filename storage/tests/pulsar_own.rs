@@ -138,7 +138,7 @@ async fn rights_are_named(own: &Own) -> Partition {
     assert_eq!(user.ledgers(&partition).await.unwrap().len(), 1);
     for (what, error) in [
         ("policies", user.policies(&topic).await.err()),
-        ("tenant admin", user.topics("public", "default").await.err()),
+        ("`consume` on the namespace", user.topics("public", "default").await.err()),
         ("tenant admin", user.create_topic(&TopicName::new("public", "default", "mine"), 0).await.err()),
         ("super user", user.namespaces().await.err()),
     ] {

@@ -9,9 +9,10 @@ use sqlparser::ast::{Expr, Query, Select, SelectItem, SetExpr, TableFactor, Visi
 
 /// Refuses expressions of `select` that name such a column. Subqueries inside of them are looked at on their own.
 pub(super) fn check(select: &Select) -> Result<()> {
-    let factors = select.from.iter().flat_map(|from| {
-        std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation))
-    });
+    let factors = select
+        .from
+        .iter()
+        .flat_map(|from| std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation)));
     let twice: Vec<(Option<&str>, Vec<&str>)> = factors.filter_map(given_twice).collect();
     if twice.is_empty() {
         return Ok(());

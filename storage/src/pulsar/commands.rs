@@ -148,7 +148,9 @@ pub(super) fn subscribe(
         Subscription::Durable { .. } => (SubType::Failover, true, None, InitialPosition::Earliest),
     };
     let properties = match subscription {
-        Subscription::Durable { maker: Some(maker), .. } => vec![proto::KeyValue { key: MAKER.into(), value: maker.clone() }],
+        Subscription::Durable { maker: Some(maker), .. } => {
+            vec![proto::KeyValue { key: MAKER.into(), value: maker.clone() }]
+        }
         _ => Vec::new(),
     };
     let subscribe = proto::CommandSubscribe {

@@ -457,19 +457,23 @@ impl Driver {
         Ok(())
     }
 
-    /// Hands an answer to the oldest publication of a producer, whose it must be.
+    /// Hands an answer to the oldest publication of a producer, whose it must be. The chunks of a message have one sequence id: that it is a
+    /// duplicate is only ever said of the last, and before what is said of the others, which are stored again.
     fn settle(&mut self, producer: u64, sequence_id: u64, outcome: Published) -> Result<(), Stop> {
         // A producer that was closed here may still be answered.
         let Some(waiting) = self.producers.get_mut(&producer) else { return Ok(()) };
-        match waiting.front() {
-            Some(first) if first.sequence_id == sequence_id => {
-                if let Some(in_flight) = waiting.pop_front() {
-                    let _ = in_flight.reply.send(outcome);
-                }
+        let alike = waiting.iter().take_while(|in_flight| in_flight.sequence_id == sequence_id).count();
+        let meant = match outcome {
+            Published::Duplicate => alike.checked_sub(1),
+            _ => (alike > 0).then_some(0),
+        };
+        match meant.and_then(|place| waiting.remove(place)) {
+            Some(in_flight) => {
+                let _ = in_flight.reply.send(outcome);
                 Ok(())
             }
             // A refused second copy is answered before the first: what is stored is then not known.
-            _ => Err(Stop::Why(format!("an answer for sequence id {sequence_id} came out of order"))),
+            None => Err(Stop::Why(format!("an answer for sequence id {sequence_id} came out of order"))),
         }
     }
 

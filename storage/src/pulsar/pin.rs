@@ -107,7 +107,10 @@ impl Held {
             if maker == self.again {
                 drop(open);
                 self.admin.remove_subscription(&self.partition, &self.name).await.map_err(Failure::Final)?;
-                return Err(Failure::Final(Error::gone(format!("there is no pin `{}`; someone removed it", self.name))));
+                return Err(Failure::Final(Error::gone(format!(
+                    "there is no pin `{}`; someone removed it",
+                    self.name
+                ))));
             }
         }
         Ok(open)

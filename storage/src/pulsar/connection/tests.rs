@@ -9,10 +9,10 @@ use tokio::net::{TcpListener, TcpStream};
 mod peers;
 
 use super::*;
-use crate::log::Log;
+use crate::log::{FinishedEntry, Log, Receipt};
 use crate::pulsar::frame::{Command, Frame, FrameDecoder, encode};
-use crate::pulsar::{PulsarConfig, PulsarLog};
-use aquifer_model::{Cut, ErrorKind, Partition};
+use crate::pulsar::{ProducerSettings, PulsarConfig, PulsarLog};
+use aquifer_model::{Cut, ErrorKind, Partition, Position};
 
 fn command(kind: Type) -> BaseCommand {
     BaseCommand { r#type: kind as i32, ..Default::default() }
@@ -111,6 +111,48 @@ impl Peer {
     }
 
     /// Passes over the permits that another reader may have sent meanwhile.
+    /// Answers all that leads to a producer named `me`, whose last sequence id is 41; its first publication.
+    async fn serves_a_producer(&mut self, url: &str) -> (proto::CommandSend, Bytes) {
+        loop {
+            let (heard, payload) = self.hears_all().await;
+            if let Some(lookup) = heard.lookup_topic {
+                self.points_to(lookup, url, false).await;
+            } else if let Some(asked) = heard.partition_metadata {
+                let response = proto::CommandPartitionedTopicMetadataResponse {
+                    partitions: Some(0),
+                    request_id: asked.request_id,
+                    response: Some(0),
+                    ..Default::default()
+                };
+                let kind = Type::PartitionedMetadataResponse;
+                self.says(BaseCommand { partition_metadata_response: Some(response), ..command(kind) }, b"").await;
+            } else if let Some(producer) = heard.producer {
+                assert!(producer.user_provided_producer_name() && producer.producer_name() == "me");
+                let success = proto::CommandProducerSuccess {
+                    request_id: producer.request_id,
+                    producer_name: "me".into(),
+                    last_sequence_id: Some(41),
+                    producer_ready: Some(true),
+                    ..Default::default()
+                };
+                self.says(BaseCommand { producer_success: Some(success), ..command(Type::ProducerSuccess) }, b"").await;
+            } else if let Some(send) = heard.send {
+                return (send, payload);
+            }
+        }
+    }
+
+    async fn receives(&mut self, send: &proto::CommandSend, position: Option<(u64, u64)>) {
+        let (ledger_id, entry_id) = position.unwrap_or((u64::MAX, u64::MAX));
+        let receipt = proto::CommandSendReceipt {
+            producer_id: send.producer_id,
+            sequence_id: send.sequence_id,
+            message_id: Some(proto::MessageIdData { ledger_id, entry_id, ..Default::default() }),
+            ..Default::default()
+        };
+        self.says(BaseCommand { send_receipt: Some(receipt), ..command(Type::SendReceipt) }, b"").await;
+    }
+
     async fn hears_lookup(&mut self) -> proto::CommandLookupTopic {
         loop {
             if let Some(lookup) = self.hears().await.lookup_topic {
@@ -335,35 +377,9 @@ async fn an_append_that_is_cut_off_is_unknown_and_one_over_the_limit_is_not_sent
     let broker_url = url.clone();
     let server = tokio::spawn(async move {
         let mut peer = Peer::accept(&listener).await;
-        loop {
-            let (heard, payload) = peer.hears_all().await;
-            if let Some(lookup) = heard.lookup_topic {
-                peer.points_to(lookup, &broker_url, false).await;
-            } else if let Some(asked) = heard.partition_metadata {
-                let response = proto::CommandPartitionedTopicMetadataResponse {
-                    partitions: Some(0),
-                    request_id: asked.request_id,
-                    response: Some(0),
-                    ..Default::default()
-                };
-                let kind = Type::PartitionedMetadataResponse;
-                peer.says(BaseCommand { partition_metadata_response: Some(response), ..command(kind) }, b"").await;
-            } else if let Some(producer) = heard.producer {
-                assert!(producer.user_provided_producer_name() && producer.producer_name() == "me");
-                let success = proto::CommandProducerSuccess {
-                    request_id: producer.request_id,
-                    producer_name: "me".into(),
-                    last_sequence_id: Some(41),
-                    producer_ready: Some(true),
-                    ..Default::default()
-                };
-                peer.says(BaseCommand { producer_success: Some(success), ..command(Type::ProducerSuccess) }, b"").await;
-            } else if let Some(send) = heard.send {
-                assert_eq!((send.sequence_id, send.highest_sequence_id()), (42, 43));
-                assert_eq!(&payload[..], b"\x0e\x01the bytes");
-                return;
-            }
-        }
+        let (send, payload) = peer.serves_a_producer(&broker_url).await;
+        assert_eq!((send.sequence_id, send.highest_sequence_id()), (42, 43));
+        assert_eq!(&payload[..], b"\x0e\x01the bytes");
     });
     let log = log(&url, LONG);
     let mut appender = log.open_appender(&partition(), "me").await.expect("an appender");
@@ -376,5 +392,34 @@ async fn an_append_that_is_cut_off_is_unknown_and_one_over_the_limit_is_not_sent
     assert_eq!(error.kind(), ErrorKind::Unknown);
     let error = appender.append(Bytes::from_static(b"\x0e\x01the bytes"), 42, 43, 2).await.expect_err("over");
     assert_eq!(error.kind(), ErrorKind::Unknown, "it must be opened again");
+    server.await.expect("served");
+}
+
+#[tokio::test]
+async fn a_chunked_message_known_as_a_duplicate_before_its_chunks_are_stored_again_has_its_own_receipt() {
+    let (listener, url) = listener().await;
+    let broker_url = url.clone();
+    let server = tokio::spawn(async move {
+        let mut peer = Peer::accept(&listener).await;
+        let (first, _) = peer.serves_a_producer(&broker_url).await;
+        let mut sends = vec![first];
+        while sends.len() < 4 {
+            sends.extend(peer.hears_all().await.0.send);
+        }
+        // As a broker does: that the last chunk is known it says at once, the others it writes.
+        peer.receives(&sends[2], None).await;
+        peer.receives(&sends[0], Some((5, 1))).await;
+        peer.receives(&sends[1], Some((5, 2))).await;
+        peer.receives(&sends[3], Some((5, 3))).await;
+        peer
+    });
+    let mut producer =
+        log(&url, LONG).open_producer(&partition(), ProducerSettings::new("me")).await.expect("a producer");
+    for (id, chunk) in [(42, true), (42, true), (42, true), (43, false)] {
+        let bytes = Bytes::from_static(b"\x0e\x01the bytes");
+        producer.send(FinishedEntry { bytes, lowest: id, highest: id, messages: 1, chunk }).expect("sent");
+    }
+    let stored = |entry| Receipt::Stored(Position::new(5, entry));
+    assert_eq!(producer.flush().await.expect("receipts"), [stored(1), stored(2), Receipt::Duplicate, stored(3)]);
     server.await.expect("served");
 }
