@@ -484,14 +484,24 @@ fn long(text: &str, is_number: bool, sql_type: &SqlType, data_type: &DataType, r
     match sql_type {
         SqlType::TinyInt => parse::<i8>(text).map(i64::from),
         SqlType::SmallInt => parse::<i16>(text).map(i64::from),
-        SqlType::Int => parse::<i32>(text).map(i64::from),
-        SqlType::BigInt => parse(text),
+        SqlType::Int => parse::<i32>(text).map(i64::from).or_else(|| {
+            let whole = is_number.then(|| without_fraction(text)).flatten()?;
+            i32::try_from(whole).ok().map(i64::from)
+        }),
+        SqlType::BigInt => parse(text).or_else(|| is_number.then(|| without_fraction(text)).flatten()),
         SqlType::Date => scalar_parse::date(text),
         SqlType::Time(digits) => scalar_parse::time(text, per_second(*digits), *digits),
         SqlType::Timestamp(digits) => timestamp(text, *digits),
         SqlType::TimestampLtz(digits) => timestamp(text.strip_suffix('Z')?, *digits),
         _ => None,
     }
+}
+
+/// A number's whole part, which Flink takes for INT and BIGINT, though not for the smaller types and not from a text.
+fn without_fraction(number: &str) -> Option<i64> {
+    let whole = number.parse::<f64>().ok()?.trunc();
+    // Both bounds are doubles; the upper one is the first that does not fit.
+    (whole >= i64::MIN as f64 && whole < i64::MAX as f64).then_some(whole as i64)
 }
 
 fn from_longs(values: &mut Int64Builder, data_type: &DataType) -> Result<ArrayRef> {

@@ -7,10 +7,13 @@
 //! | JSON_ARRAYAGG, JSON_OBJECTAGG | [`joined`] |
 //! | COUNT, MIN, MAX, FIRST_VALUE, LAST_VALUE, GROUPING, APPROX_COUNT_DISTINCT | DataFusion |
 //! | STDDEV_…, VAR_… | [`spread`]: of integers in integers; else DataFusion |
+//!
+//! Over frames that move, floating-point numbers are [`moving`]'s.
 
 mod collected;
 mod exact;
 mod joined;
+mod moving;
 mod spread;
 
 use std::sync::Arc;
@@ -28,11 +31,11 @@ use datafusion::logical_expr::AggregateUDF;
 
 use collected::What;
 
-/// The value of the only row, which a scalar subquery gives.
-pub(crate) const SINGLE_VALUE: &str = "$SINGLE_VALUE";
+/// The value of the only row, which a scalar subquery gives; more than one are an error.
+pub(crate) const SINGLE_VALUE: &str = "SINGLE_VALUE";
 
 /// The names that [`aggregate`] knows.
-pub const NAMES: [&str; 22] = [
+pub const NAMES: [&str; 23] = [
     "SUM",
     "AVG",
     "COUNT",
@@ -55,6 +58,7 @@ pub const NAMES: [&str; 22] = [
     "GROUPING",
     "GROUPING_ID",
     "APPROX_COUNT_DISTINCT",
+    SINGLE_VALUE,
 ];
 
 /// An aggregate function by its name in any case; `None` if Flink has none of that name, or it is not built.

@@ -1,4 +1,5 @@
-//! Scalar subqueries that compare with columns of the query around them otherwise than by equality, as joins that DataFusion runs.
+//! Scalar subqueries, and aggregates behind LATERAL, that compare with columns of the query around them otherwise than by equality, as joins that
+//! DataFusion runs.
 //!
 //! ```text
 //!  SELECT a.id, (SELECT COUNT(*) FROM b WHERE b.id < a.id) FROM a
@@ -17,7 +18,7 @@ use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    Aggregate, BinaryExpr, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Subquery, lit,
+    Aggregate, BinaryExpr, Expr, Filter, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Subquery, lit,
 };
 
 const MATCHED: &str = "__aquifer_matched";
@@ -46,7 +47,39 @@ pub(super) fn joined(plan: LogicalPlan) -> Result<LogicalPlan> {
     }
 }
 
+/// A join with such a subquery behind LATERAL, which has one row, with its columns as columns of the left side. Nothing changes in all others.
+pub(super) fn laterally_joined(join: Join) -> Result<LogicalPlan> {
+    let mut right = join.right.as_ref();
+    if let LogicalPlan::SubqueryAlias(alias) = right {
+        right = alias.input.as_ref();
+    }
+    let always = join.on.is_empty() && join.filter.as_ref().is_none_or(|filter| *filter == lit(true));
+    let (LogicalPlan::Subquery(subquery), true, JoinType::Inner | JoinType::Left) = (right, always, join.join_type)
+    else {
+        return LogicalPlan::Join(join).recompute_schema();
+    };
+    let values: Vec<Expr> = match subquery.subquery.as_ref() {
+        LogicalPlan::Projection(node) => node.expr.clone(),
+        _ => Vec::new(),
+    };
+    let Some(parts) = parts(subquery)
+        .filter(|parts| !values.is_empty() && parts.value.is_some() && !values.iter().any(Expr::contains_outer))
+    else {
+        return LogicalPlan::Join(join).recompute_schema();
+    };
+    let left = join.left.schema().columns();
+    let mut input = join.left.as_ref().clone();
+    let mut given: Vec<Expr> = left.iter().cloned().map(Expr::Column).collect();
+    for (value, (qualifier, field)) in values.iter().zip(join.right.schema().iter()) {
+        let (plan, column) = with_value(input, subquery, &Parts { value: Some(value), ..parts })?;
+        input = plan;
+        given.push(column.alias_qualified(qualifier.cloned(), field.name()));
+    }
+    LogicalPlanBuilder::from(input).project(given)?.build()
+}
+
 /// A subquery's parts: what is computed of the aggregate, the aggregate, the condition, and the rows that it is asked of.
+#[derive(Clone, Copy)]
 struct Parts<'a> {
     value: Option<&'a Expr>,
     aggregate: &'a Aggregate,

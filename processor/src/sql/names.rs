@@ -262,7 +262,9 @@ impl VisitorMut for LiteralTyper {
             Expr::Value(value) => {
                 if let Value::Number(text, _) = &value.value {
                     if text.contains(['e', 'E']) {
-                        *expression = cast(expression.clone(), DataType::Double(sqlparser::ast::ExactNumberInfo::None));
+                        // As a text: by way of a decimal, large and small ones would be another number, or none.
+                        let text = Expr::Value(Value::SingleQuotedString(text.clone()).into());
+                        *expression = cast(text, DataType::Double(sqlparser::ast::ExactNumberInfo::None));
                     } else if !text.contains('.') && text.parse::<i64>().is_err() && text.parse::<u64>() != Ok(1 << 63)
                     {
                         return ControlFlow::Break(Error::invalid(format!(

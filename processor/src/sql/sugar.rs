@@ -87,6 +87,10 @@ pub(super) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
 fn rewritten(expression: &mut Expr) -> Result<Option<Expr>> {
     let take = |expression: &mut Expr| std::mem::replace(expression, text(""));
     Ok(Some(match expression {
+        Expr::Value(value) => match &mut value.value {
+            Value::NationalStringLiteral(national) => text(std::mem::take(national)),
+            _ => return Ok(None),
+        },
         Expr::Extract { field, expr, syntax: _ } => call("EXTRACT", vec![text(unit(field)?), take(expr)]),
         Expr::Floor { expr, field } => rounding("FLOOR", take(expr), field)?,
         Expr::Ceil { expr, field } => rounding("CEIL", take(expr), field)?,

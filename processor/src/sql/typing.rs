@@ -133,7 +133,7 @@ fn one_node(plan: LogicalPlan) -> DfResult<LogicalPlan> {
                     (*left, *right) = (*l, *r);
                 }
             }
-            LogicalPlan::Join(join).recompute_schema()
+            correlated::laterally_joined(join)
         }
         LogicalPlan::Union(union) => union_of(union).map_err(external),
         LogicalPlan::Projection(mut projection) => {

@@ -1,5 +1,5 @@
 //! SUM and AVG by Flink's rules in batch: the type of an integer is kept, AVG truncates toward zero, an overflow is an error; decimals are exact.
-//! Floating-point numbers are left to DataFusion's own functions.
+//! Floating-point numbers are left to DataFusion's own functions, but over frames that move.
 //!
 //! | argument | SUM | AVG |
 //! |---|---|---|
@@ -24,6 +24,8 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility,
 };
+
+use super::moving::{self, Moving};
 
 /// SUM or AVG.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -132,6 +134,16 @@ impl AggregateUDFImpl for Exact {
             return self.float.accumulator(args);
         }
         Ok(Box::new(One(Groups::new(self.what, input, args.return_field.data_type().clone()))))
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if args.is_distinct || !is_float(args.expr_fields[0].data_type()) {
+            return self.accumulator(args);
+        }
+        Ok(Box::new(Moving::new(match self.what {
+            What::Sum => moving::What::Sum,
+            What::Avg => moving::What::Avg,
+        })))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {

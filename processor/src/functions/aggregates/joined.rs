@@ -45,7 +45,7 @@ impl AggregateUDFImpl for Joined {
         match self.what {
             What::JsonArray => "JSON_ARRAYAGG",
             What::JsonObject => "JSON_OBJECTAGG",
-            What::Single => "$SINGLE_VALUE",
+            What::Single => super::SINGLE_VALUE,
         }
     }
 

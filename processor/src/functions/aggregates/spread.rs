@@ -12,6 +12,8 @@ use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, Signature, Volatility};
 
+use super::moving::{Moving, What};
+
 #[derive(Debug)]
 struct Spread {
     is_root: bool,
@@ -75,6 +77,14 @@ impl AggregateUDFImpl for Spread {
         }
         let (is_root, is_sample) = (self.is_root, self.is_sample);
         Ok(Box::new(Exact { is_root, is_sample, output: input.clone(), sum: 0, squares: 0, count: 0 }))
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if args.is_distinct || args.expr_fields[0].data_type().is_integer() {
+            return self.accumulator(args);
+        }
+        let what = What::Spread { is_root: self.is_root, is_sample: self.is_sample };
+        Ok(Box::new(Moving::new(what)))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
