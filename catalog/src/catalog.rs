@@ -13,24 +13,27 @@ use std::sync::Arc;
 
 use aquifer_formats::entry::EntryLimits;
 use aquifer_formats::payload::{Format, columns_of, topic_schema_of};
-use aquifer_model::{Error, ErrorKind, PayloadKind, Result, TopicIdentity, TopicName, TopicSchema};
+use aquifer_model::{Error, ErrorKind, PayloadKind, Result, SchemaVersion, TopicIdentity, TopicName, TopicSchema};
 use aquifer_storage::Log;
 use aquifer_storage::log::NamespacePolicies;
 use aquifer_storage::pulsar::TlsSettings;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
+use crate::alter::BegunChange;
 use crate::catalogs::{DEFAULT_DATABASE, Shared};
-use crate::definition::{CatalogDefinition, ColumnKind, Origin, TableDefinition, ViewDefinition};
-use crate::evolve::{evolved, marked, same_columns};
+use crate::definition::{CatalogDefinition, Origin, TableDefinition, ViewDefinition};
 use crate::names::{find, suggestion};
 use crate::options::{self, CatalogSettings, LogSettings, TableSettings};
-use crate::store::{Change, Stored};
+use crate::store::{Change, Definitions, Stored};
 use crate::table::{
     Reading, Table, Target, additions, columns_for, merged, physical_columns, system_columns, value_columns,
 };
 use crate::topic_pattern::PatternTopics;
 
 pub(crate) const TABLES: &str = "tables";
+/// How many definitions are read side by side.
+const READ_AT_ONCE: usize = 16;
 
 /// One catalog.
 #[derive(Debug)]
@@ -40,7 +43,8 @@ pub struct Catalog {
     definition: CatalogDefinition,
     settings: CatalogSettings,
     default_database: String,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) definitions: Definitions,
+    shared: Arc<Shared>,
 }
 
 /// A table as it is stored.
@@ -50,7 +54,13 @@ pub(crate) enum StoredTable {
     /// All of it.
     Explicit { definition: TableDefinition },
     /// What stands beside the columns of a topic, of this topic and no later one of its name.
-    Native { identity: TopicIdentity, definition: TableDefinition },
+    Native {
+        identity: TopicIdentity,
+        definition: TableDefinition,
+        /// What is to stand there once the topic has another schema version, if that was begun and not seen to its end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        begun: Option<BegunChange>,
+    },
     /// No table, but a query under the name of one.
     View { definition: ViewDefinition },
 }
@@ -60,10 +70,11 @@ impl Catalog {
         id: String,
         definition: CatalogDefinition,
         settings: CatalogSettings,
+        definitions: Definitions,
         shared: Arc<Shared>,
     ) -> Self {
         let default_database = settings.default_database.clone();
-        Self { id, definition, settings, default_database, shared }
+        Self { id, definition, settings, default_database, definitions, shared }
     }
 
     /// Its definition; secrets masked by whoever prints it (`options::masked`).
@@ -139,7 +150,7 @@ impl Catalog {
         }
         let key = format!("{tenant}/{namespace}");
         for name in stored {
-            self.shared.definitions.change::<StoredTable>(&self.key(&key, &name), |_| Ok(Change::Drop)).await?;
+            self.definitions.change::<StoredTable>(&self.key(&key, &name), |_| Ok(Change::Drop)).await?;
         }
         log.delete_namespace(&tenant, &namespace).await
     }
@@ -192,13 +203,15 @@ impl Catalog {
     ) -> Result<Vec<String>> {
         let (tenant, namespace) = split(database)?;
         let database = format!("{tenant}/{namespace}");
-        let mut names = Vec::new();
-        for name in self.shared.definitions.names(&[TABLES, &self.id, &database]).await? {
-            if self.stored(&database, &name).await?.is_some_and(|stored| is_wanted(&stored.body)) {
-                names.push(name);
-            }
-        }
-        Ok(names)
+        let names = self.definitions.names(&[TABLES, &self.id, &database]).await?;
+        let (database, is_wanted) = (&database, &is_wanted);
+        let read = stream::iter(names).map(|name| async move {
+            let wanted = self.stored(database, &name).await?.is_some_and(|stored| is_wanted(&stored.body));
+            Ok::<_, Error>(wanted.then_some(name))
+        });
+        // A store that is far answers each of them after a while.
+        let found: Vec<Option<String>> = read.buffered(READ_AT_ONCE).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
     }
 
     /// Whether the name is a table's: an explicit one or a topic.
@@ -256,8 +269,8 @@ impl Catalog {
                 let (origin, system_columns) = (Origin::Explicit, Vec::new());
                 return Ok(Some(Table { name, definition, origin, target, system_columns, version: Some(version) }));
             }
-            Some(Stored { version, body: StoredTable::Native { identity, definition } }) => {
-                (Some((identity, definition)), Some(version))
+            Some(Stored { version, body: StoredTable::Native { identity, definition, begun } }) => {
+                (Some((identity, definition, begun)), Some(version))
             }
             Some(Stored { body: StoredTable::View { .. }, .. }) => return Ok(None),
             None => (None, None),
@@ -266,11 +279,17 @@ impl Catalog {
         if !is_there(log.as_ref(), &topic).await? {
             return Ok(None);
         }
+        let newest = log.schema(&topic, None).await?;
         let beside = match beside {
-            Some((identity, definition)) => (log.identity(&topic).await? == identity).then_some(definition),
+            Some((identity, ..)) if log.identity(&topic).await? != identity => None,
+            Some((_, definition, None)) => Some(definition),
+            Some((_, definition, Some(begun))) => match begun.is_made(log.as_ref(), &topic, newest.as_ref()).await? {
+                true => Some(begun.definition),
+                false => Some(definition),
+            },
             None => None,
         };
-        let (format, own) = own_columns(log.as_ref(), &topic).await?;
+        let (format, own) = own_columns(&topic, newest)?;
         let definition = merged(physical_columns(&own)?, beside);
         let target = self.native_target(topic, &definition, format).await?;
         let system_columns = system_columns(&definition);
@@ -352,7 +371,7 @@ impl Catalog {
                 Some(Stored { body: StoredTable::Native { .. }, .. }) => Err(exists()),
                 None => Ok(Change::Put(StoredTable::Explicit { definition: definition.clone() })),
             };
-            self.shared.definitions.change(&self.key(&topic.database(), table), decide).await?;
+            self.definitions.change(&self.key(&topic.database(), table), decide).await?;
             return Ok(());
         }
         let stored = self.stored(&topic.database(), table).await?;
@@ -388,9 +407,13 @@ impl Catalog {
         let beside = additions(&definition);
         if beside != TableDefinition::default() {
             let identity = log.identity(&topic).await.map_err(half)?;
-            let body = StoredTable::Native { identity, definition: beside };
-            let put = |_: Option<&Stored<StoredTable>>| Ok(Change::Put(body.clone()));
-            self.shared.definitions.change(&self.key(&topic.database(), table), put).await.map_err(half)?;
+            let body = StoredTable::Native { identity, definition: beside, begun: None };
+            // What is left of an earlier topic of the name goes; a table or view that someone made meanwhile does not.
+            let put = |found: Option<&Stored<StoredTable>>| match found.map(|found| &found.body) {
+                None | Some(StoredTable::Native { .. }) => Ok(Change::Put(body.clone())),
+                Some(_) => Err(changed(table)),
+            };
+            self.definitions.change(&self.key(&topic.database(), table), put).await.map_err(half)?;
         }
         Ok(())
     }
@@ -410,8 +433,11 @@ impl Catalog {
                 definition.options = options::check_table(definition.options)?.options;
                 value_columns(&definition)?;
                 let body = StoredTable::Explicit { definition };
-                let put = |_: Option<&Stored<StoredTable>>| Ok(Change::Put(body.clone()));
-                self.shared.definitions.change(&self.key(&topic.database(), table), put).await?;
+                let put = |found: Option<&Stored<StoredTable>>| match found.map(|found| &found.body) {
+                    Some(StoredTable::Explicit { .. }) => Ok(Change::Put(body.clone())),
+                    _ => Err(changed(table)),
+                };
+                self.definitions.change(&self.key(&topic.database(), table), put).await?;
                 Ok(())
             }
             Some(Stored { body: StoredTable::Explicit { .. }, .. }) => Err(Error::invalid(format!(
@@ -438,7 +464,8 @@ impl Catalog {
         self.move_definition(database, name, to).await
     }
 
-    /// Puts a definition under another name: first there, then away here, so that it is never nowhere.
+    /// Puts a definition under another name: first there, then away here, so that it is never nowhere. Fails with `Fenced` if someone changes it
+    /// meanwhile: it stays under its name then.
     pub(crate) async fn move_definition(&self, database: &str, name: &str, to: &str) -> Result<()> {
         let (from, target) = (self.topic_name(database, name)?, self.topic_name(database, to)?);
         let Some(stored) = self.stored(&from.database(), name).await? else {
@@ -451,91 +478,26 @@ impl Catalog {
             None | Some(StoredTable::Native { .. }) => Ok(Change::Put(stored.body.clone())),
             Some(_) => Err(Error::invalid(format!("there is a table or view `{to}` already"))),
         };
-        self.shared.definitions.change(&self.key(&target.database(), to), put).await?;
-        let drop = |_: Option<&Stored<StoredTable>>| Ok(Change::Drop);
-        self.shared.definitions.change(&self.key(&from.database(), name), drop).await?;
-        Ok(())
-    }
-
-    /// `ALTER TABLE`: keeps a new definition for an explicit table, or beside a native topic (watermark, key, computed and metadata columns). `table` is
-    /// the table that the change was made from: if someone else has changed it since, this fails with `Fenced`.
-    pub async fn alter_table(&self, table: &Table, mut definition: TableDefinition) -> Result<()> {
-        let [_, database, name] = &table.name;
-        let topic = self.topic_name(database, name)?;
-        definition.options = options::check_table(definition.options)?.options;
-        value_columns(&definition)?;
-        if matches!(table.target, Target::Rows(_)) {
-            return Err(Error::invalid(format!("`{name}` is a table about tables: it can only be read")));
-        }
-        let changed =
-            || Error::fenced(format!("`{name}` was changed by someone else meanwhile: look at it and try again"));
-        let connector = |definition: &TableDefinition| definition.options.get("connector").cloned();
-        let body = match table.origin {
-            Origin::Explicit if connector(&definition) != connector(&table.definition) => {
-                return Err(Error::invalid(format!(
-                    "the connector of `{name}` cannot be changed: drop the table and create it again"
-                )));
-            }
-            Origin::Explicit => StoredTable::Explicit { definition },
-            Origin::Native => {
-                if connector(&definition).is_some() {
-                    return Err(Error::invalid(format!(
-                        "`{name}` is a topic of the catalog and takes no `connector`: CREATE TABLE … WITH makes another table over it"
-                    )));
-                }
-                let stored = self.stored(&topic.database(), name).await?;
-                if stored.map(|stored| stored.version) != table.version {
-                    return Err(changed());
-                }
-                self.change_own_columns(&topic, &definition).await?;
-                let identity = self.log().await?.identity(&topic).await?;
-                StoredTable::Native { identity, definition: additions(&definition) }
+        let put = self.definitions.change(&self.key(&target.database(), to), put).await?;
+        // Only what was copied goes: a change that came between would be lost with it.
+        let drop_version = |version: u64| {
+            move |found: Option<&Stored<StoredTable>>| match found {
+                Some(found) if found.version == version => Ok(Change::Drop),
+                _ => Err(changed(name)),
             }
         };
-        let decide = |found: Option<&Stored<StoredTable>>| match found.map(|found| found.version) {
-            version if version == table.version => Ok(Change::Put(body.clone())),
-            _ => Err(changed()),
-        };
-        self.shared.definitions.change(&self.key(&topic.database(), name), decide).await?;
-        Ok(())
-    }
-
-    /// Registers another schema version of a topic if a new definition has other physical columns than it.
-    async fn change_own_columns(&self, topic: &TopicName, definition: &TableDefinition) -> Result<()> {
-        let log = self.log().await?;
-        let (_, own) = own_columns(log.as_ref(), topic).await?;
-        let declared = value_columns(definition)?;
-        let is_hidden = |name: &String| {
-            definition.columns.iter().any(|c| c.name == *name && !matches!(c.kind, ColumnKind::Physical { .. }))
-        };
-        // A column that a declared one hides is still a part of the messages.
-        let hidden = own.fields().iter().filter(|field| is_hidden(field.name()));
-        let wanted: Vec<_> = declared.fields().iter().chain(hidden).cloned().collect();
-        let names = |fields: &[arrow::datatypes::FieldRef]| fields.iter().map(|f| f.name().clone()).collect::<Vec<_>>();
-        if names(&wanted) == names(own.fields()) && wanted.iter().zip(own.fields()).all(|(a, b)| a == b) {
-            return Ok(());
+        let moved = self.definitions.change(&self.key(&from.database(), name), drop_version(stored.version)).await;
+        if let (Err(error), Some(put)) = (&moved, put)
+            && error.kind() == ErrorKind::Fenced
+        {
+            // Someone may have changed the copy too: then it is theirs.
+            let _ = self.definitions.change(&self.key(&target.database(), to), drop_version(put.version)).await;
         }
-        let Some((_, current)) = log.schema(topic, None).await? else {
-            return Err(Error::unsupported(format!(
-                "the topic `{topic}` has no schema: its one column cannot be changed"
-            )));
-        };
-        if let Some(schema) = evolved(topic, &current, &Arc::new(arrow::datatypes::Schema::new(wanted)))? {
-            let doing = || format!("registering another schema version of `{topic}` under its compatibility strategy");
-            log.put_schema(topic, &schema).await.map_err(|error| error.context(doing()))?;
-            // A schema that was there before is answered with its old version: the newest must be this one.
-            let newest = log.schema(topic, None).await?;
-            if !newest.is_some_and(|(_, newest)| same_columns(&newest, &schema).unwrap_or(false)) {
-                let again = marked(&schema, &uuid::Uuid::new_v4().to_string())?;
-                log.put_schema(topic, &again).await.map_err(|error| error.context(doing()))?;
-            }
-        }
-        Ok(())
+        moved.map(|_| ())
     }
 
     /// `DROP TABLE`: an explicit table's definition; a topic only where `purge` is set.
     pub async fn drop_table(&self, database: &str, table: &str, if_exists: bool, purge: bool) -> Result<()> {
-        let drop = |_: Option<&Stored<StoredTable>>| Ok(Change::Drop);
         let exact = self.topic_name(database, table)?;
         let stored = self.stored(&exact.database(), table).await?;
         if matches!(stored, Some(Stored { body: StoredTable::Explicit { .. }, .. })) {
@@ -545,16 +507,21 @@ impl Catalog {
                 )));
             }
             // Whatever it says: also one that cannot be read any more can be dropped.
-            self.shared.definitions.change(&self.key(&exact.database(), table), drop).await?;
+            let drop = |found: Option<&Stored<StoredTable>>| match found.map(|found| &found.body) {
+                Some(StoredTable::Explicit { .. }) => Ok(Change::Drop),
+                None if if_exists => Ok(Change::Keep),
+                _ => Err(changed(table)),
+            };
+            self.definitions.change(&self.key(&exact.database(), table), drop).await?;
             return Ok(());
         }
         if if_exists && !self.is_table(database, table).await? {
             return Ok(());
         }
         let found = self.table(database, table).await?;
-        let [_, _, name] = &found.name;
+        let ([_, _, name], found_origin) = (&found.name, found.origin);
         let topic = self.topic_name(database, name)?;
-        if found.origin == Origin::Native {
+        if found_origin == Origin::Native {
             if !purge {
                 return Err(Error::invalid(format!(
                     "`{name}` is the topic `{topic}`: dropping it would delete its messages; say so if that is meant"
@@ -562,7 +529,14 @@ impl Catalog {
             }
             self.log().await?.delete_topic(&topic).await?;
         }
-        self.shared.definitions.change(&self.key(&topic.database(), name), drop).await?;
+        let drop = |found: Option<&Stored<StoredTable>>| match (found.map(|found| &found.body), &found_origin) {
+            (Some(StoredTable::Native { .. }), _) | (Some(StoredTable::Explicit { .. }), Origin::Explicit) => {
+                Ok(Change::Drop)
+            }
+            // A table or view that someone has made under the topic's name.
+            _ => Ok(Change::Keep),
+        };
+        self.definitions.change(&self.key(&topic.database(), name), drop).await?;
         Ok(())
     }
 
@@ -623,7 +597,7 @@ impl Catalog {
     }
 
     pub(crate) async fn stored(&self, database: &str, table: &str) -> Result<Option<Stored<StoredTable>>> {
-        self.shared.definitions.load(&self.key(database, table)).await
+        self.definitions.load(&self.key(database, table)).await
     }
 }
 
@@ -644,6 +618,11 @@ fn split(database: &str) -> Result<(String, String)> {
     }
 }
 
+/// The error of a change that was decided on what is not there any more.
+pub(crate) fn changed(name: &str) -> Error {
+    Error::fenced(format!("`{name}` was changed by someone else meanwhile: look at it and try again"))
+}
+
 /// Whether the log has the topic.
 async fn is_there(log: &dyn Log, topic: &TopicName) -> Result<bool> {
     match log.partitions(topic).await {
@@ -654,8 +633,11 @@ async fn is_there(log: &dyn Log, topic: &TopicName) -> Result<bool> {
 }
 
 /// The format and the columns of a topic, by its newest schema.
-async fn own_columns(log: &dyn Log, topic: &TopicName) -> Result<(Format, arrow::datatypes::SchemaRef)> {
-    let schema = match log.schema(topic, None).await? {
+pub(crate) fn own_columns(
+    topic: &TopicName,
+    newest: Option<(SchemaVersion, TopicSchema)>,
+) -> Result<(Format, arrow::datatypes::SchemaRef)> {
+    let schema = match newest {
         Some((_, schema)) => schema,
         None => TopicSchema {
             name: topic.name.clone(),

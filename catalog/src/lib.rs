@@ -7,10 +7,12 @@
 //!  catalog    ── one of them: databases and tables, native (from the topic's schema) and explicit (from DDL)
 //!  table      ── a table found by name: columns, and the topics it reads
 //!  topic_pattern ── the topics of a table whose names match an expression
+//!  alter      ── ALTER TABLE, and the schema version that goes with it
 //!  evolve     ── another schema version of a topic, for columns that ALTER TABLE changed
 //!  views      ── queries with a name, stored beside the tables
 //! ```
 
+mod alter;
 pub mod catalog;
 pub mod catalogs;
 pub mod definition;

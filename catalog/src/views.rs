@@ -55,7 +55,7 @@ impl Catalog {
             Some(StoredTable::Explicit { .. }) => Err(there("table")),
             _ => Ok(Change::Put(StoredTable::View { definition: view.clone() })),
         };
-        self.shared.definitions.change(&self.key(&topic.database(), name), decide).await?;
+        self.definitions.change(&self.key(&topic.database(), name), decide).await?;
         Ok(())
     }
 
@@ -74,7 +74,7 @@ impl Catalog {
             }
             _ => Err(self.no_view(database, name, &known)),
         };
-        self.shared.definitions.change(&self.key(&topic.database(), name), decide).await?;
+        self.definitions.change(&self.key(&topic.database(), name), decide).await?;
         Ok(())
     }
 
@@ -95,7 +95,7 @@ impl Catalog {
                     Some(StoredTable::View { .. }) => Ok(Change::Drop),
                     _ => Ok(Change::Keep),
                 };
-                self.shared.definitions.change(&self.key(&topic.database(), &name), drop).await?;
+                self.definitions.change(&self.key(&topic.database(), &name), drop).await?;
                 Ok(())
             }
             None if if_exists => Ok(()),
