@@ -15,13 +15,14 @@ use aquifer_formats::entry::EntryLimits;
 use aquifer_formats::payload::{Format, columns_of, topic_schema_of};
 use aquifer_model::{Error, ErrorKind, PayloadKind, Result, SchemaVersion, TopicIdentity, TopicName, TopicSchema};
 use aquifer_storage::Log;
-use aquifer_storage::log::NamespacePolicies;
 use aquifer_storage::pulsar::TlsSettings;
+use aquifer_storage::reader::Tiers;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use crate::alter::BegunChange;
-use crate::catalogs::{DEFAULT_DATABASE, Shared};
+use crate::catalogs::Shared;
+use crate::databases::split;
 use crate::definition::{CatalogDefinition, Origin, TableDefinition, ViewDefinition};
 use crate::names::{find, suggestion};
 use crate::options::{self, CatalogSettings, LogSettings, TableSettings};
@@ -42,7 +43,7 @@ pub struct Catalog {
     pub(crate) id: String,
     definition: CatalogDefinition,
     settings: CatalogSettings,
-    default_database: String,
+    pub(crate) default_database: String,
     pub(crate) definitions: Definitions,
     shared: Arc<Shared>,
 }
@@ -92,89 +93,6 @@ impl Catalog {
         self.shared.log(&self.settings.log).await
     }
 
-    /// Databases, sorted.
-    pub async fn databases(&self) -> Result<Vec<String>> {
-        let pairs = self.log().await?.namespaces().await?;
-        let mut names: Vec<String> = pairs.into_iter().map(|(tenant, name)| self.shown(&tenant, &name)).collect();
-        names.sort();
-        Ok(names)
-    }
-
-    /// The database that a name means, as it is really written. Fails if the log says that there is none; where the log may not be asked, the name is
-    /// believed.
-    pub async fn database(&self, name: &str) -> Result<String> {
-        let (tenant, namespace) = split(name)?;
-        let wanted = self.shown(&tenant, &namespace);
-        let known = match self.databases().await {
-            Ok(known) => known,
-            Err(error) if error.kind() == ErrorKind::Denied => return Ok(wanted),
-            Err(error) => return Err(error),
-        };
-        find(&wanted, &known).cloned().ok_or_else(|| {
-            let catalog = &self.definition.name;
-            let advice = suggestion(&wanted, &known, "databases");
-            Error::invalid(format!("there is no database `{name}` in the catalog `{catalog}`{advice}"))
-        })
-    }
-
-    /// A database's name as it is shown, whether it is there or not.
-    pub fn database_name(&self, name: &str) -> Result<String> {
-        let (tenant, namespace) = split(name)?;
-        Ok(self.shown(&tenant, &namespace))
-    }
-
-    /// Removes a database (a namespace). One that has tables only with `cascade`, and never one with topics: those are dropped one by one.
-    pub async fn drop_database(&self, database: &str, if_exists: bool, cascade: bool) -> Result<()> {
-        let database = match self.database(database).await {
-            Ok(database) => database,
-            Err(error) if if_exists && error.kind() == ErrorKind::Invalid => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let (tenant, namespace) = split(&database)?;
-        let log = self.log().await?;
-        let topics = log.topics(&tenant, &namespace).await?;
-        if let Some(topic) = topics.first() {
-            return Err(Error::invalid(format!(
-                "the database `{database}` has {} topics, `{}` the first: their messages would be lost; DROP TABLE … PURGE each of them first",
-                topics.len(),
-                topic.name
-            )));
-        }
-        let stored = self.stored_names(&database, |_| true).await?;
-        if !stored.is_empty() && !cascade {
-            return Err(Error::invalid(format!(
-                "the database `{database}` has {} tables and views, `{}` the first: DROP DATABASE … CASCADE drops them too",
-                stored.len(),
-                stored[0]
-            )));
-        }
-        let key = format!("{tenant}/{namespace}");
-        for name in stored {
-            self.definitions.change::<StoredTable>(&self.key(&key, &name), |_| Ok(Change::Drop)).await?;
-        }
-        log.delete_namespace(&tenant, &namespace).await
-    }
-
-    /// Makes a database (a namespace); false if it was there.
-    pub async fn create_database(&self, database: &str, if_not_exists: bool) -> Result<bool> {
-        let (tenant, namespace) = split(database)?;
-        let log = self.log().await?;
-        if if_not_exists && log.namespaces().await?.contains(&(tenant.clone(), namespace.clone())) {
-            return Ok(false);
-        }
-        log.create_namespace(&tenant, &namespace).await?;
-        Ok(true)
-    }
-
-    /// Sets policies of a database's namespace.
-    pub async fn set_policies(&self, database: &str, policies: &NamespacePolicies) -> Result<()> {
-        let (tenant, namespace) = split(database)?;
-        if *policies == NamespacePolicies::default() {
-            return Ok(());
-        }
-        self.log().await?.set_namespace_policies(&tenant, &namespace, policies).await
-    }
-
     /// Tables of a database, sorted: topics, explicit tables and views.
     pub async fn tables(&self, database: &str) -> Result<Vec<String>> {
         let (tenant, namespace) = split(database)?;
@@ -201,10 +119,9 @@ impl Catalog {
         database: &str,
         is_wanted: impl Fn(&StoredTable) -> bool,
     ) -> Result<Vec<String>> {
+        let names = self.defined_names(database).await?;
         let (tenant, namespace) = split(database)?;
-        let database = format!("{tenant}/{namespace}");
-        let names = self.definitions.names(&[TABLES, &self.id, &database]).await?;
-        let (database, is_wanted) = (&database, &is_wanted);
+        let (database, is_wanted) = (&format!("{tenant}/{namespace}"), &is_wanted);
         let read = stream::iter(names).map(|name| async move {
             let wanted = self.stored(database, &name).await?.is_some_and(|stored| is_wanted(&stored.body));
             Ok::<_, Error>(wanted.then_some(name))
@@ -212,6 +129,12 @@ impl Catalog {
         // A store that is far answers each of them after a while.
         let found: Vec<Option<String>> = read.buffered(READ_AT_ONCE).try_collect().await?;
         Ok(found.into_iter().flatten().collect())
+    }
+
+    /// The names in a database under which something is defined, or was.
+    pub(crate) async fn defined_names(&self, database: &str) -> Result<Vec<String>> {
+        let (tenant, namespace) = split(database)?;
+        self.definitions.names(&[TABLES, &self.id, &format!("{tenant}/{namespace}")]).await
     }
 
     /// Whether the name is a table's: an explicit one or a topic.
@@ -281,7 +204,7 @@ impl Catalog {
         }
         let newest = log.schema(&topic, None).await?;
         let beside = match beside {
-            Some((identity, ..)) if log.identity(&topic).await? != identity => None,
+            Some((identity, ..)) if !is_still(log.as_ref(), &topic, &identity).await? => None,
             Some((_, definition, None)) => Some(definition),
             Some((_, definition, Some(begun))) => match begun.is_made(log.as_ref(), &topic, newest.as_ref()).await? {
                 true => Some(begun.definition),
@@ -332,6 +255,7 @@ impl Catalog {
         let archive = match &log {
             // An archive keeps every message: beside the newest of each key it would give the others too.
             LogSettings::Pulsar(config) if config.read_compacted => None,
+            _ if settings.tiers == Tiers::Log => None,
             _ => Some(self.shared.archive(archive, &self.definition.name)?),
         };
         let inflated = settings.max_inflated_bytes.or(self.settings.max_inflated_bytes);
@@ -584,14 +508,6 @@ impl Catalog {
         format!("{tenant}/{namespace}/{table}").parse()
     }
 
-    /// How a namespace is shown as a database.
-    fn shown(&self, tenant: &str, namespace: &str) -> String {
-        match (tenant, namespace) {
-            ("public", "default") if self.default_database == DEFAULT_DATABASE => DEFAULT_DATABASE.to_string(),
-            _ => format!("{tenant}/{namespace}"),
-        }
-    }
-
     pub(crate) fn key<'a>(&'a self, database: &'a str, table: &'a str) -> [&'a str; 4] {
         [TABLES, &self.id, database, table]
     }
@@ -601,26 +517,21 @@ impl Catalog {
     }
 }
 
-/// Tenant and namespace of a database.
-fn split(database: &str) -> Result<(String, String)> {
-    let parts: Vec<&str> = match database {
-        DEFAULT_DATABASE => vec!["public", "default"],
-        _ => database.split('/').collect(),
-    };
-    match parts.as_slice() {
-        [namespace] if !namespace.is_empty() => Ok(("public".to_string(), namespace.to_string())),
-        [tenant, namespace] if !tenant.is_empty() && !namespace.is_empty() => {
-            Ok((tenant.to_string(), namespace.to_string()))
-        }
-        _ => Err(Error::invalid(format!(
-            "`{database}` is no database: write TENANT/NAMESPACE in backticks, for example `public/default`"
-        ))),
-    }
-}
-
 /// The error of a change that was decided on what is not there any more.
 pub(crate) fn changed(name: &str) -> Error {
     Error::fenced(format!("`{name}` was changed by someone else meanwhile: look at it and try again"))
+}
+
+/// Whether the topic is the one of this identity. Where nobody can be asked it is believed: to read it needs no admin API.
+async fn is_still(log: &dyn Log, topic: &TopicName, identity: &TopicIdentity) -> Result<bool> {
+    match log.identity(topic).await {
+        Ok(found) => Ok(found == *identity),
+        Err(error) if error.kind() == ErrorKind::Unavailable => {
+            tracing::warn!(%topic, %error, "what stands beside the topic is taken to be this topic's");
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether the log has the topic.

@@ -25,7 +25,7 @@ use aquifer_storage::pulsar::{Authentication, EncryptedMessages, PulsarConfig, T
 use aquifer_storage::reader::{OnDecodeError, Tiers};
 use aquifer_storage::s3;
 
-pub use self::database::database_policies;
+pub use self::database::{database_options, database_policies};
 use self::known::{Row, Take};
 use crate::definition::parse_topics;
 use crate::names::nearest;

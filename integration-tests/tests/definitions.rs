@@ -77,14 +77,14 @@ impl Told {
 /// Objects by name with their options, as a new session reads them. Fails on one that is half there.
 type Stored = BTreeMap<String, BTreeMap<String, String>>;
 
-/// Runs both writers and kills them in turn. `start` begins a life of one at a number; `stored` reads what there is; the object `shared` has the
-/// `options`.
+/// Runs both writers and kills them in turn. `start` begins a life of one at a number; `stored` reads what there is, or of one writer's
+/// objects and `shared`, while the other one goes on; `shared` has the `options`.
 fn torture(
     kills: u32,
     options: [&str; 2],
     shared: &str,
     start: impl Fn(usize, u64) -> Killed,
-    stored: impl Fn() -> Stored,
+    stored: impl Fn(Option<usize>) -> Stored,
 ) {
     let mut random = rand::rngs::StdRng::seed_from_u64(11);
     let mut told = [Told::default(), Told::default()];
@@ -99,7 +99,7 @@ fn torture(
         }
         std::thread::park_timeout(Duration::from_micros(random.random_range(0..3000)));
         writers[victim].kill().iter().for_each(|line| told[victim].hear(line));
-        let stored = stored();
+        let stored = stored(Some(victim));
         let value: u64 = stored[shared].get(options[victim]).map_or(0, |text| text.parse().expect("a number"));
         let Told { begun, acknowledged, .. } = told[victim];
         assert!(
@@ -113,7 +113,7 @@ fn torture(
     for (writer, told) in writers.iter_mut().zip(&mut told) {
         writer.kill().iter().for_each(|line| told.hear(line));
     }
-    let stored = stored();
+    let stored = stored(None);
     for told in &told {
         told.check_own(&stored, options[1]);
         for name in &told.won {
@@ -149,7 +149,7 @@ fn two_writers_of_catalogs_killed_at_random_lose_and_halve_none() {
         let folder = folder.path().display().to_string();
         child("the_child_changes_catalogs", vec![("FOLDER", folder)], writer, from)
     };
-    let stored = || {
+    let stored = |_: Option<usize>| {
         runtime.block_on(async {
             let mut session = session(folder.path()).await.expect("definitions can be read");
             let mut stored = Stored::new();
@@ -182,7 +182,7 @@ fn tables_and_views(place: &str) {
     let Some(pulsar) = Pulsar::given() else { return };
     let options = format!("'service-url' = '{}', 'admin-url' = '{}'{place}", pulsar.service_url, pulsar.admin_url);
     let catalog = format!("CREATE CATALOG IF NOT EXISTS p WITH ('type' = 'pulsar', {options})");
-    let prefix = format!("k{}", rand::random::<u32>());
+    let prefix = format!("k{}x", rand::random::<u32>());
     let folders = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
     let runtime = runtime();
     let shared = format!("{prefix}_shared");
@@ -195,18 +195,26 @@ fn tables_and_views(place: &str) {
         let settings = vec![("FOLDER", folder), ("CATALOG", catalog.clone()), ("PREFIX", prefix.clone())];
         child("the_child_changes_tables_and_views", settings, writer, from)
     };
-    let stored = || {
+    let stored = |writer: Option<usize>| {
+        let is_wanted = |name: &String| match writer {
+            Some(writer) => *name == shared || name.split('_').nth(2) == Some(WRITERS[writer]),
+            None => name.starts_with(&prefix),
+        };
         runtime.block_on(async {
             let mut session = in_catalog(folders[2].path(), &catalog).await;
+            let mut views = listing(&mut session, "SHOW VIEWS").await.concat();
+            views.retain(is_wanted);
             let mut stored = Stored::new();
-            let views: BTreeSet<String> =
-                listing(&mut session, "SHOW VIEWS").await.into_iter().map(|mut row| row.remove(0)).collect();
-            for row in listing(&mut session, &format!("SHOW TABLES LIKE '{prefix}%'")).await {
-                let name = &row[0];
-                let what = if views.contains(name) { "VIEW" } else { "TABLE" };
-                assert!(!listing(&mut session, &format!("DESCRIBE `{name}`")).await.is_empty(), "`{name}` has columns");
-                let shown = listing(&mut session, &format!("SHOW CREATE {what} `{name}`")).await.remove(0).remove(0);
-                stored.insert(name.clone(), options_of(&shown));
+            for name in listing(&mut session, &format!("SHOW TABLES LIKE '{prefix}%'")).await.concat() {
+                if is_wanted(&name) {
+                    let what = if views.contains(&name) { "VIEW" } else { "TABLE" };
+                    assert!(
+                        !listing(&mut session, &format!("DESCRIBE `{name}`")).await.is_empty(),
+                        "`{name}` has columns"
+                    );
+                    let shown = listing(&mut session, &format!("SHOW CREATE {what} `{name}`")).await.concat().concat();
+                    stored.insert(name, options_of(&shown));
+                }
             }
             stored
         })

@@ -347,10 +347,14 @@ async fn databases_are_namespaces() {
     let world = World::new().await;
     let catalog = world.default();
     assert_eq!(catalog.databases().await.expect("listed"), [DEFAULT_DATABASE]);
-    assert!(catalog.create_database("a/b", false).await.expect("made"));
-    assert!(!catalog.create_database("a/b", true).await.expect("there"), "not made again");
-    assert!(catalog.create_database("a/b", false).await.is_err());
-    catalog.create_database("plain", false).await.expect("made");
+    assert!(catalog.create_database("a/b", Some("c".to_string()), false).await.expect("made"));
+    assert!(!catalog.create_database("a/b", None, true).await.expect("there"), "not made again");
+    assert!(catalog.create_database("a/b", Some("c".to_string()), false).await.is_err());
+    assert_eq!(catalog.database_comment("a/b").await.expect("kept").as_deref(), Some("c"));
+    catalog.create_database("plain", None, false).await.expect("made");
+    catalog.create_database("a/gone", Some("c".to_string()), false).await.expect("made");
+    catalog.drop_database("a/gone", false, false).await.expect("dropped");
+    assert_eq!(catalog.database_comment("a/gone").await.expect("asked"), None);
     assert_eq!(catalog.databases().await.expect("listed"), ["a/b", DEFAULT_DATABASE, "public/plain"]);
     assert_eq!(catalog.database("plain").await.expect("found"), "public/plain");
     assert_eq!(catalog.database("public/default").await.expect("found"), DEFAULT_DATABASE);

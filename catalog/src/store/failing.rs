@@ -17,7 +17,8 @@ use object_store::{
 /// A store in memory that fails as it is told to.
 #[derive(Debug)]
 pub(crate) struct Failing {
-    store: InMemory,
+    /// What it has.
+    pub store: InMemory,
     /// So many objects it takes, and fails from then on.
     pub left: AtomicUsize,
     /// Whether the last one of these is there and its answer is lost.

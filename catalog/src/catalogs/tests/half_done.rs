@@ -101,7 +101,7 @@ async fn a_schema_that_the_broker_refuses_leaves_the_definition_as_it_was() {
     let Some(world) = World::with_cluster().await else { return };
     let catalog = world.catalogs.get("p").expect("there");
     let database = format!("public/strict-{}", Uuid::new_v4().simple());
-    catalog.create_database(&database, false).await.expect("made");
+    catalog.create_database(&database, None, false).await.expect("made");
     let before = TableDefinition { watermark: watermark("rowtime"), ..sensors(&[]) };
     catalog.create_table(&database, "t", before, false).await.expect("made");
     let strategy = Some("ALWAYS_INCOMPATIBLE".to_string());
