@@ -13,24 +13,28 @@ use std::sync::Arc;
 
 use aquifer_formats::entry::EntryLimits;
 use aquifer_formats::payload::{Format, columns_of, topic_schema_of};
-use aquifer_model::{Error, ErrorKind, PayloadKind, Result, TopicIdentity, TopicName, TopicSchema};
+use aquifer_model::{Error, ErrorKind, PayloadKind, Result, SchemaVersion, TopicIdentity, TopicName, TopicSchema};
 use aquifer_storage::Log;
-use aquifer_storage::log::NamespacePolicies;
 use aquifer_storage::pulsar::TlsSettings;
+use aquifer_storage::reader::Tiers;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
-use crate::catalogs::{DEFAULT_DATABASE, Shared};
-use crate::definition::{CatalogDefinition, ColumnKind, Origin, TableDefinition, ViewDefinition};
-use crate::evolve::{evolved, marked, same_columns};
+use crate::alter::BegunChange;
+use crate::catalogs::Shared;
+use crate::databases::split;
+use crate::definition::{CatalogDefinition, Origin, TableDefinition, ViewDefinition};
 use crate::names::{find, suggestion};
 use crate::options::{self, CatalogSettings, LogSettings, TableSettings};
-use crate::store::{Change, Stored};
+use crate::store::{Change, Definitions, Stored};
 use crate::table::{
     Reading, Table, Target, additions, columns_for, merged, physical_columns, system_columns, value_columns,
 };
 use crate::topic_pattern::PatternTopics;
 
 pub(crate) const TABLES: &str = "tables";
+/// How many definitions are read side by side.
+const READ_AT_ONCE: usize = 16;
 
 /// One catalog.
 #[derive(Debug)]
@@ -39,8 +43,9 @@ pub struct Catalog {
     pub(crate) id: String,
     definition: CatalogDefinition,
     settings: CatalogSettings,
-    default_database: String,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) default_database: String,
+    pub(crate) definitions: Definitions,
+    shared: Arc<Shared>,
 }
 
 /// A table as it is stored.
@@ -50,7 +55,13 @@ pub(crate) enum StoredTable {
     /// All of it.
     Explicit { definition: TableDefinition },
     /// What stands beside the columns of a topic, of this topic and no later one of its name.
-    Native { identity: TopicIdentity, definition: TableDefinition },
+    Native {
+        identity: TopicIdentity,
+        definition: TableDefinition,
+        /// What is to stand there once the topic has another schema version, if that was begun and not seen to its end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        begun: Option<BegunChange>,
+    },
     /// No table, but a query under the name of one.
     View { definition: ViewDefinition },
 }
@@ -60,10 +71,11 @@ impl Catalog {
         id: String,
         definition: CatalogDefinition,
         settings: CatalogSettings,
+        definitions: Definitions,
         shared: Arc<Shared>,
     ) -> Self {
         let default_database = settings.default_database.clone();
-        Self { id, definition, settings, default_database, shared }
+        Self { id, definition, settings, default_database, definitions, shared }
     }
 
     /// Its definition; secrets masked by whoever prints it (`options::masked`).
@@ -79,89 +91,6 @@ impl Catalog {
     /// Its log, opened on first use.
     pub async fn log(&self) -> Result<Arc<dyn Log>> {
         self.shared.log(&self.settings.log).await
-    }
-
-    /// Databases, sorted.
-    pub async fn databases(&self) -> Result<Vec<String>> {
-        let pairs = self.log().await?.namespaces().await?;
-        let mut names: Vec<String> = pairs.into_iter().map(|(tenant, name)| self.shown(&tenant, &name)).collect();
-        names.sort();
-        Ok(names)
-    }
-
-    /// The database that a name means, as it is really written. Fails if the log says that there is none; where the log may not be asked, the name is
-    /// believed.
-    pub async fn database(&self, name: &str) -> Result<String> {
-        let (tenant, namespace) = split(name)?;
-        let wanted = self.shown(&tenant, &namespace);
-        let known = match self.databases().await {
-            Ok(known) => known,
-            Err(error) if error.kind() == ErrorKind::Denied => return Ok(wanted),
-            Err(error) => return Err(error),
-        };
-        find(&wanted, &known).cloned().ok_or_else(|| {
-            let catalog = &self.definition.name;
-            let advice = suggestion(&wanted, &known, "databases");
-            Error::invalid(format!("there is no database `{name}` in the catalog `{catalog}`{advice}"))
-        })
-    }
-
-    /// A database's name as it is shown, whether it is there or not.
-    pub fn database_name(&self, name: &str) -> Result<String> {
-        let (tenant, namespace) = split(name)?;
-        Ok(self.shown(&tenant, &namespace))
-    }
-
-    /// Removes a database (a namespace). One that has tables only with `cascade`, and never one with topics: those are dropped one by one.
-    pub async fn drop_database(&self, database: &str, if_exists: bool, cascade: bool) -> Result<()> {
-        let database = match self.database(database).await {
-            Ok(database) => database,
-            Err(error) if if_exists && error.kind() == ErrorKind::Invalid => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let (tenant, namespace) = split(&database)?;
-        let log = self.log().await?;
-        let topics = log.topics(&tenant, &namespace).await?;
-        if let Some(topic) = topics.first() {
-            return Err(Error::invalid(format!(
-                "the database `{database}` has {} topics, `{}` the first: their messages would be lost; DROP TABLE … PURGE each of them first",
-                topics.len(),
-                topic.name
-            )));
-        }
-        let stored = self.stored_names(&database, |_| true).await?;
-        if !stored.is_empty() && !cascade {
-            return Err(Error::invalid(format!(
-                "the database `{database}` has {} tables and views, `{}` the first: DROP DATABASE … CASCADE drops them too",
-                stored.len(),
-                stored[0]
-            )));
-        }
-        let key = format!("{tenant}/{namespace}");
-        for name in stored {
-            self.shared.definitions.change::<StoredTable>(&self.key(&key, &name), |_| Ok(Change::Drop)).await?;
-        }
-        log.delete_namespace(&tenant, &namespace).await
-    }
-
-    /// Makes a database (a namespace); false if it was there.
-    pub async fn create_database(&self, database: &str, if_not_exists: bool) -> Result<bool> {
-        let (tenant, namespace) = split(database)?;
-        let log = self.log().await?;
-        if if_not_exists && log.namespaces().await?.contains(&(tenant.clone(), namespace.clone())) {
-            return Ok(false);
-        }
-        log.create_namespace(&tenant, &namespace).await?;
-        Ok(true)
-    }
-
-    /// Sets policies of a database's namespace.
-    pub async fn set_policies(&self, database: &str, policies: &NamespacePolicies) -> Result<()> {
-        let (tenant, namespace) = split(database)?;
-        if *policies == NamespacePolicies::default() {
-            return Ok(());
-        }
-        self.log().await?.set_namespace_policies(&tenant, &namespace, policies).await
     }
 
     /// Tables of a database, sorted: topics, explicit tables and views.
@@ -190,15 +119,22 @@ impl Catalog {
         database: &str,
         is_wanted: impl Fn(&StoredTable) -> bool,
     ) -> Result<Vec<String>> {
+        let names = self.defined_names(database).await?;
         let (tenant, namespace) = split(database)?;
-        let database = format!("{tenant}/{namespace}");
-        let mut names = Vec::new();
-        for name in self.shared.definitions.names(&[TABLES, &self.id, &database]).await? {
-            if self.stored(&database, &name).await?.is_some_and(|stored| is_wanted(&stored.body)) {
-                names.push(name);
-            }
-        }
-        Ok(names)
+        let (database, is_wanted) = (&format!("{tenant}/{namespace}"), &is_wanted);
+        let read = stream::iter(names).map(|name| async move {
+            let wanted = self.stored(database, &name).await?.is_some_and(|stored| is_wanted(&stored.body));
+            Ok::<_, Error>(wanted.then_some(name))
+        });
+        // A store that is far answers each of them after a while.
+        let found: Vec<Option<String>> = read.buffered(READ_AT_ONCE).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// The names in a database under which something is defined, or was.
+    pub(crate) async fn defined_names(&self, database: &str) -> Result<Vec<String>> {
+        let (tenant, namespace) = split(database)?;
+        self.definitions.names(&[TABLES, &self.id, &format!("{tenant}/{namespace}")]).await
     }
 
     /// Whether the name is a table's: an explicit one or a topic.
@@ -256,8 +192,8 @@ impl Catalog {
                 let (origin, system_columns) = (Origin::Explicit, Vec::new());
                 return Ok(Some(Table { name, definition, origin, target, system_columns, version: Some(version) }));
             }
-            Some(Stored { version, body: StoredTable::Native { identity, definition } }) => {
-                (Some((identity, definition)), Some(version))
+            Some(Stored { version, body: StoredTable::Native { identity, definition, begun } }) => {
+                (Some((identity, definition, begun)), Some(version))
             }
             Some(Stored { body: StoredTable::View { .. }, .. }) => return Ok(None),
             None => (None, None),
@@ -266,11 +202,17 @@ impl Catalog {
         if !is_there(log.as_ref(), &topic).await? {
             return Ok(None);
         }
+        let newest = log.schema(&topic, None).await?;
         let beside = match beside {
-            Some((identity, definition)) => (log.identity(&topic).await? == identity).then_some(definition),
+            Some((identity, ..)) if !is_still(log.as_ref(), &topic, &identity).await? => None,
+            Some((_, definition, None)) => Some(definition),
+            Some((_, definition, Some(begun))) => match begun.is_made(log.as_ref(), &topic, newest.as_ref()).await? {
+                true => Some(begun.definition),
+                false => Some(definition),
+            },
             None => None,
         };
-        let (format, own) = own_columns(log.as_ref(), &topic).await?;
+        let (format, own) = own_columns(&topic, newest)?;
         let definition = merged(physical_columns(&own)?, beside);
         let target = self.native_target(topic, &definition, format).await?;
         let system_columns = system_columns(&definition);
@@ -313,6 +255,7 @@ impl Catalog {
         let archive = match &log {
             // An archive keeps every message: beside the newest of each key it would give the others too.
             LogSettings::Pulsar(config) if config.read_compacted => None,
+            _ if settings.tiers == Tiers::Log => None,
             _ => Some(self.shared.archive(archive, &self.definition.name)?),
         };
         let inflated = settings.max_inflated_bytes.or(self.settings.max_inflated_bytes);
@@ -352,7 +295,7 @@ impl Catalog {
                 Some(Stored { body: StoredTable::Native { .. }, .. }) => Err(exists()),
                 None => Ok(Change::Put(StoredTable::Explicit { definition: definition.clone() })),
             };
-            self.shared.definitions.change(&self.key(&topic.database(), table), decide).await?;
+            self.definitions.change(&self.key(&topic.database(), table), decide).await?;
             return Ok(());
         }
         let stored = self.stored(&topic.database(), table).await?;
@@ -388,9 +331,13 @@ impl Catalog {
         let beside = additions(&definition);
         if beside != TableDefinition::default() {
             let identity = log.identity(&topic).await.map_err(half)?;
-            let body = StoredTable::Native { identity, definition: beside };
-            let put = |_: Option<&Stored<StoredTable>>| Ok(Change::Put(body.clone()));
-            self.shared.definitions.change(&self.key(&topic.database(), table), put).await.map_err(half)?;
+            let body = StoredTable::Native { identity, definition: beside, begun: None };
+            // What is left of an earlier topic of the name goes; a table or view that someone made meanwhile does not.
+            let put = |found: Option<&Stored<StoredTable>>| match found.map(|found| &found.body) {
+                None | Some(StoredTable::Native { .. }) => Ok(Change::Put(body.clone())),
+                Some(_) => Err(changed(table)),
+            };
+            self.definitions.change(&self.key(&topic.database(), table), put).await.map_err(half)?;
         }
         Ok(())
     }
@@ -410,8 +357,11 @@ impl Catalog {
                 definition.options = options::check_table(definition.options)?.options;
                 value_columns(&definition)?;
                 let body = StoredTable::Explicit { definition };
-                let put = |_: Option<&Stored<StoredTable>>| Ok(Change::Put(body.clone()));
-                self.shared.definitions.change(&self.key(&topic.database(), table), put).await?;
+                let put = |found: Option<&Stored<StoredTable>>| match found.map(|found| &found.body) {
+                    Some(StoredTable::Explicit { .. }) => Ok(Change::Put(body.clone())),
+                    _ => Err(changed(table)),
+                };
+                self.definitions.change(&self.key(&topic.database(), table), put).await?;
                 Ok(())
             }
             Some(Stored { body: StoredTable::Explicit { .. }, .. }) => Err(Error::invalid(format!(
@@ -438,7 +388,8 @@ impl Catalog {
         self.move_definition(database, name, to).await
     }
 
-    /// Puts a definition under another name: first there, then away here, so that it is never nowhere.
+    /// Puts a definition under another name: first there, then away here, so that it is never nowhere. Fails with `Fenced` if someone changes it
+    /// meanwhile: it stays under its name then.
     pub(crate) async fn move_definition(&self, database: &str, name: &str, to: &str) -> Result<()> {
         let (from, target) = (self.topic_name(database, name)?, self.topic_name(database, to)?);
         let Some(stored) = self.stored(&from.database(), name).await? else {
@@ -451,91 +402,26 @@ impl Catalog {
             None | Some(StoredTable::Native { .. }) => Ok(Change::Put(stored.body.clone())),
             Some(_) => Err(Error::invalid(format!("there is a table or view `{to}` already"))),
         };
-        self.shared.definitions.change(&self.key(&target.database(), to), put).await?;
-        let drop = |_: Option<&Stored<StoredTable>>| Ok(Change::Drop);
-        self.shared.definitions.change(&self.key(&from.database(), name), drop).await?;
-        Ok(())
-    }
-
-    /// `ALTER TABLE`: keeps a new definition for an explicit table, or beside a native topic (watermark, key, computed and metadata columns). `table` is
-    /// the table that the change was made from: if someone else has changed it since, this fails with `Fenced`.
-    pub async fn alter_table(&self, table: &Table, mut definition: TableDefinition) -> Result<()> {
-        let [_, database, name] = &table.name;
-        let topic = self.topic_name(database, name)?;
-        definition.options = options::check_table(definition.options)?.options;
-        value_columns(&definition)?;
-        if matches!(table.target, Target::Rows(_)) {
-            return Err(Error::invalid(format!("`{name}` is a table about tables: it can only be read")));
-        }
-        let changed =
-            || Error::fenced(format!("`{name}` was changed by someone else meanwhile: look at it and try again"));
-        let connector = |definition: &TableDefinition| definition.options.get("connector").cloned();
-        let body = match table.origin {
-            Origin::Explicit if connector(&definition) != connector(&table.definition) => {
-                return Err(Error::invalid(format!(
-                    "the connector of `{name}` cannot be changed: drop the table and create it again"
-                )));
-            }
-            Origin::Explicit => StoredTable::Explicit { definition },
-            Origin::Native => {
-                if connector(&definition).is_some() {
-                    return Err(Error::invalid(format!(
-                        "`{name}` is a topic of the catalog and takes no `connector`: CREATE TABLE … WITH makes another table over it"
-                    )));
-                }
-                let stored = self.stored(&topic.database(), name).await?;
-                if stored.map(|stored| stored.version) != table.version {
-                    return Err(changed());
-                }
-                self.change_own_columns(&topic, &definition).await?;
-                let identity = self.log().await?.identity(&topic).await?;
-                StoredTable::Native { identity, definition: additions(&definition) }
+        let put = self.definitions.change(&self.key(&target.database(), to), put).await?;
+        // Only what was copied goes: a change that came between would be lost with it.
+        let drop_version = |version: u64| {
+            move |found: Option<&Stored<StoredTable>>| match found {
+                Some(found) if found.version == version => Ok(Change::Drop),
+                _ => Err(changed(name)),
             }
         };
-        let decide = |found: Option<&Stored<StoredTable>>| match found.map(|found| found.version) {
-            version if version == table.version => Ok(Change::Put(body.clone())),
-            _ => Err(changed()),
-        };
-        self.shared.definitions.change(&self.key(&topic.database(), name), decide).await?;
-        Ok(())
-    }
-
-    /// Registers another schema version of a topic if a new definition has other physical columns than it.
-    async fn change_own_columns(&self, topic: &TopicName, definition: &TableDefinition) -> Result<()> {
-        let log = self.log().await?;
-        let (_, own) = own_columns(log.as_ref(), topic).await?;
-        let declared = value_columns(definition)?;
-        let is_hidden = |name: &String| {
-            definition.columns.iter().any(|c| c.name == *name && !matches!(c.kind, ColumnKind::Physical { .. }))
-        };
-        // A column that a declared one hides is still a part of the messages.
-        let hidden = own.fields().iter().filter(|field| is_hidden(field.name()));
-        let wanted: Vec<_> = declared.fields().iter().chain(hidden).cloned().collect();
-        let names = |fields: &[arrow::datatypes::FieldRef]| fields.iter().map(|f| f.name().clone()).collect::<Vec<_>>();
-        if names(&wanted) == names(own.fields()) && wanted.iter().zip(own.fields()).all(|(a, b)| a == b) {
-            return Ok(());
+        let moved = self.definitions.change(&self.key(&from.database(), name), drop_version(stored.version)).await;
+        if let (Err(error), Some(put)) = (&moved, put)
+            && error.kind() == ErrorKind::Fenced
+        {
+            // Someone may have changed the copy too: then it is theirs.
+            let _ = self.definitions.change(&self.key(&target.database(), to), drop_version(put.version)).await;
         }
-        let Some((_, current)) = log.schema(topic, None).await? else {
-            return Err(Error::unsupported(format!(
-                "the topic `{topic}` has no schema: its one column cannot be changed"
-            )));
-        };
-        if let Some(schema) = evolved(topic, &current, &Arc::new(arrow::datatypes::Schema::new(wanted)))? {
-            let doing = || format!("registering another schema version of `{topic}` under its compatibility strategy");
-            log.put_schema(topic, &schema).await.map_err(|error| error.context(doing()))?;
-            // A schema that was there before is answered with its old version: the newest must be this one.
-            let newest = log.schema(topic, None).await?;
-            if !newest.is_some_and(|(_, newest)| same_columns(&newest, &schema).unwrap_or(false)) {
-                let again = marked(&schema, &uuid::Uuid::new_v4().to_string())?;
-                log.put_schema(topic, &again).await.map_err(|error| error.context(doing()))?;
-            }
-        }
-        Ok(())
+        moved.map(|_| ())
     }
 
     /// `DROP TABLE`: an explicit table's definition; a topic only where `purge` is set.
     pub async fn drop_table(&self, database: &str, table: &str, if_exists: bool, purge: bool) -> Result<()> {
-        let drop = |_: Option<&Stored<StoredTable>>| Ok(Change::Drop);
         let exact = self.topic_name(database, table)?;
         let stored = self.stored(&exact.database(), table).await?;
         if matches!(stored, Some(Stored { body: StoredTable::Explicit { .. }, .. })) {
@@ -545,16 +431,21 @@ impl Catalog {
                 )));
             }
             // Whatever it says: also one that cannot be read any more can be dropped.
-            self.shared.definitions.change(&self.key(&exact.database(), table), drop).await?;
+            let drop = |found: Option<&Stored<StoredTable>>| match found.map(|found| &found.body) {
+                Some(StoredTable::Explicit { .. }) => Ok(Change::Drop),
+                None if if_exists => Ok(Change::Keep),
+                _ => Err(changed(table)),
+            };
+            self.definitions.change(&self.key(&exact.database(), table), drop).await?;
             return Ok(());
         }
         if if_exists && !self.is_table(database, table).await? {
             return Ok(());
         }
         let found = self.table(database, table).await?;
-        let [_, _, name] = &found.name;
+        let ([_, _, name], found_origin) = (&found.name, found.origin);
         let topic = self.topic_name(database, name)?;
-        if found.origin == Origin::Native {
+        if found_origin == Origin::Native {
             if !purge {
                 return Err(Error::invalid(format!(
                     "`{name}` is the topic `{topic}`: dropping it would delete its messages; say so if that is meant"
@@ -562,7 +453,14 @@ impl Catalog {
             }
             self.log().await?.delete_topic(&topic).await?;
         }
-        self.shared.definitions.change(&self.key(&topic.database(), name), drop).await?;
+        let drop = |found: Option<&Stored<StoredTable>>| match (found.map(|found| &found.body), &found_origin) {
+            (Some(StoredTable::Native { .. }), _) | (Some(StoredTable::Explicit { .. }), Origin::Explicit) => {
+                Ok(Change::Drop)
+            }
+            // A table or view that someone has made under the topic's name.
+            _ => Ok(Change::Keep),
+        };
+        self.definitions.change(&self.key(&topic.database(), name), drop).await?;
         Ok(())
     }
 
@@ -610,37 +508,29 @@ impl Catalog {
         format!("{tenant}/{namespace}/{table}").parse()
     }
 
-    /// How a namespace is shown as a database.
-    fn shown(&self, tenant: &str, namespace: &str) -> String {
-        match (tenant, namespace) {
-            ("public", "default") if self.default_database == DEFAULT_DATABASE => DEFAULT_DATABASE.to_string(),
-            _ => format!("{tenant}/{namespace}"),
-        }
-    }
-
     pub(crate) fn key<'a>(&'a self, database: &'a str, table: &'a str) -> [&'a str; 4] {
         [TABLES, &self.id, database, table]
     }
 
     pub(crate) async fn stored(&self, database: &str, table: &str) -> Result<Option<Stored<StoredTable>>> {
-        self.shared.definitions.load(&self.key(database, table)).await
+        self.definitions.load(&self.key(database, table)).await
     }
 }
 
-/// Tenant and namespace of a database.
-fn split(database: &str) -> Result<(String, String)> {
-    let parts: Vec<&str> = match database {
-        DEFAULT_DATABASE => vec!["public", "default"],
-        _ => database.split('/').collect(),
-    };
-    match parts.as_slice() {
-        [namespace] if !namespace.is_empty() => Ok(("public".to_string(), namespace.to_string())),
-        [tenant, namespace] if !tenant.is_empty() && !namespace.is_empty() => {
-            Ok((tenant.to_string(), namespace.to_string()))
+/// The error of a change that was decided on what is not there any more.
+pub(crate) fn changed(name: &str) -> Error {
+    Error::fenced(format!("`{name}` was changed by someone else meanwhile: look at it and try again"))
+}
+
+/// Whether the topic is the one of this identity. Where nobody can be asked it is believed: to read it needs no admin API.
+async fn is_still(log: &dyn Log, topic: &TopicName, identity: &TopicIdentity) -> Result<bool> {
+    match log.identity(topic).await {
+        Ok(found) => Ok(found == *identity),
+        Err(error) if error.kind() == ErrorKind::Unavailable => {
+            tracing::warn!(%topic, %error, "what stands beside the topic is taken to be this topic's");
+            Ok(true)
         }
-        _ => Err(Error::invalid(format!(
-            "`{database}` is no database: write TENANT/NAMESPACE in backticks, for example `public/default`"
-        ))),
+        Err(error) => Err(error),
     }
 }
 
@@ -654,8 +544,11 @@ async fn is_there(log: &dyn Log, topic: &TopicName) -> Result<bool> {
 }
 
 /// The format and the columns of a topic, by its newest schema.
-async fn own_columns(log: &dyn Log, topic: &TopicName) -> Result<(Format, arrow::datatypes::SchemaRef)> {
-    let schema = match log.schema(topic, None).await? {
+pub(crate) fn own_columns(
+    topic: &TopicName,
+    newest: Option<(SchemaVersion, TopicSchema)>,
+) -> Result<(Format, arrow::datatypes::SchemaRef)> {
+    let schema = match newest {
         Some((_, schema)) => schema,
         None => TopicSchema {
             name: topic.name.clone(),

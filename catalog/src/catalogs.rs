@@ -30,6 +30,8 @@ pub const DEFAULT_CATALOG: &str = "default_catalog";
 pub const DEFAULT_DATABASE: &str = "default_database";
 
 const CATALOGS: &str = "catalogs";
+/// What the tables of a catalog lie under whose definitions have a place of their own: the same for all that name this place.
+const SHARED: &str = "shared";
 
 /// All catalogs of a data directory.
 #[derive(Debug)]
@@ -144,6 +146,12 @@ impl Catalogs {
                 let mut definition = change(&found.body.definition)?;
                 definition.options = options::check_catalog(definition.options)?.options;
                 options::catalog_settings(&definition.options)?;
+                let place = |definition: &CatalogDefinition| definition.options.get("definitions").cloned();
+                if place(&definition) != place(&found.body.definition) {
+                    return Err(Error::invalid(format!(
+                        "the option `definitions` of the catalog `{name}` cannot be changed: its tables would stay where they are; make another catalog"
+                    )));
+                }
                 Ok(Change::Put(StoredCatalog { id: found.body.id, definition }))
             }
             None => Err(Error::invalid(format!("there is no catalog `{name}`: someone else dropped it"))),
@@ -183,7 +191,8 @@ fn default_catalog(shared: &Arc<Shared>, settings: EmbeddedSettings) -> Result<C
     let defaults = options::catalog_settings(&options)?;
     let settings = CatalogSettings { log: LogSettings::Embedded(folder, settings), ..defaults };
     let definition = CatalogDefinition { name: DEFAULT_CATALOG.to_string(), options, comment: None };
-    Ok(Catalog::new(DEFAULT_CATALOG.to_string(), definition, settings, Arc::clone(shared)))
+    let definitions = shared.definitions.clone();
+    Ok(Catalog::new(DEFAULT_CATALOG.to_string(), definition, settings, definitions, Arc::clone(shared)))
 }
 
 impl Shared {
@@ -192,7 +201,11 @@ impl Shared {
         encode(name)?;
         let settings = options::catalog_settings(&stored.definition.options)
             .map_err(|error| error.context(format!("the catalog `{name}`")))?;
-        Ok(Catalog::new(stored.id.to_string(), stored.definition, settings, Arc::clone(self)))
+        let (id, definitions) = match &settings.definitions {
+            None => (stored.id.to_string(), self.definitions.clone()),
+            Some(place) => (SHARED.to_string(), Definitions::at(place, &stored.definition.options)?),
+        };
+        Ok(Catalog::new(id, stored.definition, settings, definitions, Arc::clone(self)))
     }
 
     /// The log that these settings name, opened on first use. Of an embedded log that is open already the settings stay as they are.

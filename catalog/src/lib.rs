@@ -5,14 +5,18 @@
 //!  options    ── the keys of WITH: spellings, values, what is refused, what is accepted without meaning
 //!  catalogs   ── all catalogs of a data directory; opens a log on first use
 //!  catalog    ── one of them: databases and tables, native (from the topic's schema) and explicit (from DDL)
+//!  databases  ── namespaces, their policies and comments
 //!  table      ── a table found by name: columns, and the topics it reads
 //!  topic_pattern ── the topics of a table whose names match an expression
+//!  alter      ── ALTER TABLE, and the schema version that goes with it
 //!  evolve     ── another schema version of a topic, for columns that ALTER TABLE changed
 //!  views      ── queries with a name, stored beside the tables
 //! ```
 
+mod alter;
 pub mod catalog;
 pub mod catalogs;
+mod databases;
 pub mod definition;
 mod evolve;
 mod names;

@@ -23,8 +23,9 @@ use aquifer_model::{Error, Result, TopicName};
 use aquifer_storage::embedded::EmbeddedSettings;
 use aquifer_storage::pulsar::{Authentication, EncryptedMessages, PulsarConfig, TlsSettings};
 use aquifer_storage::reader::{OnDecodeError, Tiers};
+use aquifer_storage::s3;
 
-pub use self::database::database_policies;
+pub use self::database::{database_options, database_policies};
 use self::known::{Row, Take};
 use crate::definition::parse_topics;
 use crate::names::nearest;
@@ -55,6 +56,8 @@ pub struct CatalogSettings {
     pub log: LogSettings,
     /// Where archives lie, if not under the data directory.
     pub archive: Option<String>,
+    /// Where the definitions of its tables and views lie, if not in the data directory.
+    pub definitions: Option<String>,
     /// The database that `USE CATALOG` selects.
     pub default_database: String,
     /// Partitions of topics made by `CREATE TABLE`; 0: not partitioned.
@@ -423,6 +426,18 @@ pub fn catalog_settings(options: &BTreeMap<String, String>) -> Result<CatalogSet
             "the option `{key}` is for embedded logs: a cluster's is a policy of its namespaces (pulsar-admin)"
         )));
     }
+    if let (LogSettings::Embedded(..), Some(_)) = (&log, options.get("definitions")) {
+        return Err(Error::invalid(
+            "the option `definitions` is for clusters, which several machines read: an embedded log is one machine's; leave it out",
+        ));
+    }
+    if let Some(key) = options.keys().find(|key| key.starts_with("s3."))
+        && !options.get("definitions").is_some_and(|place| s3::is_address(place))
+    {
+        return Err(Error::invalid(format!(
+            "the option `{key}` has no effect without 'definitions' = 's3://BUCKET/PREFIX': leave it out"
+        )));
+    }
     let fallback = || match log {
         LogSettings::Embedded(..) => "default_database".to_string(),
         LogSettings::Pulsar(_) => "public/default".to_string(),
@@ -430,6 +445,7 @@ pub fn catalog_settings(options: &BTreeMap<String, String>) -> Result<CatalogSet
     Ok(CatalogSettings {
         default_database: options.get("default-database").cloned().unwrap_or_else(fallback),
         archive: options.get("archive").cloned(),
+        definitions: options.get("definitions").cloned(),
         default_partitions: number(options, "table-default-partitions")?.unwrap_or(0),
         default_format: options.get("default-format").map_or(Ok(Format::Avro), |text| text.parse())?,
         max_inflated_bytes: number(options, "aquifer.max-inflated-bytes")?,

@@ -9,16 +9,19 @@
 //! Each definition has a chain of its own; an object is never rewritten and never deleted (a dropped definition is a version without
 //! a body), so two processes never overwrite each other. The bytes are described in `docs/formats/definitions.md`.
 
+use std::collections::BTreeMap;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use aquifer_model::{Error, Result};
 use aquifer_storage::archive::ArchiveLocation;
+use aquifer_storage::s3;
 use bytes::Bytes;
 use object_store::path::{Path, PathPart};
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use crate::names::{decode, encode};
@@ -29,6 +32,8 @@ const FORMAT: u32 = 1;
 const MAX_BYTES: u64 = 4 << 20;
 /// How often a change is decided again because someone else was faster.
 const MAX_TRIES: usize = 1000;
+/// The object by which a store proves that it creates only what is absent.
+const PROOF: &str = "create-if-absent";
 
 /// The definitions under one prefix of a store.
 #[derive(Debug, Clone)]
@@ -38,6 +43,8 @@ pub struct Definitions {
     place: String,
     /// Made on the first write, for the owner alone: options may hold secrets.
     folder: Option<PathBuf>,
+    /// Whether the store has proven that it creates only what is absent; `None`: it is known to.
+    proven: Option<Arc<OnceCell<()>>>,
 }
 
 /// A definition as it is stored.
@@ -89,12 +96,24 @@ impl Definitions {
             prefix: location.prefix,
             place: location.url,
             folder: Some(folder.to_path_buf()),
+            proven: None,
         })
+    }
+
+    /// Definitions at an address: `s3://BUCKET/PREFIX`, reached as the options say, or a folder (`file:///PATH`, or its path alone). Connects to nothing.
+    pub fn at(address: &str, options: &BTreeMap<String, String>) -> Result<Self> {
+        if !s3::is_address(address) {
+            return Self::open(FilePath::new(address.strip_prefix("file://").unwrap_or(address)));
+        }
+        let bucket = s3::open(address, options)?;
+        let prefix = Path::parse(&bucket.prefix)
+            .map_err(|error| Error::invalid(format!("`{address}` is no place in a bucket")).with_source(error))?;
+        Ok(Self { place: bucket.root, ..Self::in_store(bucket.store, prefix) })
     }
 
     /// Definitions in another store.
     pub fn in_store(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
-        Self { store, place: prefix.to_string(), prefix, folder: None }
+        Self { store, place: prefix.to_string(), prefix, folder: None, proven: Some(Arc::default()) }
     }
 
     /// A definition by its key, as it is now; `None` if there is none or it was dropped.
@@ -145,14 +164,40 @@ impl Definitions {
     /// Creates version `number`; false if another one took it.
     async fn create(&self, path: &Path, number: u64, token: Uuid, bytes: Vec<u8>) -> Result<bool> {
         self.make_folder()?;
+        self.prove().await?;
         let object = version_path(path, number);
-        let options = PutOptions { mode: PutMode::Create, ..Default::default() };
-        match self.store.put_opts(&object, PutPayload::from(bytes), options).await {
+        match self.put(&object, bytes).await {
             Ok(_) => Ok(true),
             // A store may have tried twice and met itself.
             Err(object_store::Error::AlreadyExists { .. }) => Ok(self.read_token(&object).await? == token),
             Err(error) => Err(self.failed("writing", &object, error)),
         }
+    }
+
+    async fn put(&self, object: &Path, bytes: impl Into<PutPayload>) -> object_store::Result<()> {
+        let options = PutOptions { mode: PutMode::Create, ..Default::default() };
+        self.store.put_opts(object, bytes.into(), options).await.map(|_| ())
+    }
+
+    /// That the store does not overwrite what is there, once a process before it writes: there are stores that take the condition and do not look at it.
+    async fn prove(&self) -> Result<()> {
+        let Some(proven) = &self.proven else { return Ok(()) };
+        let asked = proven.get_or_try_init(|| async {
+            let object = self.prefix.clone().join(PROOF);
+            for _ in 0..2 {
+                match self.put(&object, PROOF.as_bytes()).await {
+                    Ok(()) => {}
+                    Err(object_store::Error::AlreadyExists { .. }) => return Ok(()),
+                    Err(error) => return Err(self.failed("writing", &object, error)),
+                }
+            }
+            Err(Error::unsupported(format!(
+                "the store of {} wrote `{object}` twice: it overwrites what is to be created only where it is absent (`If-None-Match: *`), and definitions \
+                 would be lost there; use a store that knows conditional writes, or a folder",
+                self.place
+            )))
+        });
+        asked.await.map(|_| ())
     }
 
     async fn newest<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<Version<T>>> {
@@ -228,7 +273,16 @@ impl Definitions {
     }
 
     fn failed(&self, doing: &str, path: &Path, error: object_store::Error) -> Error {
-        Error::unavailable(format!("{doing} `{path}` in {}", self.place)).with_source(error)
+        use object_store::Error as E;
+        let doing = format!("{doing} `{path}` in {}", self.place);
+        let failed = match &error {
+            E::PermissionDenied { .. } | E::Unauthenticated { .. } => Error::denied(doing),
+            E::NotSupported { .. } | E::NotImplemented { .. } => Error::unsupported(format!(
+                "{doing}: the store does not know how to create an object only where it is absent, which definitions need"
+            )),
+            _ => Error::unavailable(doing),
+        };
+        failed.with_source(error)
     }
 }
 
@@ -256,9 +310,13 @@ fn write<T: Serialize>(token: Uuid, body: Option<&T>) -> Result<Vec<u8>> {
 }
 
 #[cfg(test)]
+pub(crate) mod failing;
+
+#[cfg(test)]
 mod tests {
     use aquifer_model::ErrorKind;
 
+    use super::failing::Failing;
     use super::*;
 
     fn put(body: u32) -> impl FnMut(Option<&Stored<u32>>) -> Result<Change<u32>> {
@@ -332,5 +390,25 @@ mod tests {
         assert!(definitions.create(&path, 1, mine, bytes(mine)).await.expect("created"));
         assert!(definitions.create(&path, 1, mine, bytes(mine)).await.expect("created before"));
         assert!(!definitions.create(&path, 1, other, bytes(other)).await.expect("taken"));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_overwrites_takes_no_definition() {
+        let overwrites = Arc::new(Failing { overwrites: true, ..Failing::default() });
+        let definitions = Definitions::in_store(overwrites, "d".into());
+        for _ in 0..2 {
+            let error = definitions.change(&["a"], put(1)).await.expect_err("not safe");
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+            assert!(error.to_string().contains("overwrites"), "{error}");
+        }
+        assert_eq!(definitions.load::<u32>(&["a"]).await.expect("asked"), None);
+
+        let creates = Arc::new(Failing::default());
+        for body in [1, 2] {
+            // Two processes: the second one finds the proof.
+            let definitions = Definitions::in_store(creates.clone(), "d".into());
+            definitions.change(&["a"], put(body)).await.expect("stored");
+            assert_eq!(definitions.names(&[]).await.expect("listed"), ["a"], "the proof is no definition");
+        }
     }
 }

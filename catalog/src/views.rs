@@ -4,7 +4,7 @@ use aquifer_model::{Error, Result};
 
 use crate::catalog::{Catalog, StoredTable};
 use crate::definition::ViewDefinition;
-use crate::names::{find, suggestion};
+use crate::names::suggestion;
 use crate::store::{Change, Stored};
 
 impl Catalog {
@@ -13,9 +13,19 @@ impl Catalog {
         if let Some(view) = self.find_view(database, name).await? {
             return Ok(Some((name.to_string(), view)));
         }
-        let known = self.views(database).await?;
-        let Some(other) = find(name, &known).filter(|other| *other != name) else { return Ok(None) };
-        Ok(self.find_view(database, other).await?.map(|view| (other.clone(), view)))
+        // Only names are listed: to read all that is defined takes long in a bucket.
+        let lower = name.to_lowercase();
+        let mut near = self.defined_names(database).await?;
+        near.retain(|other| other != name && other.to_lowercase() == lower);
+        let mut found = None;
+        for other in near {
+            match self.find_view(database, &other).await? {
+                Some(_) if found.is_some() => return Ok(None),
+                Some(view) => found = Some((other, view)),
+                None => {}
+            }
+        }
+        Ok(found)
     }
 
     /// The view of exactly this name.
@@ -55,7 +65,7 @@ impl Catalog {
             Some(StoredTable::Explicit { .. }) => Err(there("table")),
             _ => Ok(Change::Put(StoredTable::View { definition: view.clone() })),
         };
-        self.shared.definitions.change(&self.key(&topic.database(), name), decide).await?;
+        self.definitions.change(&self.key(&topic.database(), name), decide).await?;
         Ok(())
     }
 
@@ -67,15 +77,16 @@ impl Catalog {
         change: impl Fn(&ViewDefinition) -> ViewDefinition,
     ) -> Result<()> {
         let topic = self.topic_name(database, name)?;
-        let known = self.views(database).await?;
         let decide = |found: Option<&Stored<StoredTable>>| match found.map(|found| &found.body) {
             Some(StoredTable::View { definition }) => {
                 Ok(Change::Put(StoredTable::View { definition: change(definition) }))
             }
-            _ => Err(self.no_view(database, name, &known)),
+            _ => Ok(Change::Keep),
         };
-        self.shared.definitions.change(&self.key(&topic.database(), name), decide).await?;
-        Ok(())
+        match self.definitions.change(&self.key(&topic.database(), name), decide).await? {
+            Some(Stored { body: StoredTable::View { .. }, .. }) => Ok(()),
+            _ => Err(self.no_view(database, name, &self.views(database).await?)),
+        }
     }
 
     /// `ALTER VIEW … RENAME TO`.
@@ -95,7 +106,7 @@ impl Catalog {
                     Some(StoredTable::View { .. }) => Ok(Change::Drop),
                     _ => Ok(Change::Keep),
                 };
-                self.shared.definitions.change(&self.key(&topic.database(), &name), drop).await?;
+                self.definitions.change(&self.key(&topic.database(), &name), drop).await?;
                 Ok(())
             }
             None if if_exists => Ok(()),

@@ -37,7 +37,7 @@ async fn catalog() -> Option<(tempfile::TempDir, std::sync::Arc<Catalog>, String
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos();
     let catalog = catalogs.get("p").expect("made");
     let database = format!("public/catalog-{nanos}");
-    catalog.create_database(&database, false).await.expect("a namespace");
+    catalog.create_database(&database, None, false).await.expect("a namespace");
     Some((folder, catalog, database))
 }
 

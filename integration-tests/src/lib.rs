@@ -12,6 +12,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 pub mod hostile;
+pub mod killed;
+pub mod s3;
 pub mod slt;
 pub mod weather;
 

@@ -10,7 +10,8 @@
 //! * A file is a script for the embedded log in an empty data directory. Tables that queries read are declared with `'scan.bounded.mode' = 'latest-offset'`,
 //!   so that streams end, and are filled by two INSERTs at least, so that the border can lie between them.
 //! * A stream's changelog is folded before it is compared; queries without an order say `rowsort`.
-//! * `onlyif batch`, `onlyif streaming`, `onlyif border-none` … before a record restrict it.
+//! * `onlyif batch`, `onlyif streaming`, `onlyif border-none` … before a record restrict it; `skipif cluster` leaves it out where the suite runs on a
+//!   real Pulsar, of what only an embedded log says so.
 //! * `onlyif wanted` before a record: Flink's answer, which is not given yet. It runs with `AQUIFER_SLT_WANTED=1` only, which tells what is still wrong;
 //!   whoever makes one right takes the line away.
 //! * Cells are Flink's `CAST(… AS STRING)`; NULL is `NULL`, an empty text `(empty)`, a line's end in a cell `\n`.
@@ -112,25 +113,64 @@ fn letter(data_type: &DataType) -> Letter {
     })
 }
 
+/// The catalog and database of a cluster in which a suite runs that was written for the embedded log's.
+#[derive(Debug, Clone)]
+pub struct Home {
+    /// The catalog.
+    pub catalog: String,
+    /// `TENANT/NAMESPACE`
+    pub database: String,
+    /// The script that makes them and goes there.
+    pub before: String,
+}
+
+/// How options name topics.
+const TOPICS: [&str; 4] = ["'topics' = '", "'topics'='", "'topic' = '", "'topic'='"];
+
+impl Home {
+    /// A statement whose options name topics of this database.
+    fn statement(&self, written: &str) -> String {
+        TOPICS.iter().fold(written.to_string(), |sql, key| sql.replace(key, &format!("{key}{}/", self.database)))
+    }
+
+    /// An answer with the embedded log's names.
+    fn answer(&self, output: DBOutput<Letter>) -> DBOutput<Letter> {
+        let quoted = format!("`{}`.`{}`", self.catalog, self.database);
+        let topic = format!("'{}/", self.database);
+        let cell = |cell: String| {
+            let cell = cell.replace(&quoted, "`default_catalog`.`default_database`");
+            cell.replace(&topic, "'").replace(&self.database, "default_database")
+        };
+        match output {
+            DBOutput::Rows { types, rows } => {
+                let rows = rows.into_iter().map(|row| row.into_iter().map(cell).collect()).collect();
+                DBOutput::Rows { types, rows }
+            }
+            other => other,
+        }
+    }
+}
+
 /// A session of the product as `sqllogictest` sees it.
 pub struct Database {
     session: Session,
+    home: Option<Home>,
     border: Border,
     /// INSERTs by table.
     inserts: HashMap<String, u32>,
 }
 
 impl Database {
-    async fn new(catalogs: Arc<Catalogs>, way: Way, before: &str) -> Result<Self> {
+    async fn new(catalogs: Arc<Catalogs>, way: Way, home: Option<Home>) -> Result<Self> {
         let mut session = aquifer_server::engine::session_over(catalogs);
-        for (line, statement) in Session::split(before)? {
+        for (line, statement) in Session::split(home.as_ref().map_or("", |home| &home.before))? {
             session.execute(&statement, line).await?;
         }
         match way.workers {
             None => drop(session.execute("SET 'execution.runtime-mode' = 'batch'", 1).await?),
             Some(n) => drop(session.execute(&format!("SET 'parallelism.default' = '{n}'"), 1).await?),
         }
-        Ok(Self { session, border: way.border, inserts: HashMap::new() })
+        Ok(Self { session, home, border: way.border, inserts: HashMap::new() })
     }
 
     async fn execute(&mut self, script: &str) -> Result<DBOutput<Letter>> {
@@ -183,8 +223,13 @@ impl AsyncDB for Database {
     type ColumnType = Letter;
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<Letter>> {
-        match tokio::time::timeout(LONGEST_STATEMENT, self.execute(sql)).await {
-            Ok(output) => output,
+        let home = self.home.clone();
+        let sql = home.as_ref().map_or_else(|| sql.to_string(), |home| home.statement(sql));
+        match tokio::time::timeout(LONGEST_STATEMENT, self.execute(&sql)).await {
+            Ok(output) => output.map(|output| match &home {
+                Some(home) => home.answer(output),
+                None => output,
+            }),
             Err(_) => Err(Error::internal(format!("did not end within {LONGEST_STATEMENT:?}"))),
         }
     }
@@ -251,21 +296,23 @@ pub struct Ran {
 
 /// Runs a file in one way, to its end whatever fails.
 pub async fn run(file: &Path, way: Way) -> Result<Ran> {
-    run_after(file, way, "").await
+    run_in(file, way, None).await
 }
 
-/// The same after a script, which says for example in which catalog and database.
-pub async fn run_after(file: &Path, way: Way, before: &str) -> Result<Ran> {
+/// The same in a cluster's database.
+pub async fn run_in(file: &Path, way: Way, home: Option<Home>) -> Result<Ran> {
     let folder = tempfile::tempdir().map_err(|error| Error::internal(error.to_string()))?;
     let catalogs = Catalogs::open(folder.path().to_path_buf()).await?;
-    let mut runner = runner(way, || Database::new(Arc::clone(&catalogs), way, before));
+    let place = if home.is_some() { "cluster" } else { "embedded" };
+    let labels: Vec<&str> = way.labels().into_iter().chain([place]).collect();
+    let mut runner = runner(&labels, || Database::new(Arc::clone(&catalogs), way, home.clone()));
     let records = sqllogictest::parse_file::<Letter>(file).map_err(|error| Error::invalid(error.to_string()))?;
     let mut ran = Ran::default();
     for record in records {
         let is_run = |conditions: &[Condition]| {
             conditions.iter().all(|condition| match condition {
-                Condition::OnlyIf { label } => way.labels().contains(&label.as_str()),
-                Condition::SkipIf { label } => !way.labels().contains(&label.as_str()),
+                Condition::OnlyIf { label } => labels.contains(&label.as_str()),
+                Condition::SkipIf { label } => !labels.contains(&label.as_str()),
             })
         };
         match &record {
@@ -286,16 +333,16 @@ pub async fn update(file: &Path) -> Result<()> {
     let folder = tempfile::tempdir().map_err(|error| Error::internal(error.to_string()))?;
     let catalogs = Catalogs::open(folder.path().to_path_buf()).await?;
     let way = Way { workers: None, border: Border::Half };
-    let mut runner = runner(way, || Database::new(Arc::clone(&catalogs), way, ""));
+    let mut runner = runner(&way.labels(), || Database::new(Arc::clone(&catalogs), way, None));
     let (validator, normalizer) = (sqllogictest::default_validator, sqllogictest::default_normalizer);
     let updated =
         runner.update_test_file(file, " ", validator, normalizer, sqllogictest::strict_column_validator).await;
     updated.map_err(|error| Error::internal(error.to_string()))
 }
 
-fn runner<M: MakeConnection<Conn = Database>>(way: Way, make: M) -> Runner<Database, M> {
+fn runner<M: MakeConnection<Conn = Database>>(labels: &[&str], make: M) -> Runner<Database, M> {
     let mut runner = Runner::new(make);
-    for label in way.labels() {
+    for label in labels {
         runner.add_label(label);
     }
     runner.with_column_validator(sqllogictest::strict_column_validator);

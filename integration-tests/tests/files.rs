@@ -2,10 +2,10 @@
 //!
 //! The store is started by the test (`services/s3.sh`).
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 
-use aquifer_integration_tests::{aquifer_path, setting};
+use aquifer_integration_tests::aquifer_path;
+use aquifer_integration_tests::s3::OwnStore;
 
 /// Where files lie: the `path` of a table called `name`, and what else its options say.
 struct Place {
@@ -112,48 +112,11 @@ fn statements_over_local_files_do_as_flink_says() {
     every_statement_over_files(&Place::local());
 }
 
-/// A store of the test's own, stopped when dropped.
-struct Store {
-    folder: tempfile::TempDir,
-    endpoint: String,
-    key: String,
-    secret: String,
-}
-
-impl Store {
-    fn start() -> Option<Self> {
-        let services = setting("AQUIFER_TEST_SERVICES")?;
-        let folder = tempfile::tempdir().expect("a folder");
-        let script = Path::new(&services).join("s3.sh");
-        let output = Command::new(script).arg("start").arg(folder.path()).stderr(Stdio::inherit()).output();
-        let output = output.expect("s3.sh can be started");
-        assert!(output.status.success(), "s3.sh start failed");
-        let told = String::from_utf8(output.stdout).expect("text");
-        let mut parts = told.trim().split(',').map(String::from);
-        let mut next = || parts.next().expect("ENDPOINT,KEY,SECRET");
-        Some(Self { folder, endpoint: next(), key: next(), secret: next() })
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        if let Some(services) = setting("AQUIFER_TEST_SERVICES") {
-            let _ = Command::new(Path::new(&services).join("s3.sh")).arg("stop").arg(self.folder.path()).status();
-        }
-    }
-}
-
 #[test]
 fn statements_over_a_bucket_do_the_same() {
-    let Some(store) = Store::start() else { return };
-    let options = |secret: &str| {
-        format!(
-            ", 's3.endpoint' = '{}', 's3.region' = 'us-east-1', 's3.access-key' = '{}', 's3.secret-key' = '{secret}'",
-            store.endpoint, store.key
-        )
-    };
+    let Some(store) = OwnStore::start() else { return };
     let mut place = Place::local();
-    (place.root, place.options) = ("s3://aquifer/some/where".to_string(), options(&store.secret));
+    (place.root, place.options) = ("s3://aquifer/some/where".to_string(), store.options());
     every_statement_over_files(&place);
 
     // Larger than a part of an upload and than a block that is read; each of its rows once.
@@ -169,12 +132,11 @@ fn statements_over_a_bucket_do_the_same() {
     let shown = place.run("SHOW CREATE TABLE plain;").join("\n");
     let shown = format!("{shown}{}", place.run("DESCRIBE plain;").join("\n"));
     assert!(!shown.contains(&store.secret), "{shown}");
-    place.options = options("wrong");
+    place.options = store.options_with("wrong");
     let wrong = place.table("wrong", "id INT", "", "plain", "json");
     let refused = place.run(&format!("{wrong} SELECT * FROM wrong;"));
     // A store that asks for no signatures has nothing to refuse.
-    let code = Command::new("curl").args(["-s", "-o", "/dev/null", "-w", "%{http_code}", &store.endpoint]).output();
-    if code.expect("curl can be started").stdout == b"403" {
+    if store.asks_for_signatures() {
         assert!(refused.iter().any(|line| line.starts_with("ERROR")), "{refused:?}");
     }
     place.options = ", 's3.access-key' = 'x'".to_string();

@@ -26,6 +26,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aquifer_model::{Error, Partition, Result, TopicIdentity};
+use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 
@@ -70,6 +71,12 @@ impl ArchiveLocation {
     /// A prefix of a store (tests, other object stores).
     pub fn in_store(store: Arc<dyn ObjectStore>, prefix: &str) -> Self {
         Self { store, prefix: prefix.into(), url: prefix.to_string(), local: None }
+    }
+
+    /// Whether no object is there at all.
+    pub async fn is_empty(&self) -> Result<bool> {
+        let first = self.store.list(Some(&self.prefix)).try_next().await;
+        first.map(|object| object.is_none()).map_err(store_error("listing", &self.shown(&self.prefix)))
     }
 
     /// Makes durable that an object is there. Object stores answer only when it is; a local directory may show a name before.

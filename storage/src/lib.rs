@@ -5,5 +5,6 @@ pub mod embedded;
 pub mod log;
 pub mod pulsar;
 pub mod reader;
+pub mod s3;
 
 pub use log::{Appender, Entry, EntryReader, FinishedEntry, LedgerInfo, Log, Pin, Policies, Receipt};

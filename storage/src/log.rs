@@ -71,6 +71,11 @@ pub trait Log: Send + Sync + Debug {
         )))
     }
 
+    /// The policies that are set of a namespace, those that are not being `None`.
+    async fn namespace_policies(&self, _tenant: &str, _namespace: &str) -> Result<NamespacePolicies> {
+        Ok(NamespacePolicies::default())
+    }
+
     /// A reader of everything after `after`. It gives no entry at or before that cut, whatever the log's own start does. If
     /// entries after the cut have been trimmed it starts at the first that is left; who needs no gap compares with [`Log::ledgers`].
     async fn open_reader(&self, partition: &Partition, after: Cut) -> Result<Box<dyn EntryReader>>;

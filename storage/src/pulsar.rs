@@ -175,6 +175,10 @@ impl Log for PulsarLog {
         self.admin.set_namespace_policies(tenant, namespace, policies).await
     }
 
+    async fn namespace_policies(&self, tenant: &str, namespace: &str) -> Result<NamespacePolicies> {
+        self.admin.namespace_policies(tenant, namespace).await
+    }
+
     async fn open_reader(&self, partition: &Partition, after: Cut) -> Result<Box<dyn EntryReader>> {
         let consumer = self.consumer(partition, &reader::passing(after), "opening a reader of").await?;
         Ok(Box::new(reader::PulsarReader::new(self.brokers.clone(), partition.clone(), after, consumer)))

@@ -35,7 +35,7 @@ use arrow::datatypes::SchemaRef;
 
 use aquifer_formats::entry::EntryLimits;
 use aquifer_formats::payload::Format;
-use aquifer_model::{Cut, Interval, Partition, Result, TopicIdentity, TopicName};
+use aquifer_model::{Cut, ErrorKind, Interval, Partition, Result, TopicIdentity, TopicName};
 
 use self::archive_tier::ArchiveTier;
 use self::decoding::Decoding;
@@ -288,6 +288,7 @@ impl TieredTopic {
             batch_rows: request.batch_rows.clamp(1, MAX_BATCH_ROWS),
             request,
             cut: from,
+            whole: from == Cut::Start && to.is_some(),
             to,
             resumed: true,
             known: Vec::new(),
@@ -299,9 +300,18 @@ impl TieredTopic {
 
     /// The archive and the topic's identity in it, where it may have one.
     async fn chains(&self) -> Result<Option<(ArchiveLocation, TopicIdentity)>> {
-        match &self.archive {
-            Some(location) => Ok(Some((location.clone(), self.log.identity(&self.topic).await?))),
-            None => Ok(None),
+        let Some(location) = &self.archive else { return Ok(None) };
+        match self.log.identity(&self.topic).await {
+            Ok(identity) => Ok(Some((location.clone(), identity))),
+            // Whoever cannot be told which topic it is reads it all the same where nothing is archived of any.
+            Err(error) if error.kind() == ErrorKind::Unavailable => match location.is_empty().await? {
+                true => Ok(None),
+                false => Err(error.context(format_args!(
+                    "whether the archive holds a part of `{}` is not known (the log alone is read with the option 'scan.tiers' = 'log')",
+                    self.topic
+                ))),
+            },
+            Err(error) => Err(error),
         }
     }
 }
@@ -321,6 +331,8 @@ pub struct PartitionReader {
     /// Everything up to here is given.
     cut: Cut,
     to: Option<Cut>,
+    /// Whether it reads all that is there now: what is gone by then is no gap.
+    whole: bool,
     /// Whether `cut` is still the caller's.
     resumed: bool,
     /// Ledgers of which the archive's newest manifest tells.
@@ -395,7 +407,12 @@ impl PartitionReader {
                     }
                 }
                 Phase::Log(tier) => {
-                    let scope = LogScope { topic: &self.topic, partition: &self.partition, chain: self.chain.as_ref() };
+                    let scope = LogScope {
+                        topic: &self.topic,
+                        partition: &self.partition,
+                        chain: self.chain.as_ref(),
+                        unchecked: self.whole && self.chain.is_none(),
+                    };
                     match tier.next(&scope, &mut self.layout, &mut self.decoding, &mut self.statistics).await? {
                         FromLog::Batch(batch) => return Ok(Some(self.given(batch))),
                         FromLog::Archive => self.phase = Phase::Plan,
@@ -450,7 +467,12 @@ impl PartitionReader {
         if self.request.tiers == Tiers::Archive {
             return Ok(Phase::End);
         }
-        let scope = LogScope { topic: &self.topic, partition: &self.partition, chain: self.chain.as_ref() };
+        let scope = LogScope {
+            topic: &self.topic,
+            partition: &self.partition,
+            chain: self.chain.as_ref(),
+            unchecked: self.whole && self.chain.is_none(),
+        };
         let known = self.known.clone();
         let (cut, to, resumed) = (self.cut, self.to, self.resumed);
         let tier = LogTier::open(&scope, cut, to, resumed, known, self.batch_rows, &self.layout).await?;

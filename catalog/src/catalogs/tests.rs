@@ -4,6 +4,8 @@ use crate::definition::{ColumnDefinition, ColumnKind, Origin, TableDefinition, W
 
 use super::*;
 
+mod half_done;
+
 fn column(name: &str, type_text: &str) -> ColumnDefinition {
     let kind = ColumnKind::Physical { type_text: type_text.to_string() };
     ColumnDefinition { name: name.to_string(), kind, comment: None }
@@ -58,6 +60,21 @@ impl World {
 
     fn default(&self) -> Arc<Catalog> {
         self.catalogs.get(DEFAULT_CATALOG).expect("always there")
+    }
+
+    /// With the catalog `p` of the cluster that tests are given, if there is one.
+    async fn with_cluster() -> Option<Self> {
+        let Ok(addresses) = std::env::var("AQUIFER_TEST_PULSAR") else {
+            assert!(std::env::var_os("AQUIFER_TEST_REQUIRE").is_none(), "AQUIFER_TEST_PULSAR is not set");
+            eprintln!("SKIPPED, NOTHING TESTED: set AQUIFER_TEST_PULSAR=pulsar://HOST:PORT,http://HOST:PORT");
+            return None;
+        };
+        let (service, admin) = addresses.split_once(',').expect("pulsar://HOST:PORT,http://HOST:PORT");
+        let world = Self::new().await;
+        let given = options(&[("type", "pulsar"), ("service-url", service), ("adminUrl", admin)]);
+        let definition = CatalogDefinition { name: "p".to_string(), options: given, comment: None };
+        world.catalogs.create(definition, false).await.expect("stored");
+        Some(world)
     }
 
     /// Another process, later.
@@ -127,6 +144,65 @@ async fn a_catalog_is_kept_connects_to_nothing_and_is_dropped_whole() {
     let again = world.catalogs.get("my_pulsar").expect("there");
     let found = again.stored_names("public/default", |_| true).await.expect("no connection");
     assert!(found.is_empty(), "a catalog made again does not inherit tables: {found:?}");
+}
+
+#[tokio::test]
+async fn two_data_directories_share_definitions_that_have_a_place_of_their_own() {
+    let (one, other) = (World::new().await, World::new().await);
+    let place = one.folder.path().join("shared");
+    let placed = |name: &str| {
+        let mut definition = cluster(name);
+        definition.options.insert("definitions".to_string(), place.display().to_string());
+        definition
+    };
+    one.catalogs.create(placed("a"), false).await.expect("stored");
+    other.catalogs.create(placed("b"), false).await.expect("stored");
+    let explicit = sensors(&[("connector", "pulsar"), ("topic", "a/b/c"), ("format", "json")]);
+    let (a, b) = (one.catalogs.get("a").expect("there"), other.catalogs.get("b").expect("there"));
+    a.create_table("public/default", "over", explicit.clone(), false).await.expect("stored");
+    let found = b.table("public/default", "over").await.expect("seen at once");
+    assert_eq!(found.definition.options["topics"], "a/b/c");
+    let error = b.create_table("public/default", "over", explicit.clone(), false).await.expect_err("there");
+    assert!(error.to_string().contains("there is a table `over`"), "{error}");
+    let mut changed = found.definition.clone();
+    changed.comment = Some("by b".to_string());
+    b.alter_table(&found, changed).await.expect("kept");
+    let seen = a.table("public/default", "over").await.expect("found");
+    assert_eq!(seen.definition.comment.as_deref(), Some("by b"));
+
+    // Catalogs themselves stay in the data directory, and a place is not changed.
+    assert_eq!(other.catalogs.names(), ["b", DEFAULT_CATALOG]);
+    let moved = |current: &CatalogDefinition| {
+        let mut definition = current.clone();
+        definition.options.remove("definitions");
+        Ok(definition)
+    };
+    let error = other.catalogs.alter("b", moved).await.expect_err("its tables would stay").to_string();
+    assert!(error.contains("`definitions`") && error.contains("another catalog"), "{error}");
+    let reopened = other.reopen().await;
+    let b = reopened.catalogs.get("b").expect("kept");
+    b.drop_table("public/default", "over", false, false).await.expect("dropped");
+    assert!(a.stored_names("public/default", |_| true).await.expect("listed").is_empty());
+}
+
+#[tokio::test]
+async fn a_place_of_definitions_that_cannot_be_is_refused() {
+    let world = World::new().await;
+    for (given, part) in [
+        (vec![("definitions", "s3://bucket")], "s3://BUCKET/PREFIX"),
+        (vec![("definitions", "gs://bucket/x")], "not built yet"),
+        (vec![("definitions", "s3://b/x"), ("s3.access-key", "k")], "'s3.secret-key'"),
+        (vec![("s3.region", "eu-west-1")], "no effect without 'definitions'"),
+        (vec![("definitions", "/x"), ("s3.anonymous", "true")], "no effect without 'definitions'"),
+        (vec![("definitions", "/x"), ("service-url", "embedded:/y")], "is for clusters"),
+    ] {
+        let mut definition = cluster("c");
+        definition.options.remove("adminUrl");
+        definition.options.insert("service-url".to_string(), "pulsar://nowhere.invalid:6650".to_string());
+        definition.options.extend(options(&given));
+        let error = world.catalogs.create(definition, false).await.expect_err(part).to_string();
+        assert!(error.contains(part), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -271,10 +347,14 @@ async fn databases_are_namespaces() {
     let world = World::new().await;
     let catalog = world.default();
     assert_eq!(catalog.databases().await.expect("listed"), [DEFAULT_DATABASE]);
-    assert!(catalog.create_database("a/b", false).await.expect("made"));
-    assert!(!catalog.create_database("a/b", true).await.expect("there"), "not made again");
-    assert!(catalog.create_database("a/b", false).await.is_err());
-    catalog.create_database("plain", false).await.expect("made");
+    assert!(catalog.create_database("a/b", Some("c".to_string()), false).await.expect("made"));
+    assert!(!catalog.create_database("a/b", None, true).await.expect("there"), "not made again");
+    assert!(catalog.create_database("a/b", Some("c".to_string()), false).await.is_err());
+    assert_eq!(catalog.database_comment("a/b").await.expect("kept").as_deref(), Some("c"));
+    catalog.create_database("plain", None, false).await.expect("made");
+    catalog.create_database("a/gone", Some("c".to_string()), false).await.expect("made");
+    catalog.drop_database("a/gone", false, false).await.expect("dropped");
+    assert_eq!(catalog.database_comment("a/gone").await.expect("asked"), None);
     assert_eq!(catalog.databases().await.expect("listed"), ["a/b", DEFAULT_DATABASE, "public/plain"]);
     assert_eq!(catalog.database("plain").await.expect("found"), "public/plain");
     assert_eq!(catalog.database("public/default").await.expect("found"), DEFAULT_DATABASE);
@@ -288,16 +368,7 @@ async fn databases_are_namespaces() {
 
 #[tokio::test]
 async fn a_cluster_is_a_catalog_of_the_same_kind() {
-    let Ok(addresses) = std::env::var("AQUIFER_TEST_PULSAR") else {
-        assert!(std::env::var_os("AQUIFER_TEST_REQUIRE").is_none(), "AQUIFER_TEST_PULSAR is not set");
-        eprintln!("SKIPPED, NOTHING TESTED: set AQUIFER_TEST_PULSAR=pulsar://HOST:PORT,http://HOST:PORT");
-        return;
-    };
-    let (service, admin) = addresses.split_once(',').expect("pulsar://HOST:PORT,http://HOST:PORT");
-    let world = World::new().await;
-    let given = options(&[("type", "pulsar"), ("service-url", service), ("adminUrl", admin)]);
-    let definition = CatalogDefinition { name: "p".to_string(), options: given, comment: None };
-    world.catalogs.create(definition, false).await.expect("stored");
+    let Some(world) = World::with_cluster().await else { return };
     let catalog = world.catalogs.get("p").expect("there");
     let database = catalog.default_database().to_string();
     let name = format!("catalog-{}", Uuid::new_v4().simple());

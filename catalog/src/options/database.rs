@@ -73,6 +73,22 @@ pub fn database_policies(options: &[(String, String)]) -> Result<NamespacePolici
     Ok(policies)
 }
 
+/// The policies that are set, as options that would set them.
+pub fn database_options(policies: &NamespacePolicies) -> Vec<(&'static str, String)> {
+    let limited = |limit: Option<Option<i64>>, unit: &str, unlimited: &str| {
+        limit.map(|limit| limit.map_or_else(|| unlimited.to_string(), |limit| format!("{limit} {unit}")))
+    };
+    let values = [
+        limited(policies.retention_minutes, "min", "forever"),
+        limited(policies.retention_mebibytes, "mb", "unlimited"),
+        limited(policies.message_ttl_seconds, "s", "never"),
+        limited(policies.offload_threshold_bytes, "b", "never"),
+        policies.schema_compatibility.clone(),
+        policies.deduplicates.map(|deduplicates| deduplicates.to_string()),
+    ];
+    KEYS.into_iter().zip(values).filter_map(|(key, value)| Some((key, value?))).collect()
+}
+
 /// Bytes, in Flink's units of memory; `None`: the word for no limit.
 fn size(text: &str, unlimited: &str) -> std::result::Result<Option<u64>, String> {
     if text == unlimited {
@@ -111,6 +127,17 @@ mod tests {
             deduplicates: Some(true),
         };
         assert_eq!(read(&options).expect("good options"), expected);
+        let shown = database_options(&expected);
+        assert_eq!(
+            shown[..3],
+            [
+                ("retention.time", "2 min".to_string()),
+                ("retention.size", "10240 mb".to_string()),
+                ("message-ttl", "never".to_string()),
+            ]
+        );
+        let again: Vec<_> = shown.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        assert_eq!(read(&again).expect("options that are shown can be set"), expected);
         for (option, why) in [
             (("retention.times", "1 d"), "did you mean `retention.time`?"),
             (("retention.time", "soon"), "no duration"),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use aquifer_storage::s3;
+
 use super::range;
 
 type Value = Result<String, String>;
@@ -274,6 +276,27 @@ pub(super) fn archive(text: &str) -> Value {
         Some(("file", path)) if path.starts_with('/') => Ok(text.to_string()),
         Some(("file", _)) => Err("write file:///PATH, with three slashes".to_string()),
         Some((scheme, _)) => Err(format!("archives in `{scheme}://` are not built yet: write file:///PATH")),
+    }
+}
+
+/// Where definitions lie: in a bucket, or in a folder.
+pub(super) fn definitions(text: &str) -> Value {
+    const WRITE: &str = "write s3://BUCKET/PREFIX, or file:///PATH for a folder";
+    match text.split_once("://") {
+        None if text.is_empty() => Err(WRITE.to_string()),
+        Some((_, rest)) if s3::is_address(text) => match rest.trim_matches('/').split_once('/') {
+            Some(_) if !rest.contains('@') => Ok(text.trim_end_matches('/').to_string()),
+            _ => Err("it names no prefix in a bucket: write s3://BUCKET/PREFIX".to_string()),
+        },
+        None | Some(("file", _)) => archive(text).map_err(|_| WRITE.to_string()),
+        Some((scheme, _)) => Err(format!("definitions in `{scheme}://` are not built yet: {WRITE}")),
+    }
+}
+
+pub(super) fn endpoint(text: &str) -> Value {
+    match text.split_once("://") {
+        Some(("http" | "https", host)) if host_is_fine(host) => Ok(text.trim_end_matches('/').to_string()),
+        _ => Err("write https://HOST or http://HOST:PORT".to_string()),
     }
 }
 

@@ -12,31 +12,19 @@ use std::future::Future;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use aquifer_model::{Error, Result};
+use aquifer_storage::s3;
 use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::AmazonS3;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path as Key;
-use object_store::{GetOptions, ObjectStore, ObjectStoreExt, RetryConfig};
+use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::paths::{self, MAX_FILES};
-
-/// The options that tables with such a path know, beside the connector's.
-pub(super) const OPTIONS: [&str; 8] = [
-    "s3.endpoint",
-    "s3.region",
-    "s3.access-key",
-    "s3.secret-key",
-    "s3.session-token",
-    "s3.path-style-access",
-    "s3.path.style.access",
-    "s3.anonymous",
-];
 
 /// A bucket and how it is reached.
 #[derive(Debug, Clone)]
@@ -53,20 +41,9 @@ pub(super) struct Upload {
     pub parts: Vec<String>,
 }
 
-/// Scheme and the rest of an address of a bucket.
-fn split(path: &str) -> Option<(&str, &str)> {
-    let (scheme, rest) = path.split_once("://")?;
-    ["s3", "s3a", "s3n"].contains(&scheme.to_ascii_lowercase().as_str()).then_some((scheme, rest))
-}
-
-/// Whether a path is in a bucket.
-pub(super) fn is_one(path: &str) -> bool {
-    split(path).is_some()
-}
-
 /// Where a path lies: itself and its bucket, or the local path that it means. The options say how a bucket is reached.
 pub(super) fn located(path: &str, options: &BTreeMap<String, String>) -> Result<(PathBuf, Option<Bucket>)> {
-    match is_one(path) {
+    match s3::is_address(path) {
         true => Ok((PathBuf::from(path), Some(Bucket::of(path, options)?))),
         false => Ok((paths::local(path)?, None)),
     }
@@ -81,61 +58,10 @@ pub(super) fn files(path: &Path, bucket: Option<&Bucket>) -> Result<Vec<PathBuf>
 }
 
 impl Bucket {
-    /// The bucket of a path; what the options do not say is taken from the environment (`AWS_ACCESS_KEY_ID` …). Fails with `Invalid` on options that
-    /// contradict each other.
+    /// The bucket of a path. Fails with `Invalid` on options that contradict each other.
     pub fn of(path: &str, options: &BTreeMap<String, String>) -> Result<Self> {
-        let get = |key: &str| options.get(key).map(String::as_str).filter(|value| !value.is_empty());
-        let flag = |key: &str| match get(key).map(str::to_ascii_lowercase).as_deref() {
-            None => Ok(None),
-            Some("true") => Ok(Some(true)),
-            Some("false") => Ok(Some(false)),
-            Some(other) => Err(Error::invalid(format!("'{key}' = '{other}': write true or false"))),
-        };
-        let (scheme, rest) = split(path).ok_or_else(|| Error::internal("a path in a bucket begins with s3://"))?;
-        let name = rest.split('/').next().unwrap_or_default();
-        if name.is_empty() {
-            return Err(Error::invalid(format!("`{path}` names no bucket: write {scheme}://BUCKET/PREFIX")));
-        }
-        let mut builder = AmazonS3Builder::from_env().with_bucket_name(name).with_retry(RetryConfig {
-            max_retries: 5,
-            retry_timeout: Duration::from_secs(60),
-            ..RetryConfig::default()
-        });
-        if let Some(endpoint) = get("s3.endpoint") {
-            if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
-                return Err(Error::invalid(format!(
-                    "'s3.endpoint' = '{endpoint}': write http://HOST:PORT or https://HOST"
-                )));
-            }
-            builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
-        }
-        if let Some(region) = get("s3.region") {
-            builder = builder.with_region(region);
-        }
-        match (get("s3.access-key"), get("s3.secret-key")) {
-            (Some(key), Some(secret)) => {
-                builder = builder.with_access_key_id(key).with_secret_access_key(secret);
-            }
-            (None, None) => {}
-            _ => {
-                return Err(Error::invalid(
-                    "'s3.access-key' and 's3.secret-key' belong together: give both, or neither",
-                ));
-            }
-        }
-        if let Some(token) = get("s3.session-token") {
-            builder = builder.with_token(token);
-        }
-        if flag("s3.anonymous")? == Some(true) {
-            builder = builder.with_skip_signature(true);
-        }
-        // Path style is what all stores know.
-        let path_style = flag("s3.path-style-access")?.or(flag("s3.path.style.access")?).unwrap_or(true);
-        builder = builder.with_virtual_hosted_style_request(!path_style);
-        let store = builder.build().map_err(|error| {
-            Error::invalid(format!("the options of `{scheme}://{name}` do not fit together: {error}"))
-        })?;
-        Ok(Self { store: Arc::new(store), root: format!("{scheme}://{name}") })
+        let s3::OpenBucket { store, root, .. } = s3::open(path, options)?;
+        Ok(Self { store, root })
     }
 
     fn key(&self, path: &Path) -> Result<Key> {

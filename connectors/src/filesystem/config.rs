@@ -3,7 +3,7 @@
 //! | option | is | default |
 //! |---|---|---|
 //! | `path` | a file, a directory (with what is below it) or a pattern of files, `/data/2024-*/*.json`; `file:` before it or not; or `s3://BUCKET/…` | needed |
-//! | `s3.*` | how a bucket is reached: [`bucket::OPTIONS`] | the environment |
+//! | `s3.*` | how a bucket is reached: [`s3::OPTIONS`] | the environment |
 //! | `format` | one of [`FileFormat::names`] | needed |
 //! | `FORMAT.OPTION` | the format's own options | |
 //! | `source.path.regex-pattern` | which files count, by their whole path | all |
@@ -18,6 +18,7 @@ use std::time::Duration;
 use aquifer_formats::changelog::Include;
 use aquifer_model::{Error, Result};
 use aquifer_processor::connector::{Table, nearest_known, physical_columns};
+use aquifer_storage::s3;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 
 use super::bucket::{self, Bucket};
@@ -78,7 +79,7 @@ impl FilesystemConfig {
         };
         let format_name = needed("format")?;
         let path = needed("path")?;
-        check_options(table, format_name, bucket::is_one(path))?;
+        check_options(table, format_name, s3::is_address(path))?;
         let (path, bucket) = bucket::located(path, options)?;
         if get("source.monitor-interval").is_some() {
             return Err(Error::unsupported(
@@ -113,7 +114,7 @@ impl FilesystemConfig {
 fn check_options(table: &Table, format: &str, in_bucket: bool) -> Result<()> {
     let mut known = FileFormat::known_options(format)?;
     if in_bucket {
-        known.extend(bucket::OPTIONS.iter().map(ToString::to_string));
+        known.extend(s3::OPTIONS.iter().map(ToString::to_string));
     }
     known.extend(OWN.iter().map(ToString::to_string));
     match table.definition.options.keys().find(|key| *key != "connector" && !known.contains(key)) {

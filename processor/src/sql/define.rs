@@ -31,10 +31,10 @@ impl Session {
                 }
                 self.catalogs.drop_catalog(&name, if_exists).await?;
             }
-            Statement::CreateDatabase { name, options, if_not_exists } => {
+            Statement::CreateDatabase { name, comment, options, if_not_exists } => {
                 let (catalog, database) = self.database_of(&name)?;
                 let policies = database_policies(&options)?;
-                if !catalog.create_database(&database, if_not_exists).await? {
+                if !catalog.create_database(&database, comment, if_not_exists).await? {
                     // What is there keeps its policies.
                     return Ok(Outcome::Done);
                 }

@@ -187,8 +187,11 @@ impl Session {
             ("name".to_string(), Some(database.clone())),
             ("catalog".to_string(), Some(catalog.definition().name.clone())),
         ];
+        rows.extend(catalog.database_comment(&database).await?.map(|comment| ("comment".to_string(), Some(comment))));
         if extended {
             rows.push(("tables".to_string(), Some(catalog.tables(&database).await?.len().to_string())));
+            let options = catalog.database_options(&database).await?;
+            rows.extend(options.into_iter().map(|(key, value)| (format!("option:{key}"), Some(value))));
         }
         information(rows)
     }

@@ -40,6 +40,7 @@ pub(super) enum Statement {
     },
     CreateDatabase {
         name: Name,
+        comment: Option<String>,
         options: Vec<(String, String)>,
         if_not_exists: bool,
     },

@@ -16,7 +16,7 @@ use super::auth::Authenticator;
 use super::commands::MAKER;
 use super::config::{PulsarConfig, ServiceUrl};
 use super::facts;
-use super::namespace_policies::requests;
+use super::namespace_policies::{self, requests};
 use super::tls::{TlsSettings, explain_any};
 use crate::log::NamespacePolicies;
 use crate::log::{LedgerInfo, Policies};
@@ -147,6 +147,11 @@ impl Admin {
             set.ok_or_else(|| Error::invalid(format!("{}: it is not there", ask.what)))?;
         }
         Ok(())
+    }
+
+    pub async fn namespace_policies(&self, tenant: &str, namespace: &str) -> Result<NamespacePolicies> {
+        let ask = doing(format!("reading the policies of namespace `{tenant}/{namespace}`"), TENANT_ADMIN);
+        Ok(namespace_policies::read(&self.get(&ask, &["namespaces", tenant, namespace], &[]).await?))
     }
 
     pub async fn delete_namespace(&self, tenant: &str, namespace: &str) -> Result<()> {

@@ -39,9 +39,50 @@ pub(super) fn requests(policies: &NamespacePolicies, retention: &Value) -> Vec<P
     requests
 }
 
+/// The policies that are set, from all that a namespace has.
+pub(super) fn read(all: &Value) -> NamespacePolicies {
+    let number = |value: &Value| value.as_i64();
+    // Below zero is no limit, and so is a time to live of zero.
+    let limit = |found: Option<i64>, none: i64| found.map(|limit| (limit > none).then_some(limit));
+    let retention = &all["retention_policies"];
+    let offload = number(&all["offload_policies"]["managedLedgerOffloadThresholdInBytes"]);
+    NamespacePolicies {
+        retention_minutes: limit(number(&retention["retentionTimeInMinutes"]), -1),
+        retention_mebibytes: limit(number(&retention["retentionSizeInMB"]), -1),
+        message_ttl_seconds: limit(number(&all["message_ttl_in_seconds"]), 0),
+        offload_threshold_bytes: limit(offload.or(number(&all["offload_threshold"]).filter(|bytes| *bytes >= 0)), -1),
+        schema_compatibility: all["schema_compatibility_strategy"]
+            .as_str()
+            .filter(|strategy| *strategy != "UNDEFINED")
+            .map(String::from),
+        deduplicates: all["deduplicationEnabled"].as_bool(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_set_is_read_and_what_is_not_is_left_out() {
+        // As a broker of 4.0.7 answers, shortened.
+        let fresh = json!({ "offload_threshold": -1, "schema_compatibility_strategy": "UNDEFINED", "deleted": false });
+        assert_eq!(read(&fresh), NamespacePolicies::default());
+        let set = json!({
+            "message_ttl_in_seconds": 77, "retention_policies": {"retentionTimeInMinutes": 5, "retentionSizeInMB": -1},
+            "offload_threshold": -1, "offload_policies": {"managedLedgerOffloadThresholdInBytes": 1000},
+            "schema_compatibility_strategy": "FULL", "deduplicationEnabled": true
+        });
+        let expected = NamespacePolicies {
+            retention_minutes: Some(Some(5)),
+            retention_mebibytes: Some(None),
+            message_ttl_seconds: Some(Some(77)),
+            offload_threshold_bytes: Some(Some(1000)),
+            schema_compatibility: Some("FULL".to_string()),
+            deduplicates: Some(true),
+        };
+        assert_eq!(read(&set), expected);
+    }
 
     #[test]
     fn half_of_a_retention_keeps_the_other_half() {

@@ -76,6 +76,8 @@ pub(super) struct LogScope<'a> {
     pub partition: &'a Partition,
     /// The archive to return to.
     pub chain: Option<&'a Chain>,
+    /// Whether it may go on where nobody can be asked for the ledgers.
+    pub unchecked: bool,
 }
 
 impl LogScope<'_> {
@@ -86,11 +88,14 @@ impl LogScope<'_> {
         }
     }
 
-    /// The ledgers kept now; `None` where the right to ask is missing.
+    /// The ledgers kept now; `None` where the right to ask is missing, or nobody to ask is there and that may be borne.
     async fn ledgers(&self) -> Result<Option<Vec<LedgerInfo>>> {
         match self.topic.log.ledgers(self.partition).await {
             Ok(ledgers) => Ok(Some(ledgers)),
-            Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unsupported) => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unsupported)
+                    || error.kind() == ErrorKind::Unavailable && self.unchecked =>
+            {
                 tracing::warn!(partition = %self.partition, %error, "the log's continuity is not checked");
                 Ok(None)
             }

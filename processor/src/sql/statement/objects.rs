@@ -55,13 +55,9 @@ impl Cursor<'_> {
         if existing == Existing::None && self.accept("DATABASE") {
             let if_not_exists = self.if_not_exists();
             let name = self.name()?;
-            if self.is("COMMENT") {
-                return Err(
-                    self.unsupported("a database is a namespace of the log, which keeps no comment: leave it out")
-                );
-            }
+            let comment = self.comment()?;
             let options = if self.accept("WITH") { self.options()? } else { Vec::new() };
-            return Ok(Statement::CreateDatabase { name, options, if_not_exists });
+            return Ok(Statement::CreateDatabase { name, comment, options, if_not_exists });
         }
         let temporary = self.accept("TEMPORARY");
         if self.accept("TABLE") {
