@@ -11,7 +11,8 @@ use aquifer_formats::entry::{EntryLimits, EntrySpec, NewMessage, build_entry};
 use aquifer_formats::messages::MessageBatchBuilder;
 use aquifer_formats::payload::{Format, columns_of, decoder, encoder, topic_schema_of};
 use aquifer_model::{Cut, Interval, PayloadKind, Position, TopicSchema};
-use aquifer_storage::archive::file::{FileWriter, check_end, check_pages, footer_bytes, guarded};
+use aquifer_storage::archive::file::FileWriter;
+use aquifer_storage::archive::hostile::{PageLimit, check_end, check_pages, footer_bytes, guarded, next_rows};
 use arrow::array::{ArrayRef, AsArray, BinaryViewBuilder};
 use arrow::array::{BinaryViewArray, Int32Array, Int64Array, ListArray, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
@@ -299,11 +300,14 @@ pub fn read_parquet(bytes: &[u8]) -> Option<usize> {
         let place = |offset: i64| usize::try_from(offset).ok();
         let from = place(chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset()))?;
         let to = from.checked_add(place(chunk.compressed_size())?)?;
-        check_pages(file.get(from..to)?, INFLATED_BYTES as u64, "fuzzed").ok()?;
+        let limit = PageLimit { bytes: INFLATED_BYTES as u64, option: "fuzzed" };
+        check_pages(file.get(from..to)?, &limit, "fuzzed").ok()?;
     }
     let mut rows = 0;
-    for batch in reader.with_batch_size(64).build().ok()?.take(16) {
-        rows += batch.ok()?.num_rows();
+    let mut reader = reader.with_batch_size(64).build().ok()?;
+    for _ in 0..16 {
+        let Some(batch) = next_rows(&mut reader).ok()? else { break };
+        rows += batch.num_rows();
     }
     Some(rows)
 }

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aquifer_formats::chunked::ChunkBounds;
 use aquifer_formats::entry::EntryLimits;
 use aquifer_formats::payload::{Format, columns_of, topic_schema_of};
 use aquifer_model::{Error, ErrorKind, PayloadKind, Result, SchemaVersion, TopicIdentity, TopicName, TopicSchema};
@@ -250,7 +251,11 @@ impl Catalog {
 
     async fn reading(&self, settings: &TableSettings, definition: &TableDefinition, format: Format) -> Result<Reading> {
         let log = settings.log.clone().unwrap_or_else(|| self.settings.log.clone());
-        let log = settings.log_reading.over(with_token_of(log, &self.settings.log))?;
+        let mut log = settings.log_reading.over(with_token_of(log, &self.settings.log))?;
+        let inflated = settings.max_inflated_bytes.or(self.settings.max_inflated_bytes);
+        if let (LogSettings::Pulsar(config), Some(bytes)) = (&mut log, inflated) {
+            config.chunks = ChunkBounds::of_inflated(bytes);
+        }
         let archive = settings.archive.as_deref().or(self.settings.archive.as_deref());
         let archive = match &log {
             // An archive keeps every message: beside the newest of each key it would give the others too.
@@ -258,7 +263,6 @@ impl Catalog {
             _ if settings.tiers == Tiers::Log => None,
             _ => Some(self.shared.archive(archive, &self.definition.name)?),
         };
-        let inflated = settings.max_inflated_bytes.or(self.settings.max_inflated_bytes);
         Ok(Reading {
             log: self.shared.log(&log).await?,
             archive,

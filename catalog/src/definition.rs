@@ -220,10 +220,6 @@ fn unknown_key(text: &str) -> Error {
         "redelivery_count" | "redeliveryCount" => {
             "a broker counts how often it gave a message again to a subscription; tables are read without one, so there is no such count"
         }
-        "index" | "broker_publish_time" | "brokerPublishTime" => {
-            "it stands before the message only where the broker is told to put it there (`brokerEntryMetadataInterceptors`), and the archive does not keep it; \
-             use `publish_time`, `message_id`, `ledger` or `entry`"
-        }
         // Pulsar SQL's `__key.field` are a key-value topic's columns.
         _ if text.starts_with("__key.") => {
             "the fields of a key-value topic's key are columns of the table: name them without METADATA"
@@ -258,6 +254,8 @@ metadata_keys! {
     OrderingKey, "ordering_key", ["__ordering_key", "__orderingKey", "__ordering_key__"], "__ordering_key", SqlType::BYTES, "The ordering key; declared as STRING it is read as UTF-8.";
     ReplicatedFrom, "replicated_from", ["__replicated_from", "__replicatedFrom", "__replicated_from__"], "__replicated_from", SqlType::STRING, "The cluster it was first written in.";
     MessageSize, "message_size", ["__message_size", "__messageSize", "__message_size__"], "__message_size", SqlType::Int, "How many bytes its payload has, not compressed.";
+    BrokerPublishTime, "broker_publish_time", ["__broker_publish_time", "__brokerPublishTime", "__broker_publish_time__"], "__broker_publish_time", SqlType::TimestampLtz(3), "When the broker took it, by the broker's clock; NULL where brokers do not say.";
+    MessageIndex, "message_index", ["index", "__index", "__message_index", "__messageIndex", "__message_index__"], "__message_index", SqlType::BigInt, "The broker's number of it in its partition; NULL where brokers give none.";
     Tier, "tier", ["__tier"], "__tier", SqlType::STRING, "`log` or `archive`.";
 }
 

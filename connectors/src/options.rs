@@ -26,14 +26,18 @@ pub(crate) fn duration(table: &Table, key: &str) -> Result<Option<Duration>> {
 
 /// `128MB`, `64 kb`; a bare number is bytes. Units are powers of 1,024, as with Flink.
 pub(crate) fn bytes(table: &Table, key: &str) -> Result<Option<u64>> {
+    get(table, key).map(|text| size(key, text)).transpose()
+}
+
+/// One such size, of the option `key`.
+pub(crate) fn size(key: &str, text: &str) -> Result<u64> {
     const UNITS: &Units = &[
         (&["", "b", "bytes"], 1),
         (&["k", "kb", "kibibytes"], 1 << 10),
         (&["m", "mb", "mebibytes"], 1 << 20),
         (&["g", "gb", "gibibytes"], 1 << 30),
     ];
-    let read = |text: &str| scaled(text, UNITS).ok_or_else(|| wrong(key, text, "a size such as 128 MB"));
-    get(table, key).map(read).transpose()
+    scaled(text.trim(), UNITS).ok_or_else(|| wrong(key, text, "a size such as 128 MB"))
 }
 
 fn wrong(key: &str, text: &str, write: &str) -> Error {

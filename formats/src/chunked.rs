@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use prost::Message;
 use pulsar::message::proto::MessageMetadata;
 
-use crate::entry::{EntryLimits, EntrySpec, NewMessage, ParsedEntry, build_entry, frame};
+use crate::entry::{EntryLimits, EntrySpec, NewMessage, ParsedEntry, build_entry, frame, with_broker_metadata_of};
 
 /// What entries' heads and what the broker may add cost beside metadata and payload, in bytes.
 const HEAD_BYTES: usize = 10;
@@ -81,6 +81,14 @@ pub struct ChunkBounds {
 impl Default for ChunkBounds {
     fn default() -> Self {
         Self { max_open: 100, max_bytes: 64 * 1024 * 1024 }
+    }
+}
+
+impl ChunkBounds {
+    /// Where a message may inflate to so many bytes: what waits is not bound lower than by default, as the messages of many producers wait at once.
+    pub fn of_inflated(bytes: usize) -> Self {
+        let default = Self::default();
+        Self { max_bytes: bytes.max(default.max_bytes), ..default }
     }
 }
 
@@ -177,7 +185,9 @@ impl ChunkJoiner {
         if last {
             let whole = self.open[place].bytes == total;
             let parts = self.give_up(place);
-            return if whole { Joined::Given(join(metadata, &parts, total)) } else { given() };
+            // What the broker says of a message is what it says of its last chunk.
+            let joined = || with_broker_metadata_of(entry, join(metadata, &parts, total));
+            return if whole { Joined::Given(joined()) } else { given() };
         }
         self.make_room();
         Joined::Held
@@ -271,6 +281,50 @@ mod tests {
         let summary = summarize(&without_messages(&whole), &EntryLimits::default()).expect("an entry");
         assert_eq!((summary.messages, summary.lowest_sequence_id, summary.producer_name.as_str()), (0, 7, "a"));
         assert_eq!(without_messages(&Bytes::from_static(b"odd")), Bytes::from_static(b"odd"));
+    }
+
+    #[test]
+    fn a_whole_message_has_what_the_broker_said_of_its_last_chunk() {
+        use crate::entry::broker_metadata;
+        let payload = noise(1500);
+        let chunks = build_chunks(&spec("a", Compression::None), &message(3, &payload), 600).expect("chunks");
+        let whole = build_entry(&spec("a", Compression::None), &[message(3, &payload)]).expect("an entry");
+        let mut joiner = ChunkJoiner::new(ChunkBounds::default());
+        let mut given = Vec::new();
+        for (number, chunk) in (0..).zip(&chunks) {
+            // Field 2 of the broker's metadata is the index.
+            let entry = [&[0x0e, 0x02, 0, 0, 0, 2, 0x10, number][..], chunk].concat().into();
+            if let Joined::Given(bytes) = joiner.take(&entry) {
+                given.push(bytes);
+            }
+        }
+        assert_eq!(given.len(), 1);
+        assert_eq!(broker_metadata(&given[0]).index, Some(chunks.len() as u64 - 1));
+        assert_eq!(given[0].slice(8..), whole);
+    }
+
+    #[test]
+    fn messages_above_the_default_are_put_together_where_they_may_inflate_to_more() {
+        let payload = vec![7; 70 << 20];
+        let chunks = build_chunks(&spec("a", Compression::None), &message(1, &payload), 30 << 20).expect("chunks");
+        let whole = build_entry(&spec("a", Compression::None), &[message(1, &payload)]).expect("an entry");
+        for (may_inflate_to, is_joined) in [(64 << 10, false), (64 << 20, false), (80 << 20, true)] {
+            let mut joiner = ChunkJoiner::new(ChunkBounds::of_inflated(may_inflate_to));
+            let last = chunks.iter().map(|chunk| joiner.take(chunk)).last();
+            let expected = if is_joined { whole.clone() } else { chunks[2].clone() };
+            assert!(last == Some(Joined::Given(expected)), "{may_inflate_to}");
+            let limits = EntryLimits::of_inflated(may_inflate_to);
+            let mut builder = crate::messages::MessageBatchBuilder::new(limits);
+            let read =
+                builder.append_entry(aquifer_model::Position::new(1, 1), if is_joined { &whole } else { &chunks[2] });
+            match read {
+                Ok(rows) => assert!(is_joined && rows == 1),
+                Err(error) => {
+                    let text = error.to_string();
+                    assert!(!is_joined && text.contains("73400320 bytes, above the limit of 67108864"), "{text}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use pulsar::message::proto::{CompressionType, KeyValue};
 
-use crate::entry::{EntryLimits, ParsedEntry, frame};
+use crate::entry::{EntryLimits, ParsedEntry, frame, with_broker_metadata_of};
 
 /// The entry with its cipher text as one plain message. What is not encrypted, and a chunk, is given as it came. Fails with `Corrupt` on a broken
 /// entry.
@@ -42,7 +42,7 @@ pub fn cipher_text_message(entry: &Bytes) -> Result<Bytes> {
     if let Some(messages) = metadata.num_messages_in_batch.take() {
         tell("encryption.messages".into(), messages.to_string());
     }
-    Ok(frame(&metadata, &payload))
+    Ok(with_broker_metadata_of(entry, frame(&metadata, &payload)))
 }
 
 #[cfg(test)]

@@ -301,6 +301,15 @@ pub struct BrokerMetadata {
     pub index: Option<u64>,
 }
 
+impl BrokerMetadata {
+    /// The index of a message of an entry of `count`, as the Java client's `getIndex` tells it.
+    pub fn index_of(&self, batch_index: i32, count: u32) -> Option<i64> {
+        let before_last = i64::from(count) - 1 - i64::from(batch_index);
+        // An entry of a transaction is counted as one message: its first ones have no number.
+        i64::try_from(self.index?).ok()?.checked_sub(before_last).filter(|index| *index >= 0)
+    }
+}
+
 /// What the broker put before an entry; nothing where it does not, or where it cannot be read.
 pub fn broker_metadata(bytes: &Bytes) -> BrokerMetadata {
     let read = || {
@@ -312,6 +321,15 @@ pub fn broker_metadata(bytes: &Bytes) -> BrokerMetadata {
         broker_time_ms: metadata.broker_timestamp.map(|ms| ms as i64),
         index: metadata.index,
     })
+}
+
+/// What was made of an entry, behind what the broker put before that.
+pub(crate) fn with_broker_metadata_of(entry: &Bytes, made: Bytes) -> Bytes {
+    let head = entry.strip_prefix(&MAGIC_BROKER_METADATA).and_then(|rest| {
+        let (size, _) = rest.split_first_chunk::<4>()?;
+        entry.get(..(u32::from_be_bytes(*size) as usize).checked_add(6)?)
+    });
+    head.map_or(made.clone(), |head| [head, &made].concat().into())
 }
 
 /// How what stands for an entry that was not taken in begins: two bytes that no entry of Pulsar's begins with, then two lengths.
@@ -415,6 +433,8 @@ mod tests {
             assert_eq!(broker_metadata(&bytes.slice(..end)), BrokerMetadata::default());
         }
         assert_eq!(broker_metadata(&entry), BrokerMetadata::default());
+        assert_eq!(with_broker_metadata_of(&bytes, entry.clone()), bytes);
+        assert_eq!(with_broker_metadata_of(&entry, entry.clone()), entry);
         assert_eq!(
             summarize(&bytes, &EntryLimits::default()).expect("whole"),
             summarize(&entry, &EntryLimits::default()).expect("whole")

@@ -20,7 +20,8 @@ use base64::Engine;
 use bytes::Bytes;
 use pulsar::message::proto::MessageMetadata;
 
-use crate::entry::{EntryLimits, ParsedEntry};
+use crate::chunked::ChunkBounds;
+use crate::entry::{BrokerMetadata, EntryLimits, ParsedEntry, broker_metadata};
 use crate::single::SingleMetadata;
 
 /// Names of the columns that describe a message, the same in memory and in archive files.
@@ -55,6 +56,10 @@ pub mod column {
     pub const REPLICATED_FROM: &str = "__replicated_from";
     /// Int32: the payload's bytes, not compressed; 0 where the message has no value. NULL in archive files that are older than the column.
     pub const MESSAGE_SIZE: &str = "__message_size";
+    /// Timestamp(ms, UTC): when the broker took the message's entry, by its own clock; NULL where it does not say.
+    pub const BROKER_PUBLISH_TIME: &str = "__broker_publish_time";
+    /// Int64: the broker's number of the message in its partition; NULL where it gives none.
+    pub const MESSAGE_INDEX: &str = "__message_index";
 }
 
 /// The schema of a message batch: the columns of [`column`], in that order.
@@ -66,7 +71,7 @@ pub fn message_schema() -> SchemaRef {
         Field::new(ENTRY, DataType::UInt64, false),
         Field::new(BATCH_INDEX, DataType::Int32, false),
         Field::new(PUBLISH_TIME, instant.clone(), false),
-        Field::new(EVENT_TIME, instant, true),
+        Field::new(EVENT_TIME, instant.clone(), true),
         Field::new(KEY, DataType::BinaryView, true),
         Field::new(PROPERTIES, properties_type(), false),
         Field::new(PRODUCER_NAME, DataType::Utf8View, false),
@@ -77,6 +82,8 @@ pub fn message_schema() -> SchemaRef {
         Field::new(ORDERING_KEY, DataType::BinaryView, true),
         Field::new(REPLICATED_FROM, DataType::Utf8View, true),
         Field::new(MESSAGE_SIZE, DataType::Int32, true),
+        Field::new(BROKER_PUBLISH_TIME, instant, true),
+        Field::new(MESSAGE_INDEX, DataType::Int64, true),
     ]))
 }
 
@@ -127,6 +134,8 @@ pub struct MessageBatchBuilder {
     ordering_key: BinaryViewBuilder,
     replicated_from: StringViewBuilder,
     message_size: Vec<i32>,
+    broker_time: Vec<Option<i64>>,
+    message_index: Vec<Option<i64>>,
     payload_bytes: usize,
     /// How many rows the last batch had: the next one will hardly be another size.
     room: usize,
@@ -143,6 +152,8 @@ struct LeftOut {
     ordering_key: bool,
     replicated_from: bool,
     message_size: bool,
+    broker_time: bool,
+    message_index: bool,
 }
 
 /// Texts up to this length lie in their views.
@@ -182,6 +193,8 @@ impl MessageBatchBuilder {
             ordering_key: BinaryViewBuilder::new(),
             replicated_from: StringViewBuilder::new(),
             message_size: Vec::new(),
+            broker_time: Vec::new(),
+            message_index: Vec::new(),
             payload_bytes: 0,
             room: 0,
             left_out: LeftOut::default(),
@@ -189,7 +202,7 @@ impl MessageBatchBuilder {
     }
 
     /// The same builder, of whose columns only the `wanted` ones will be read: event time, properties, producer name, sequence id, ordering key,
-    /// cluster and size are left NULL, empty or 0 where they are not among them.
+    /// cluster, size and what the broker says are left NULL, empty or 0 where they are not among them.
     pub fn only(mut self, wanted: impl Fn(&str) -> bool) -> Self {
         self.left_out = LeftOut {
             event_time: !wanted(column::EVENT_TIME),
@@ -199,6 +212,8 @@ impl MessageBatchBuilder {
             ordering_key: !wanted(column::ORDERING_KEY),
             replicated_from: !wanted(column::REPLICATED_FROM),
             message_size: !wanted(column::MESSAGE_SIZE),
+            broker_time: !wanted(column::BROKER_PUBLISH_TIME),
+            message_index: !wanted(column::MESSAGE_INDEX),
         };
         self
     }
@@ -232,7 +247,7 @@ impl MessageBatchBuilder {
             return Err(Error::unsupported("the entry is encrypted"));
         }
         if metadata.num_chunks_from_msg.is_some_and(|count| count > 1) {
-            return Err(Error::unsupported("the entry is a part of a chunked message"));
+            return Err(self.chunk(metadata));
         }
         let count = entry.messages()?;
         if count == 0 {
@@ -250,6 +265,10 @@ impl MessageBatchBuilder {
             self.make_room();
         }
         let left_out = self.left_out;
+        let broker = match left_out.broker_time && left_out.message_index {
+            true => BrokerMetadata::default(),
+            false => broker_metadata(bytes),
+        };
         let block = self.payload.append_block(Buffer::from(payload.clone()));
         self.payload_bytes += payload.len();
         for message in &messages {
@@ -275,6 +294,9 @@ impl MessageBatchBuilder {
             if !left_out.message_size {
                 self.message_size.push(if message.null_value { 0 } else { range.len() as i32 });
             }
+            if !left_out.message_index {
+                self.message_index.push(broker.index_of(message.batch_index, count));
+            }
             self.key.append_option(message.key.as_deref());
             if left_out.properties {
                 continue;
@@ -296,8 +318,23 @@ impl MessageBatchBuilder {
             }
             self.property_ends.push(self.property_keys.len() as i32);
         }
+        if !left_out.broker_time {
+            self.broker_time.extend(repeat_n(broker.broker_time_ms, messages.len()));
+        }
         self.append_shared(position, metadata, messages.len())?;
         Ok(messages.len() as u32)
+    }
+
+    /// Why a chunk is no message: it is too long to be put together, or some of it is missing.
+    fn chunk(&self, metadata: &MessageMetadata) -> Error {
+        let most = ChunkBounds::of_inflated(self.limits.max_inflated_bytes).max_bytes;
+        match metadata.total_chunk_msg_size.and_then(|bytes| usize::try_from(bytes).ok()) {
+            Some(bytes) if bytes > most => Error::corrupt(format!(
+                "the entry is a part of a chunked message of {bytes} bytes, above the limit of {most}: if it is right, set 'aquifer.max-inflated-bytes' of the table or \
+                 its catalog higher"
+            )),
+            _ => Error::unsupported("the entry is a part of a chunked message"),
+        }
     }
 
     /// Adds what all messages of an entry share: texts once, with a view a message.
@@ -368,6 +405,14 @@ impl MessageBatchBuilder {
             true => Int32Array::new_null(rows),
             false => std::mem::take(&mut self.message_size).into(),
         };
+        let broker_time = match self.left_out.broker_time {
+            true => PrimitiveArray::new_null(rows),
+            false => std::mem::take(&mut self.broker_time).into(),
+        };
+        let message_index = match self.left_out.message_index {
+            true => Int64Array::new_null(rows),
+            false => std::mem::take(&mut self.message_index).into(),
+        };
         let pairs = StructArray::new(
             pair,
             vec![Arc::new(self.property_keys.finish()), Arc::new(self.property_values.finish())],
@@ -391,6 +436,8 @@ impl MessageBatchBuilder {
             ordering_key,
             replicated_from,
             Arc::new(message_size),
+            instant(broker_time),
+            Arc::new(message_index),
         ];
         self.payload_bytes = 0;
         MessageBatch(

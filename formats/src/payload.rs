@@ -20,7 +20,7 @@ mod protobuf_write;
 mod raw;
 mod versions;
 
-pub use avro_fit::cast_column;
+pub use avro_fit::{cast_column, fit_column};
 
 use std::fmt;
 use std::ops::Range;
@@ -133,6 +133,14 @@ pub trait PayloadDecoder: Send {
     /// What a value column of messages is that were decoded before the table had it: NULL, or what the topic's schema says.
     fn lacking(&self, column: &Field, rows: usize) -> Result<ArrayRef> {
         Ok(new_null_array(column.data_type(), rows))
+    }
+    /// The names that this column may have where messages were decoded earlier, beside its own: its aliases in the topic's schema.
+    fn earlier_names(&self, _column: &str) -> &[String] {
+        &[]
+    }
+    /// A value column as it was decoded by an earlier schema of the topic, as this table has it. Fields of rows in it are found by name.
+    fn fitted(&self, earlier: &ArrayRef, column: &Field) -> Result<ArrayRef> {
+        fit_column(earlier, column)
     }
     /// Decodes messages whose keys are at hand too: a separated KeyValue schema has columns there.
     fn decode_keyed(

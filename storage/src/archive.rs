@@ -13,6 +13,7 @@ pub mod bulk;
 pub mod chain;
 pub mod continuity;
 pub mod file;
+pub mod hostile;
 pub mod manifest;
 mod moving;
 pub mod policies;

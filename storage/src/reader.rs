@@ -25,12 +25,13 @@ mod message_id;
 mod pages;
 mod places;
 mod row_groups;
+mod stored;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, BinaryViewArray, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
 use aquifer_formats::entry::EntryLimits;
@@ -43,9 +44,10 @@ use self::fetch::{Fetch, Wanted};
 use self::gather::Gather;
 use self::layout::Layout;
 use self::log_tier::{FromLog, LogScope, LogTier};
+use self::stored::EarlierNames;
 use crate::archive::ArchiveLocation;
 use crate::archive::chain::Chain;
-use crate::archive::file::max_page_bytes;
+use crate::archive::hostile::PageLimit;
 use crate::archive::manifest::DataFile;
 use crate::log::{LedgerInfo, Log};
 
@@ -444,23 +446,27 @@ impl PartitionReader {
             Some(chain) => chain.load().await?,
             None => None,
         };
-        if let (Some(chain), Some(state)) = (&self.chain, &state)
+        if let Some(state) = &state
             && state.end() > self.cut
+            && let Some(chain) = self.chain.clone()
         {
             let end = self.to.map_or(state.end(), |to| to.min(state.end()));
             self.known.clone_from(&state.newest.ledgers);
+            let earlier = self.earlier_names().await?;
             let wanted = Wanted {
                 topic: self.topic.topic.clone(),
                 interval: Interval::new(self.cut, end),
                 messages: self.layout.messages.clone(),
                 values: Arc::clone(&self.layout.values),
                 table: Arc::clone(&self.topic.value_columns),
+                earlier,
+                format: self.topic.format,
                 filter: self.layout.filter.as_ref().map(|filter| Arc::clone(&filter.filter)),
                 time_column: self.request.time_column.clone(),
                 batch_rows: self.batch_rows,
-                page_bytes: max_page_bytes(&self.topic.limits),
+                pages: PageLimit::of_archives(&self.topic.limits),
             };
-            let fetch = Fetch::start(chain, state.files.clone(), wanted);
+            let fetch = Fetch::start(&chain, state.files.clone(), wanted);
             let gather = Gather::new(self.schema(), self.batch_rows, self.cut);
             return Ok(Phase::Archive(Box::new(ArchiveTier::new(fetch, self.request.decoders, gather, end))));
         }
@@ -477,6 +483,17 @@ impl PartitionReader {
         let (cut, to, resumed) = (self.cut, self.to, self.resumed);
         let tier = LogTier::open(&scope, cut, to, resumed, known, self.batch_rows, &self.layout).await?;
         Ok(Phase::Log(Box::new(tier)))
+    }
+
+    /// What the table's columns were called before. Only schemas in Avro say so.
+    async fn earlier_names(&mut self) -> Result<EarlierNames> {
+        if !matches!(self.topic.format, Format::Avro | Format::KeyValue) {
+            return Ok(EarlierNames::new());
+        }
+        self.decoding.prepare(&BinaryViewArray::from_iter_values::<[u8; 0], _>([])).await?;
+        let columns = self.topic.value_columns.fields().iter().map(|field| field.name());
+        let earlier = columns.map(|name| (name.clone(), self.decoding.earlier_names(name).to_vec()));
+        Ok(earlier.filter(|(_, names)| !names.is_empty()).collect())
     }
 
     /// Gives the read a stop, or another one: what was given already stays given.

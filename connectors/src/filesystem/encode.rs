@@ -59,8 +59,8 @@ impl FileEncoder {
                 let head = encoder.head().to_vec();
                 buffered(file, Encoder::Avro(Box::new(encoder)), head)
             }
-            FileFormat::Parquet(compression) => {
-                let properties = WriterProperties::builder().set_compression(*compression).build();
+            FileFormat::Parquet(format) => {
+                let properties = WriterProperties::builder().set_compression(format.compression).build();
                 let writer = ArrowWriter::try_new(file, columns, Some(properties));
                 Rows::Parquet(Box::new(writer.map_err(|error| parquet_failed(path, error))?))
             }

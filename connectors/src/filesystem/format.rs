@@ -16,6 +16,7 @@ use super::input::Input;
 use super::parquet::ParquetReader;
 use super::records::RecordReader;
 use super::source::FileReader;
+use crate::options;
 
 /// A format with its checked options.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,8 +25,20 @@ pub(crate) enum FileFormat {
     Lines(MessageFormat),
     Csv(CsvFormat),
     Avro(AvroCodec),
-    Parquet(Compression),
+    Parquet(ParquetFormat),
 }
+
+/// The options of Parquet files.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct ParquetFormat {
+    /// How what is written is compressed.
+    pub compression: Compression,
+    /// The longest page that is inflated, in bytes.
+    pub max_page_bytes: u64,
+}
+
+/// A page of what other writers make has a mebibyte or so; of ours, some 1,024 values, however long they are.
+const MAX_PAGE_BYTES: u64 = 512 << 20;
 
 impl FileFormat {
     /// The formats' names.
@@ -38,7 +51,7 @@ impl FileFormat {
         let options = match name {
             "csv" => CsvFormat::OPTIONS.to_vec(),
             "avro" => vec!["codec"],
-            "parquet" => vec!["compression", "utc-timezone"],
+            "parquet" => vec!["compression", "max-page-bytes", "utc-timezone"],
             name if MessageFormat::NAMES.contains(&name) => MessageFormat::known_options(name),
             other => {
                 return Err(Error::invalid(format!(
@@ -62,7 +75,11 @@ impl FileFormat {
                         "'parquet.utc-timezone': a TIMESTAMP is stored as it reads, in no zone; leave the option out",
                     ));
                 }
-                Self::Parquet(compression(option("compression").unwrap_or("SNAPPY"))?)
+                let most = option("max-page-bytes").map(|text| options::size("parquet.max-page-bytes", text));
+                Self::Parquet(ParquetFormat {
+                    compression: compression(option("compression").unwrap_or("SNAPPY"))?,
+                    max_page_bytes: most.transpose()?.unwrap_or(MAX_PAGE_BYTES),
+                })
             }
             other => Self::Lines(MessageFormat::parse(other, option)?),
         })
@@ -113,7 +130,9 @@ impl FileFormat {
             Self::Lines(format) => Box::new(ChangeDecoder::new(format.clone(), columns)?),
             Self::Csv(format) => Box::new(CsvDecoder::new(format.clone(), all, columns)?),
             Self::Avro(_) => Box::new(AvroFileDecoder::new(Arc::clone(&columns))),
-            Self::Parquet(_) => return Ok(Box::new(ParquetReader::open(input, path, from, columns)?)),
+            Self::Parquet(format) => {
+                return Ok(Box::new(ParquetReader::open(input, path, from, columns, format.max_page_bytes)?));
+            }
         };
         Ok(Box::new(RecordReader::open(input, path, from, decoder)?))
     }

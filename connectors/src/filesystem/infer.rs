@@ -47,7 +47,7 @@ fn of_path(option: &str) -> Result<TableDefinition> {
     let mut options: BTreeMap<String, String> =
         [("connector", "filesystem"), ("path", option)].map(|(key, value)| (key.to_string(), value.to_string())).into();
     let (format, columns) = match extension.as_deref() {
-        Some("parquet") => ("parquet", of_schema(parquet::checked(Input::open(file, bucket)?, file)?.schema())?),
+        Some("parquet") => ("parquet", of_schema(parquet::checked(Input::open(file, bucket)?, file)?.1.schema())?),
         Some("avro") => ("avro", of_avro(file, bucket)?),
         Some("json" | "jsonl" | "ndjson") => ("json", of_json(file, bucket, &mut options)?),
         Some("csv" | "tsv") => ("csv", of_csv(file, bucket, extension.as_deref() == Some("tsv"), &mut options)?),

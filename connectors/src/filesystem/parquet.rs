@@ -1,6 +1,6 @@
 //! Parquet files. Columns are found by name; where a reader stands is a number of rows.
 //!
-//! A file may be hostile: its end is checked before the library parses it.
+//! A file may be hostile: its end is checked before the library parses it, and the head of each page before it is inflated.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -8,11 +8,18 @@ use std::sync::Arc;
 
 use aquifer_formats::payload::cast_column;
 use aquifer_model::{ChangeBatch, Error, Result};
-use aquifer_storage::archive::file::{check_end, check_footer, footer_bytes, guarded};
+use aquifer_storage::archive::hostile::{
+    CheckedPage, PageLimit, check_end, check_footer, footer_bytes, guarded, next_rows,
+};
 use arrow::array::{Array, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, Length};
 
 use super::input::Input;
 use super::paths::failed;
@@ -27,8 +34,35 @@ pub(super) struct ParquetReader {
     at: u64,
 }
 
-/// A file whose end has been checked, about to be read.
-pub(super) fn checked(mut file: Input, path: &Path) -> Result<ParquetRecordBatchReaderBuilder<Input>> {
+/// A file's column chunks. The library reads the head of a page from where it begins, and asks for the page itself then; it never has page indexes here, by which it
+/// would ask for both at once.
+struct Pages {
+    file: Input,
+    limit: PageLimit,
+    path: Arc<str>,
+}
+
+impl Length for Pages {
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+}
+
+impl ChunkReader for Pages {
+    type T = CheckedPage<Box<dyn Read>>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        // It also makes a reader of the place behind a head that it has read, and asks it for nothing: the check waits for that.
+        Ok(CheckedPage::new(self.file.get_read(start)?, self.limit, Arc::clone(&self.path)))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        self.file.get_bytes(start, length)
+    }
+}
+
+/// A file and what its end says, which has been checked.
+pub(super) fn checked(mut file: Input, path: &Path) -> Result<(Input, ArrowReaderMetadata)> {
     let reading = |error: std::io::Error| failed("reading", path, &error);
     let length = file.length().map_err(reading)?;
     let name = path.display().to_string();
@@ -41,16 +75,21 @@ pub(super) fn checked(mut file: Input, path: &Path) -> Result<ParquetRecordBatch
     let tail = end(8).map_err(reading)?;
     check_footer(&tail, length, &name)?;
     check_end(&end(footer_bytes(&tail)).map_err(reading)?, length, &name)?;
-    guarded(|| ParquetRecordBatchReaderBuilder::try_new(file)).map_err(|error| broken(path, error))
+    let metadata = guarded(|| ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()));
+    Ok((file, metadata.map_err(|error| broken(path, error))?))
 }
 
-fn broken(path: &Path, error: parquet::errors::ParquetError) -> Error {
+fn broken(path: &Path, error: ParquetError) -> Error {
     Error::corrupt(format!("reading `{}` as Parquet", path.display())).with_source(error)
 }
 
 impl ParquetReader {
-    pub fn open(input: Input, path: &Path, from: u64, columns: SchemaRef) -> Result<Self> {
-        let builder = checked(input, path)?;
+    /// Reads from a row on. No page may inflate to more than `max_page_bytes`.
+    pub fn open(input: Input, path: &Path, from: u64, columns: SchemaRef, max_page_bytes: u64) -> Result<Self> {
+        let (file, metadata) = checked(input, path)?;
+        let limit = PageLimit { bytes: max_page_bytes, option: "parquet.max-page-bytes" };
+        let pages = Pages { file, limit, path: path.display().to_string().into() };
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(pages, metadata);
         let rows = builder.metadata().file_metadata().num_rows().max(0) as u64;
         if from > rows {
             return Err(Error::gone(format!(
@@ -88,10 +127,7 @@ impl ParquetReader {
 
 impl FileReader for ParquetReader {
     fn next(&mut self) -> Result<Option<ChangeBatch>> {
-        for batch in self.reader.by_ref() {
-            let batch = batch.map_err(|error| {
-                Error::corrupt(format!("reading `{}` as Parquet", self.path.display())).with_source(error)
-            })?;
+        while let Some(batch) = next_rows(&mut self.reader).map_err(|error| broken(&self.path, error))? {
             if batch.num_rows() > 0 {
                 let rows = self.columns_of(&batch);
                 let rows = rows.map_err(|error| error.context(format!("reading `{}`", self.path.display())))?;

@@ -1,6 +1,8 @@
 use arrow::array::Array;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType, UInt64Type};
 use proptest::prelude::*;
+use prost::Message as _;
+use pulsar::message::proto::BrokerEntryMetadata;
 
 use super::*;
 use crate::entry::{Compression, EntrySpec, NewMessage, build_entry, frame};
@@ -143,11 +145,6 @@ fn columns_that_nobody_reads_are_left_out_and_the_others_are_the_same() {
         .collect();
     let spec = EntrySpec { producer_name: "a name longer than a view".into(), batched: true, ..EntrySpec::default() };
     let entry = build_entry(&spec, &messages).expect("builds");
-    let all = {
-        let mut builder = MessageBatchBuilder::new(EntryLimits::default());
-        builder.append_entry(Position::new(1, 2), &entry).expect("splits");
-        builder.finish()
-    };
     let optional = [
         column::EVENT_TIME,
         column::PROPERTIES,
@@ -156,8 +153,16 @@ fn columns_that_nobody_reads_are_left_out_and_the_others_are_the_same() {
         column::ORDERING_KEY,
         column::REPLICATED_FROM,
         column::MESSAGE_SIZE,
+        column::BROKER_PUBLISH_TIME,
+        column::MESSAGE_INDEX,
     ];
-    for wanted in 0..128 {
+    let entry = behind(1_700_000_000_000, 9, &entry);
+    let all = {
+        let mut builder = MessageBatchBuilder::new(EntryLimits::default());
+        builder.append_entry(Position::new(1, 2), &entry).expect("splits");
+        builder.finish()
+    };
+    for wanted in 0..512 {
         let is_wanted = |name: &str| {
             optional.iter().position(|known| *known == name).is_some_and(|place| wanted & (1 << place) != 0)
         };
@@ -175,6 +180,34 @@ fn columns_that_nobody_reads_are_left_out_and_the_others_are_the_same() {
             }
         }
     }
+}
+
+/// An entry as a broker gives it that tells its time and the index of its last message.
+fn behind(broker_time: u64, index: u64, entry: &Bytes) -> Bytes {
+    let said = BrokerEntryMetadata { broker_timestamp: Some(broker_time), index: Some(index) }.encode_to_vec();
+    [&[0x0e, 0x02][..], &(said.len() as u32).to_be_bytes(), &said, entry].concat().into()
+}
+
+#[test]
+fn what_the_broker_says_of_an_entry_is_said_of_each_message() {
+    let message = |n| NewMessage { sequence_id: n, payload: Some(b"v"), ..NewMessage::default() };
+    let spec = |batched| EntrySpec { producer_name: "p".into(), batched, ..EntrySpec::default() };
+    let batch = build_entry(&spec(true), &[message(0), message(1), message(2)]).expect("builds");
+    let single = build_entry(&spec(false), &[message(3)]).expect("builds");
+    let mut builder = MessageBatchBuilder::new(EntryLimits::default());
+    let entries = [behind(1000, 2, &batch), single.clone(), behind(2000, 3, &single), behind(3000, 0, &batch), batch];
+    for (at, entry) in (0..).zip(&entries) {
+        builder.append_entry(Position::new(1, at), entry).expect("splits");
+    }
+    let given = builder.finish();
+    let column = |name: &str| given.rows().column_by_name(name).expect("there").clone();
+    let times: Vec<_> = column(column::BROKER_PUBLISH_TIME).as_primitive::<TimestampMillisecondType>().iter().collect();
+    let (a, b, c) = (Some(1000), Some(2000), Some(3000));
+    assert_eq!(times, [a, a, a, None, b, c, c, c, None, None, None]);
+    let indexes: Vec<_> = column(column::MESSAGE_INDEX).as_primitive::<Int64Type>().iter().collect();
+    // A transaction's entry is counted once, whatever it holds.
+    let counted = [None, None, Some(0), None, None, None];
+    assert_eq!(indexes, [&[Some(0), Some(1), Some(2), None, Some(3)][..], &counted].concat());
 }
 
 /// The entry of some messages in one batch, with `change` made to its metadata.

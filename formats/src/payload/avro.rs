@@ -146,6 +146,15 @@ impl PayloadDecoder for AvroDecoder {
         lacking(self.reader.as_deref(), &column.clone().with_nullable(true), rows)
     }
 
+    fn earlier_names(&self, column: &str) -> &[String] {
+        self.reader.as_ref().and_then(|reader| reader.field(column)).map_or(&[], ReaderField::aliases)
+    }
+
+    fn fitted(&self, earlier: &ArrayRef, column: &Field) -> Result<ArrayRef> {
+        let known = self.reader.as_ref().and_then(|reader| reader.field(column.name()));
+        fit(earlier, None, known.map(ReaderField::inner), column)
+    }
+
     fn decode(&mut self, payloads: &BinaryViewArray, versions: &BinaryViewArray) -> Result<DecodedPayloads> {
         let columns = Arc::clone(&self.columns);
         by_version(&columns, payloads, versions, |version, run, errors| self.decode_run(payloads, version, run, errors))

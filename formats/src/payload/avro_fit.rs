@@ -128,6 +128,11 @@ fn union_rows(
     Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), columns, nulls, from.len())?))
 }
 
+/// A column as the table has it, fields of rows found by name: one that is not there is NULL.
+pub fn fit_column(array: &ArrayRef, to: &Field) -> Result<ArrayRef> {
+    fit(array, None, None, to)
+}
+
 /// Casts a decoded column to the table's type.
 pub fn cast_column(array: &ArrayRef, to: &DataType, name: &str) -> Result<ArrayRef> {
     if array.data_type() == to {

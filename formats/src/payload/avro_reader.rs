@@ -131,6 +131,10 @@ impl Reader {
 }
 
 impl ReaderField {
+    pub fn aliases(&self) -> &[String] {
+        &self.aliases
+    }
+
     pub fn inner(&self) -> &Reader {
         &self.inner
     }

@@ -7,6 +7,9 @@
 //!
 //! The value's columns stand as they would without a key; before them stands `key` (`__key__` where the value has a `key`): the key's one column, or a
 //! ROW of its columns.
+//!
+//! Where both the message's part and the topic's own are Avro, the one is read as the other by Avro's rules: defaults, aliases, wider types. Of JSON, defaults of fields
+//! that are never null.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -142,26 +145,61 @@ pub(super) fn columns(schema: &TopicSchema) -> Result<SchemaRef> {
 /// Reads keys and values by their own decoders.
 pub(super) struct KeyValueDecoder {
     columns: SchemaRef,
+    /// The topic's own schemas.
+    reader: Option<Pair>,
     versions: Versions<Version>,
 }
 
 /// One schema version, made ready.
 struct Version {
     place: Place,
-    key: Option<(usize, bool, Box<dyn PayloadDecoder>)>,
-    value: Box<dyn PayloadDecoder>,
+    key: Option<(usize, bool, Part)>,
+    value: Part,
     /// For each column but the key's its place among the value's.
     sources: Vec<Option<usize>>,
 }
 
+/// Reads one part of the messages of one version.
+struct Part {
+    decoder: Box<dyn PayloadDecoder>,
+    /// What the decoder calls that version; `None` where it has no other.
+    version: Option<&'static [u8]>,
+}
+
+impl Part {
+    /// `columns` of what is written by `writer`; as `reader` has it, where it can be read so.
+    fn new(columns: Schema, writer: &TopicSchema, reader: Option<&TopicSchema>) -> Result<Self> {
+        const WRITER: &[u8] = b"writer";
+        if let Some(reader) = reader.filter(|reader| resolves(writer, reader)) {
+            let mut decoder = super::decoder(columns_of(reader)?.0, Arc::new(columns), Some(reader))?;
+            decoder.add_schema(SchemaVersion(WRITER.to_vec()), Some(writer))?;
+            return Ok(Self { decoder, version: Some(WRITER) });
+        }
+        let (format, _) = columns_of(writer)?;
+        Ok(Self { decoder: super::decoder(format, Arc::new(columns), Some(writer))?, version: None })
+    }
+
+    fn decode(&mut self, payloads: &BinaryViewArray) -> Result<DecodedPayloads> {
+        let versions: BinaryViewArray = std::iter::repeat_n(self.version, payloads.len()).collect();
+        self.decoder.decode(payloads, &versions)
+    }
+}
+
+/// Whether a part is read as another schema has it.
+fn resolves(writer: &TopicSchema, reader: &TopicSchema) -> bool {
+    writer.kind == reader.kind && matches!(writer.kind, PayloadKind::Avro | PayloadKind::Json)
+}
+
 impl Version {
-    fn new(schema: &TopicSchema, columns: &SchemaRef) -> Result<Self> {
+    /// For messages by `schema` where the topic's own is `reader`.
+    fn new(schema: &TopicSchema, reader: Option<&Pair>, columns: &SchemaRef) -> Result<Self> {
         let pair = Pair::of(schema)?;
-        let key_at = pair.key_column(columns)?;
+        // What the key's column is called depends on the value's fields, and the table has those of the topic's own schema.
+        let key_at = reader.unwrap_or(&pair).key_column(columns)?;
         let key = match key_at {
             None => None,
             Some(at) => {
-                let (format, own) = columns_of(&pair.key)?;
+                let (_, own) = columns_of(&pair.key)?;
                 let (is_row, wanted) = match columns.field(at).data_type() {
                     DataType::Struct(fields) if !is_one(&pair.key) => (true, Schema::new(fields.clone())),
                     _ if is_one(&pair.key) => {
@@ -174,20 +212,22 @@ impl Version {
                         )));
                     }
                 };
-                Some((at, is_row, super::decoder(format, Arc::new(wanted), Some(&pair.key))?))
+                Some((at, is_row, Part::new(wanted, &pair.key, reader.map(|reader| &reader.key))?))
             }
         };
-        let (format, own) = columns_of(&pair.value)?;
+        let (_, own) = columns_of(&pair.value)?;
+        // What the message's schema lacks, the other one may have a default or an older name for.
+        let has_all = reader.is_some_and(|reader| resolves(&pair.value, &reader.value));
         let mut wanted: Vec<Field> = Vec::new();
         let sources = columns.fields().iter().enumerate().map(|(at, field)| {
-            let is_there = Some(at) != key_at && own.column_with_name(field.name()).is_some();
+            let is_there = Some(at) != key_at && (has_all || own.column_with_name(field.name()).is_some());
             is_there.then(|| {
                 wanted.push(field.as_ref().clone());
                 wanted.len() - 1
             })
         });
         let sources = sources.collect();
-        let value = super::decoder(format, Arc::new(Schema::new(wanted)), Some(&pair.value))?;
+        let value = Part::new(Schema::new(wanted), &pair.value, reader.map(|reader| &reader.value))?;
         Ok(Self { place: pair.place, key, value, sources })
     }
 
@@ -223,18 +263,17 @@ impl Version {
                 None => (std::iter::repeat_n(None::<&[u8]>, count).collect(), payloads.clone()),
             },
         };
-        let unversioned: BinaryViewArray = std::iter::repeat_n(None::<&[u8]>, count).collect();
         let mut note = |errors: Vec<PayloadError>, part: &str| {
             for error in errors {
                 reasons[error.row].get_or_insert_with(|| format!("the {part}: {}", error.reason));
             }
         };
-        let decoded = self.value.decode(&values, &unversioned)?;
+        let decoded = self.value.decode(&values)?;
         note(decoded.errors, "value");
         let mut key_array = None;
-        if let Some((at, is_row, decoder)) = &mut self.key {
+        if let Some((at, is_row, part)) = &mut self.key {
             // A message without a value is no row: its key need not be one that can be read.
-            let decoded = decoder.decode(&keys, &unversioned)?;
+            let decoded = part.decode(&keys)?;
             let array: ArrayRef = match (columns.field(*at).data_type(), *is_row) {
                 (DataType::Struct(fields), true) => {
                     // Where a field is NOT NULL a key that is missing or bad has NULL there, which the row's own NULL hides.
@@ -303,8 +342,9 @@ impl KeyValueDecoder {
     pub fn new(columns: SchemaRef, topic_schema: Option<&TopicSchema>) -> Result<Self> {
         let fields: Vec<Field> = columns.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
         let columns = Arc::new(Schema::new(fields));
-        let default = topic_schema.map(|schema| Version::new(schema, &columns)).transpose()?;
-        Ok(Self { columns, versions: Versions::new(default) })
+        let reader = topic_schema.map(Pair::of).transpose()?;
+        let default = topic_schema.map(|schema| Version::new(schema, reader.as_ref(), &columns)).transpose()?;
+        Ok(Self { columns, reader, versions: Versions::new(default) })
     }
 
     fn decode_runs(
@@ -313,7 +353,7 @@ impl KeyValueDecoder {
         keys: Option<&BinaryViewArray>,
         versions: &BinaryViewArray,
     ) -> Result<DecodedPayloads> {
-        let Self { columns, versions: known } = self;
+        let Self { columns, versions: known, .. } = self;
         by_version(columns, payloads, versions, |version, run, errors| {
             let part = payloads.slice(run.start, run.len());
             let keys = keys.map(|keys| keys.slice(run.start, run.len()));
@@ -331,6 +371,19 @@ impl KeyValueDecoder {
     }
 }
 
+impl KeyValueDecoder {
+    /// What reads messages of the topic's own schema.
+    fn own(&self) -> Option<&Version> {
+        self.versions.known.get(&[][..]).and_then(Option::as_ref)
+    }
+
+    /// The key's decoder, if the column is the key.
+    fn key_of(&self, column: &str) -> Option<(bool, &dyn PayloadDecoder)> {
+        let (at, is_row, part) = self.own()?.key.as_ref()?;
+        (self.columns.field(*at).name() == column).then_some((*is_row, part.decoder.as_ref()))
+    }
+}
+
 impl PayloadDecoder for KeyValueDecoder {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.columns)
@@ -341,9 +394,44 @@ impl PayloadDecoder for KeyValueDecoder {
     }
 
     fn add_schema(&mut self, version: SchemaVersion, schema: Option<&TopicSchema>) -> Result<()> {
-        let made = schema.map(|schema| Version::new(schema, &self.columns)).transpose()?;
+        let made = schema.map(|schema| Version::new(schema, self.reader.as_ref(), &self.columns)).transpose()?;
         self.versions.add(version, made);
         Ok(())
+    }
+
+    fn lacking(&self, column: &Field, rows: usize) -> Result<ArrayRef> {
+        match self.own() {
+            Some(own) if self.key_of(column.name()).is_none() => own.value.decoder.lacking(column, rows),
+            _ => Ok(arrow::array::new_null_array(column.data_type(), rows)),
+        }
+    }
+
+    fn earlier_names(&self, column: &str) -> &[String] {
+        match self.own() {
+            Some(own) if self.key_of(column).is_none() => own.value.decoder.earlier_names(column),
+            _ => &[],
+        }
+    }
+
+    fn fitted(&self, earlier: &ArrayRef, column: &Field) -> Result<ArrayRef> {
+        match (self.key_of(column.name()), earlier.as_struct_opt(), column.data_type()) {
+            (Some((true, key)), Some(earlier), DataType::Struct(fields)) => {
+                let parts = fields.iter().map(|field| {
+                    let mut names = std::iter::once(field.name()).chain(key.earlier_names(field.name()));
+                    match names.find_map(|name| earlier.column_by_name(name)) {
+                        Some(part) => key.fitted(part, field),
+                        None => key.lacking(field, earlier.len()),
+                    }
+                });
+                let (parts, nulls) = (parts.collect::<Result<Vec<_>>>()?, earlier.nulls().cloned());
+                Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), parts, nulls, earlier.len())?))
+            }
+            (None, ..) => match self.own() {
+                Some(own) => own.value.decoder.fitted(earlier, column),
+                None => super::fit_column(earlier, column),
+            },
+            _ => super::fit_column(earlier, column),
+        }
     }
 
     fn decode(&mut self, payloads: &BinaryViewArray, versions: &BinaryViewArray) -> Result<DecodedPayloads> {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Array, AsArray, BinaryViewArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, RecordBatch};
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
 use super::tests::{datum_of, value_of};
 use super::*;
 use aquifer_model::SqlType;
+use arrow::datatypes::DataType;
 
 const VECTORS: &str = include_str!("../../testdata/pulsar-payloads.json");
 
@@ -221,4 +222,63 @@ fn avro_on_a_topic_without_a_schema_is_read_by_the_tables_columns() {
     let decoded = decoder.decode(&payloads, &versions).expect("decodes");
     assert_eq!(decoded.errors, vec![]);
     assert_eq!(decoded.rows.column(0).as_primitive::<arrow::datatypes::Int64Type>().value(0), 7);
+}
+
+#[test]
+fn keys_and_values_of_earlier_versions_are_read_by_avros_rules() {
+    use arrow::datatypes::{Int32Type, Int64Type};
+    let record = |fields: &str| format!(r#"{{"type":"record","name":"R","fields":[{fields}]}}"#).into_bytes();
+    let old_key = record(r#"{"name":"id","type":"int"}"#);
+    let new_key = record(r#"{"name":"id","type":"long"},{"name":"region","type":"string","default":"eu"}"#);
+    let old_value = record(r#"{"name":"a","type":"int"},{"name":"old","type":"string"},{"name":"gone","type":"int"}"#);
+    let new_value = record(concat!(
+        r#"{"name":"new","type":"string","aliases":["old"]},{"name":"key","type":"long","default":7},"#,
+        r#"{"name":"a","type":"long"},{"name":"none","type":["null","int"],"default":null}"#
+    ));
+    // Key 5; then a 3, old `x`, gone 1.
+    let (key, value): (&[u8], &[u8]) = (&[10], &[6, 2, b'x', 2]);
+    let inline = [&[0, 0, 0, 1][..], key, &[0, 0, 0, 4], value].concat();
+    let nothing = [&[0, 0, 0, 1][..], key, &[0xff; 4]].concat();
+    let json = record(r#"{"name":"a","type":"int"},{"name":"b","type":"int","default":4}"#);
+    let reader = pair("SEPARATED", ("STRING", &[]), ("JSON", &json));
+    let rows = read(&reader, &[Some(br#"{"a":1}"#)], &[Some(b"k")]);
+    assert_eq!(rows.rows.column(2).as_primitive::<Int32Type>().values(), &[4]);
+    for place in ["INLINE", "SEPARATED"] {
+        let reader = pair(place, ("AVRO", &new_key), ("AVRO", &new_value));
+        let writer = pair(place, ("AVRO", &old_key), ("AVRO", &old_value));
+        let (format, columns) = columns_of(&reader).expect("columns");
+        // The value has a `key` since the later version: the key's column gave way to it.
+        assert_eq!(columns.field(0).name(), "__key__");
+        let mut decoder = decoder(format, Arc::clone(&columns), Some(&reader)).expect("a decoder");
+        let version = SchemaVersion::from_number(0);
+        decoder.add_schema(version.clone(), Some(&writer)).expect("an earlier version");
+        let payloads: BinaryViewArray = match place {
+            "INLINE" => [Some(&inline[..]), Some(&nothing)].into_iter().collect(),
+            _ => [Some(value), None].into_iter().collect(),
+        };
+        let keys: BinaryViewArray = [Some(key), Some(key)].into_iter().collect();
+        let versions: BinaryViewArray = [Some(&version.0[..]); 2].into_iter().collect();
+        let decoded = decoder.decode_keyed(&payloads, &keys, &versions).expect("decodes");
+        assert_eq!(decoded.errors, vec![]);
+        let column = |name: &str| Arc::clone(decoded.rows.column_by_name(name).expect("a column"));
+        let key = column("__key__");
+        assert_eq!(key.as_struct().column(0).as_primitive::<Int64Type>().values(), &[5, 5]);
+        assert_eq!(key.as_struct().column(1).as_string_view().value(1), "eu");
+        assert_eq!(column("new").as_string_view().iter().collect::<Vec<_>>(), [Some("x"), None]);
+        let numbers = |name: &str| column(name).as_primitive::<Int64Type>().iter().collect::<Vec<_>>();
+        // Where there is no value there is no default of its fields.
+        assert_eq!((numbers("key"), numbers("a")), (vec![Some(7), None], vec![Some(3), None]));
+        assert_eq!(column("none").null_count(), 2);
+        // What was decoded by the earlier version is read as the later one has it.
+        let field = |name: &str| columns.field_with_name(name).expect("a column").clone();
+        assert_eq!(decoder.earlier_names("new"), ["old"]);
+        assert_eq!(decoder.lacking(&field("key"), 2).expect("a default").as_primitive::<Int64Type>().values(), &[7, 7]);
+        let earlier: ArrayRef = Arc::new(arrow::array::StructArray::from(vec![(
+            Arc::new(Field::new("id", DataType::Int32, false)),
+            Arc::new(arrow::array::PrimitiveArray::<Int32Type>::from(vec![5])) as ArrayRef,
+        )]));
+        let fitted = decoder.fitted(&earlier, &field("__key__")).expect("fits");
+        assert_eq!(fitted.as_struct().column(0).as_primitive::<Int64Type>().values(), &[5]);
+        assert_eq!(fitted.as_struct().column(1).as_string_view().value(0), "eu");
+    }
 }

@@ -7,8 +7,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use aquifer_formats::entry::EntryLimits;
 use aquifer_formats::messages::{MessageBatch, column, message_schema};
+use aquifer_formats::payload::Format;
 use aquifer_model::{Error, Interval, Position, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, RecordBatch};
 use arrow::compute::{max, min};
@@ -16,19 +16,21 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMillisecondT
 use arrow::row::{RowConverter, SortField};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion};
 use parquet::schema::types::ColumnPath;
 use uuid::Uuid;
 
 use super::manifest::{DataFile, hex, sha256};
-use super::thrift;
 
 /// Rows in a row group. Tests have small ones, so that few rows make files of several.
 pub const ROW_GROUP_ROWS: usize = if cfg!(test) { 16 } else { 131_072 };
 
 /// The most rows in a page. Tests have small ones here too.
 const PAGE_ROWS: usize = if cfg!(test) { 4 } else { 20_000 };
+
+/// The key of a file's metadata under which stands the format by which its value columns were made.
+pub const FORMAT_KEY: &str = "aquifer.format";
 
 /// The name of a value column in a file.
 pub fn stored_name(name: &str) -> String {
@@ -54,6 +56,7 @@ const SAMPLE_LEAST: usize = 256;
 /// Encodings are chosen by the first batch: a column whose values mostly differ gets no dictionary.
 pub struct FileWriter {
     schema: SchemaRef,
+    format: Option<Format>,
     writer: Option<ArrowWriter<Vec<u8>>>,
     rows: u64,
     entries: u64,
@@ -87,7 +90,7 @@ fn mostly_distinct(column: &ArrayRef) -> Result<bool> {
 }
 
 /// How files are encoded whose first rows are these.
-fn properties(first: &RecordBatch) -> Result<WriterProperties> {
+fn properties(first: &RecordBatch) -> Result<WriterPropertiesBuilder> {
     let path = |name: &str| ColumnPath::from(vec![name.to_string()]);
     let level = ZstdLevel::try_new(1).map_err(parquet_error)?;
     // A bloom filter begins large enough for a row group of distinct keys and is folded to the keys that came.
@@ -109,6 +112,8 @@ fn properties(first: &RecordBatch) -> Result<WriterProperties> {
         column::PUBLISH_TIME,
         column::EVENT_TIME,
         column::SEQUENCE_ID,
+        column::BROKER_PUBLISH_TIME,
+        column::MESSAGE_INDEX,
     ];
     for (field, values) in first.schema_ref().fields().iter().zip(first.columns()) {
         let name = field.name().as_str();
@@ -130,7 +135,7 @@ fn properties(first: &RecordBatch) -> Result<WriterProperties> {
             }
         }
     }
-    Ok(properties.build())
+    Ok(properties)
 }
 
 impl FileWriter {
@@ -138,6 +143,7 @@ impl FileWriter {
     pub fn new(value_columns: &Schema) -> Self {
         Self {
             schema: file_schema(value_columns),
+            format: None,
             writer: None,
             rows: 0,
             entries: 0,
@@ -147,6 +153,11 @@ impl FileWriter {
             event_time: None,
             versions: BTreeSet::new(),
         }
+    }
+
+    /// The same file, which says by which format its value columns were made.
+    pub fn of_format(self, format: Format) -> Self {
+        Self { format: Some(format), ..self }
     }
 
     /// Adds messages, in log order after those before. `values` are their payloads' columns; `kept` are the rows, rising, whose payloads are stored
@@ -182,7 +193,8 @@ impl FileWriter {
     }
 
     fn begin(&self, first: &RecordBatch) -> Result<ArrowWriter<Vec<u8>>> {
-        let properties = properties(first)?;
+        let format = self.format.map(|format| vec![KeyValue::new(FORMAT_KEY.to_string(), format.to_string())]);
+        let properties = properties(first)?.set_key_value_metadata(format).build();
         ArrowWriter::try_new(Vec::new(), Arc::clone(&self.schema), Some(properties)).map_err(parquet_error)
     }
 
@@ -260,74 +272,4 @@ impl FileWriter {
 /// The name of a data file for manifest `version`. `id` is new for each file.
 pub fn file_name(version: u64, id: Uuid) -> String {
     format!("d/{version:020}-{}.parquet", id.simple())
-}
-
-/// The shortest and longest footer that is handed to the Parquet library. Its metadata is about a hundred bytes a column chunk.
-pub const MAX_FOOTER_BYTES: u64 = 16 << 20;
-
-/// Checks the end of a file before the library parses it: its magic, and that the metadata's length fits the file and a limit. `tail` are the
-/// last eight bytes.
-pub fn check_footer(tail: &[u8], length: u64, path: &str) -> Result<()> {
-    let wrong = |what: String| Err(Error::corrupt(format!("file `{path}` {what}")));
-    let Ok::<[u8; 8], _>([a, b, c, d, magic @ ..]) = tail.try_into() else {
-        return wrong("is too short for Parquet".into());
-    };
-    if &magic != b"PAR1" {
-        return wrong("does not end as Parquet does".into());
-    }
-    let footer = u64::from(u32::from_le_bytes([a, b, c, d]));
-    if footer + 12 > length || footer > MAX_FOOTER_BYTES {
-        return wrong(format!("has a footer of {footer} bytes, which cannot be right"));
-    }
-    Ok(())
-}
-
-/// Checks a file's metadata (the bytes before the last eight) before the library parses it: see [`thrift`].
-pub fn check_metadata(metadata: &[u8], path: &str) -> Result<()> {
-    thrift::check_struct(metadata)
-        .map_err(|what| Error::corrupt(format!("file `{path}` has metadata that cannot be right: {what}")))
-}
-
-/// The longest page that an archiver under these limits makes: it writes some 8 MiB of payloads and one entry at once, and a value of a column may be eight times as long
-/// as it is in a payload (a number of one byte, in an array).
-pub fn max_page_bytes(limits: &EntryLimits) -> u64 {
-    (limits.max_inflated_bytes as u64).saturating_mul(8) + (64 << 20)
-}
-
-/// Checks pages of a column, one behind the other, before the library makes room for what they say that they inflate to. What is no page is left to the library.
-pub fn check_pages(mut pages: &[u8], most: u64, path: &str) -> Result<()> {
-    while let Ok(head) = thrift::page_head(pages) {
-        if u64::try_from(head.inflated).is_ok_and(|inflated| inflated > most) {
-            return Err(Error::corrupt(format!(
-                "file `{path}` has a page that claims to inflate to {} bytes, above the limit of {most}: if it is right, set 'aquifer.max-inflated-bytes' of the table or \
-                 its catalog higher",
-                head.inflated
-            )));
-        }
-        let end = usize::try_from(head.stored).ok().and_then(|stored| head.length.checked_add(stored));
-        match end.and_then(|end| pages.get(end..)) {
-            Some(rest) if !rest.is_empty() => pages = rest,
-            _ => break,
-        }
-    }
-    Ok(())
-}
-
-/// Runs what reads a footer: where the Parquet library panics (59.3 does, at an Arrow schema in it that cannot be), that is an error too.
-pub fn guarded<T>(read: impl FnOnce() -> std::result::Result<T, ParquetError>) -> std::result::Result<T, ParquetError> {
-    let impossible = |_| Err(ParquetError::General("the Arrow schema in its metadata cannot be right".to_string()));
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or_else(impossible)
-}
-
-/// How many bytes at a file's end are its footer: the metadata, its length and the magic. `tail` are the last eight bytes, checked.
-pub fn footer_bytes(tail: &[u8]) -> u64 {
-    8 + tail.first_chunk::<4>().map_or(0, |length| u64::from(u32::from_le_bytes(*length)))
-}
-
-/// Both checks on a file's end: `end` has its footer or more, and `length` is the whole file's length.
-pub fn check_end(end: &[u8], length: u64, path: &str) -> Result<()> {
-    let (before, tail) = end.split_at(end.len().saturating_sub(8));
-    check_footer(tail, length, path)?;
-    let metadata = usize::try_from(footer_bytes(tail) - 8).unwrap_or(usize::MAX);
-    check_metadata(&before[before.len().saturating_sub(metadata)..], path)
 }

@@ -144,7 +144,7 @@ impl Part {
             true => None,
             false => Some(decoder(topic.format, Arc::clone(&columns), newest.as_ref().map(|(_, schema)| schema))?),
         };
-        let writer = FileWriter::new(&columns);
+        let writer = FileWriter::new(&columns).of_format(topic.format);
         let (schemas, known) = (BTreeMap::new(), BTreeMap::new());
         Ok(Self { format: topic.format, columns, writer, decoder, newest, schemas, known })
     }

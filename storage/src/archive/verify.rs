@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::archiver::PIN;
 use super::chain::Chain;
-use super::file::{check_end, guarded};
+use super::hostile::{check_end, guarded, next_rows};
 use super::manifest::{DataFile, Manifest, sha256};
 use crate::reader::TieredTopic;
 
@@ -99,8 +99,8 @@ fn check_file(
     let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new(bytes)).map_err(unreadable)?;
     let mask = ProjectionMask::columns(builder.parquet_schema(), [column::LEDGER, column::ENTRY, column::BATCH_INDEX]);
     let mut rows = 0u64;
-    for batch in builder.with_projection(mask).build().map_err(unreadable)? {
-        let batch = batch?;
+    let mut reader = builder.with_projection(mask).build().map_err(unreadable)?;
+    while let Some(batch) = next_rows(&mut reader).map_err(unreadable)? {
         let ledgers = batch.column(0).as_primitive::<UInt64Type>();
         let entries = batch.column(1).as_primitive::<UInt64Type>();
         let indices = batch.column(2).as_primitive::<Int32Type>();

@@ -8,7 +8,7 @@ use aquifer_model::{Cut, Error, Interval, Position, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, RecordBatch, UInt64Array, new_null_array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{CastOptions, cast_with_options, filter, interleave, is_not_null, nullif};
-use arrow::datatypes::{DataType, Int32Type, TimestampMillisecondType, UInt64Type};
+use arrow::datatypes::{DataType, Field, FieldRef, Int32Type, TimestampMillisecondType, UInt64Type};
 
 use super::dead_letters::BadMessage;
 use super::decode_ahead::Rows;
@@ -16,13 +16,14 @@ use super::decoding::Decoding;
 use super::fetch::{Fetch, FetchPermit, Fetched};
 use super::gather::{Gather, Open, Piece};
 use super::layout::{Chunk, Layout};
+use super::stored::{Payloads, stored_in};
 use super::{ReadBatch, ReadStatistics, Tier};
-use crate::archive::file::stored_name;
 
 /// A row group that is being decoded.
 struct Group {
     rows: Rows,
     file: Arc<str>,
+    payloads: Payloads,
     published_ms: Option<i64>,
     clip: Option<Interval>,
     ledger: Option<u64>,
@@ -77,9 +78,9 @@ impl ArchiveTier {
     /// What was fetched, its rows ready to be asked for.
     fn begun(&self, item: Result<Fetched>) -> Result<Next> {
         Ok(match item? {
-            Fetched::RowGroup { reader, file, published_ms, clip, ledger, bytes, skipped, permit } => {
+            Fetched::RowGroup { reader, file, payloads, published_ms, clip, ledger, bytes, skipped, permit } => {
                 let rows = if self.decoders > 1 { Rows::ahead(reader, &file) } else { Rows::Here(reader) };
-                Next::Group(Group { rows, file, published_ms, clip, ledger, bytes, skipped, _permit: permit })
+                Next::Group(Group { rows, file, payloads, published_ms, clip, ledger, bytes, skipped, _permit: permit })
             }
             Fetched::Pruned { rows, time_max } => Next::Pruned { rows, time_max },
             Fetched::FileEnd { cut, bytes } => Next::FileEnd { cut, bytes },
@@ -104,7 +105,7 @@ impl ArchiveTier {
             if let Some((held, _)) = &self.held {
                 if let Some(versions) = undecoded_versions(held) {
                     decoding.prepare(versions.as_binary_view()).await?;
-                } else if lacks_a_column(held, layout) {
+                } else if lacks_a_column(held, layout, decoding) {
                     decoding.prepare(&BinaryViewArray::from_iter_values::<[u8; 0], _>([])).await?;
                 }
                 if let Some((held, positions)) = self.held.take() {
@@ -117,6 +118,8 @@ impl ArchiveTier {
                 match current.rows.next(&current.file).await? {
                     None => self.current = None,
                     Some(batch) => {
+                        let is_wanted = !layout.values.fields().is_empty();
+                        let batch = current.payloads.put_into(batch, is_wanted, &current.file)?;
                         let mut positions = Positions::of(&batch, current.ledger)?;
                         let batch = match current.clip {
                             Some(interval) => positions.clip(&batch, interval),
@@ -277,8 +280,10 @@ fn undecoded_versions(batch: &RecordBatch) -> Option<ArrayRef> {
 }
 
 /// Whether the table has a column that it had not when these rows were archived.
-fn lacks_a_column(batch: &RecordBatch, layout: &Layout) -> bool {
-    layout.values.fields().iter().any(|field| batch.column_by_name(&stored_name(field.name())).is_none())
+fn lacks_a_column(batch: &RecordBatch, layout: &Layout, decoding: &Decoding) -> bool {
+    let lacks =
+        |field: &FieldRef| stored_in(batch.schema_ref(), field.name(), decoding.earlier_names(field.name())).is_none();
+    layout.values.fields().iter().any(lacks)
 }
 
 /// Decoded rows as a chunk: columns found by name, absent ones as the topic's schema says, types as the table has them, undecoded payloads decoded.
@@ -304,8 +309,9 @@ fn chunk_of(
     }
     let mut values = Vec::with_capacity(layout.values.fields().len());
     for field in layout.values.fields() {
-        values.push(match batch.column_by_name(&stored_name(field.name())) {
-            Some(found) => fitted(found, field)?,
+        let stored = stored_in(batch.schema_ref(), field.name(), decoding.earlier_names(field.name()));
+        values.push(match stored.and_then(|stored| batch.column_by_name(stored)) {
+            Some(found) => decoding.fitted(found, field).map_err(|error| unfit(found, field, error))?,
             None => {
                 let lacking = decoding.lacking(field, rows)?;
                 // A message without a value is a row of NULLs.
@@ -354,20 +360,23 @@ fn chunk_of(
 }
 
 /// A column as the table has it.
-fn fitted(found: &ArrayRef, field: &arrow::datatypes::Field) -> Result<ArrayRef> {
+fn fitted(found: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     if found.data_type() == field.data_type() {
         return Ok(Arc::clone(found));
     }
     let options = CastOptions { safe: false, ..Default::default() };
-    cast_with_options(found, field.data_type(), &options).map_err(|error| {
-        Error::invalid(format!(
-            "column `{}` is archived as {} and does not fit the table's {}",
-            field.name(),
-            found.data_type(),
-            field.data_type()
-        ))
-        .with_source(error)
-    })
+    let cast = cast_with_options(found, field.data_type(), &options);
+    cast.map_err(|error| unfit(found, field, Error::invalid("a value does not fit").with_source(error)))
+}
+
+fn unfit(found: &ArrayRef, field: &Field, error: Error) -> Error {
+    Error::invalid(format!(
+        "column `{}` is archived as {} and does not fit the table's {}",
+        field.name(),
+        found.data_type(),
+        field.data_type()
+    ))
+    .with_source(error)
 }
 
 /// Decodes the payloads that the archiver could not, into `values`. Gives those that still cannot be read, with the reason.

@@ -6,7 +6,7 @@ use aquifer_formats::messages::column;
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::bloom_filter::Sbbf;
 
-use crate::archive::file::guarded;
+use crate::archive::hostile::guarded;
 
 /// A larger one is not read: a row group of 128 k distinct keys needs 160 KiB.
 const MAX_BYTES: u64 = 4 << 20;

@@ -13,6 +13,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::archive::hostile::next_rows;
+
 /// Batches that wait decoded, of each row group.
 const BATCHES: usize = 2;
 
@@ -67,8 +69,6 @@ impl Rows {
 }
 
 fn decode(reader: &mut ParquetRecordBatchReader, file: &str) -> Result<Option<RecordBatch>> {
-    reader
-        .next()
-        .transpose()
+    next_rows(reader)
         .map_err(|error| Error::corrupt(format!("file `{file}` of the archive cannot be decoded")).with_source(error))
 }

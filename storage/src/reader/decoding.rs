@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aquifer_formats::entry::EntryLimits;
-use aquifer_formats::payload::{DecodedPayloads, PayloadDecoder, projected_decoder};
+use aquifer_formats::payload::{DecodedPayloads, PayloadDecoder, fit_column, projected_decoder};
 use aquifer_model::{Error, Partition, Position, Result};
 use arrow::array::{ArrayRef, BinaryViewArray};
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -78,6 +78,20 @@ impl Decoding {
     pub fn lacking(&self, column: &Field, rows: usize) -> Result<ArrayRef> {
         let decoder = self.decoder.as_ref().ok_or_else(|| Error::internal("the payload decoder was not prepared"))?;
         decoder.lacking(column, rows)
+    }
+
+    /// The names that a value column had before, as far as the topic's schema tells; [`Decoding::prepare`] was called, or there are none.
+    pub fn earlier_names(&self, column: &str) -> &[String] {
+        self.decoder.as_ref().map_or(&[], |decoder| decoder.earlier_names(column))
+    }
+
+    /// A value column as it was archived, as the table has it.
+    pub fn fitted(&self, archived: &ArrayRef, column: &Field) -> Result<ArrayRef> {
+        match &self.decoder {
+            _ if archived.data_type() == column.data_type() => Ok(Arc::clone(archived)),
+            Some(decoder) => decoder.fitted(archived, column),
+            None => fit_column(archived, column),
+        }
     }
 
     /// What an entry may cost.

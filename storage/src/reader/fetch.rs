@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use aquifer_formats::messages::{column, message_schema};
+use aquifer_formats::payload::Format;
 use aquifer_model::{Error, Interval, Result, TopicName};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
@@ -24,11 +25,12 @@ use tokio::task::JoinHandle;
 
 use super::pages::Pages;
 use super::row_groups::{Placement, RowGroups, touches, wanted_of};
+use super::stored::{EarlierNames, Payloads};
 use super::{ReadFilter, blooms};
 use crate::archive::ArchiveLocation;
 use crate::archive::chain::Chain;
-use crate::archive::file::{
-    MAX_FOOTER_BYTES, check_end, check_footer, check_metadata, check_pages, footer_bytes, guarded, stored_name,
+use crate::archive::hostile::{
+    MAX_FOOTER_BYTES, PageLimit, check_end, check_footer, check_metadata, check_pages, footer_bytes, guarded,
 };
 use crate::archive::manifest::DataFile;
 
@@ -53,11 +55,15 @@ pub(super) struct Wanted {
     pub values: SchemaRef,
     /// All value columns of the table.
     pub table: SchemaRef,
+    /// What they were called before.
+    pub earlier: EarlierNames,
+    /// The table's format.
+    pub format: Format,
     pub filter: Option<Arc<dyn ReadFilter>>,
     pub time_column: Option<String>,
     pub batch_rows: usize,
     /// The longest page that is inflated.
-    pub page_bytes: u64,
+    pub pages: PageLimit,
 }
 
 /// What comes out, in log order.
@@ -67,6 +73,8 @@ pub(super) enum Fetched {
         reader: Box<ParquetRecordBatchReader>,
         /// The file it lies in, for messages.
         file: Arc<str>,
+        /// Where its messages' payloads are.
+        payloads: Payloads,
         /// The file's latest publish time, in milliseconds since 1970.
         published_ms: Option<i64>,
         /// The stretch of the file that is wanted; `None` if all rows of the row group are.
@@ -148,6 +156,7 @@ struct RowGroup {
     selection: Option<RowSelection>,
     clip: Option<Interval>,
     ledger: Option<u64>,
+    payloads: Payloads,
     published_ms: Option<i64>,
     /// Bytes read so far that no row group was charged with.
     overhead: u64,
@@ -297,7 +306,7 @@ impl Fetcher {
         keys: &[Vec<u8>],
         may_match: &mut [bool],
     ) -> Result<u64> {
-        let groups = RowGroups { metadata, columns: &self.wanted.table };
+        let groups = self.groups(metadata);
         let interval = wanted_of(file.covers, self.wanted.interval);
         let (asked, places): (Vec<usize>, Vec<Range<u64>>) = (0..may_match.len())
             .filter(|group| may_match[*group])
@@ -315,7 +324,7 @@ impl Fetcher {
         let (mut metadata, mut overhead) = self.footer(file, path).await?;
         let interval = wanted_of(file.covers, self.wanted.interval);
         let mut may_match = match &self.wanted.filter {
-            Some(filter) => filter.may_match(&RowGroups { metadata: &metadata, columns: &self.wanted.table })?,
+            Some(filter) => filter.may_match(&self.groups(&metadata))?,
             None => Vec::new(),
         };
         if let Some(keys) = self.wanted.filter.as_ref().and_then(|filter| filter.message_keys()) {
@@ -328,7 +337,8 @@ impl Fetcher {
             (metadata, read) = self.page_index(file, path, &metadata).await?;
             overhead += read;
         }
-        let groups = RowGroups { metadata: &metadata, columns: &self.wanted.table };
+        let groups = self.groups(&metadata);
+        let payloads = Payloads::of(&metadata, self.wanted.format, &self.wanted.table);
         let name: Arc<str> = self.location.shown(path).into();
         for group in 0..metadata.metadata().num_row_groups() {
             let placement = match groups.place(group, interval) {
@@ -341,7 +351,7 @@ impl Fetcher {
                 Placement::After => break,
                 Placement::Inside | Placement::Partly => {}
             }
-            let decoded = groups.is_all_null(column::PAYLOAD, group);
+            let decoded = groups.is_all_null(column::PAYLOAD, group) && !matches!(payloads, Payloads::In(_));
             let rows = metadata.metadata().row_group(group).num_rows() as u64;
             // Payloads that were not decoded say nothing in statistics.
             let prunable = placement == Placement::Inside && decoded && may_match.get(group) == Some(&false);
@@ -359,7 +369,7 @@ impl Fetcher {
                         },
                         None => None,
                     };
-                    let mask = self.projection(&groups, group, decoded);
+                    let mask = self.projection(&groups, group, decoded, &payloads);
                     let clip = (placement == Placement::Partly).then_some(interval);
                     let bytes = std::mem::take(&mut overhead);
                     let ledger = groups.only_ledger(group);
@@ -368,7 +378,9 @@ impl Fetcher {
                         Fetched::Pruned { rows, time_max: None }
                     } else {
                         let published_ms = file.publish_time_ms.map(|(_, latest)| latest);
-                        let plan = RowGroup { group, mask, selection, clip, ledger, published_ms, overhead: bytes };
+                        let payloads = payloads.clone();
+                        let plan =
+                            RowGroup { group, mask, selection, clip, ledger, payloads, published_ms, overhead: bytes };
                         self.row_group(&metadata, plan, path, &name).await?
                     }
                 }
@@ -378,15 +390,20 @@ impl Fetcher {
         self.sender.send(Ok(Fetched::FileEnd { cut: interval.to, bytes: overhead })).await.map_err(unwanted)
     }
 
+    fn groups<'a>(&'a self, metadata: &'a ArrowReaderMetadata) -> RowGroups<'a> {
+        RowGroups { metadata, columns: &self.wanted.table, earlier: &self.wanted.earlier }
+    }
+
     /// The columns of a row group that are needed: those wanted, the positions, and what tells of messages that are no rows.
-    fn projection(&self, groups: &RowGroups<'_>, group: usize, decoded: bool) -> ProjectionMask {
+    fn projection(&self, groups: &RowGroups<'_>, group: usize, decoded: bool, payloads: &Payloads) -> ProjectionMask {
         let messages = message_schema();
         let mut names: Vec<String> = vec![column::ENTRY.into()];
         if groups.only_ledger(group).is_none() {
             names.push(column::LEDGER.into());
         }
         names.extend(self.wanted.messages.iter().map(|index| messages.field(*index).name().clone()));
-        names.extend(self.wanted.values.fields().iter().map(|field| stored_name(field.name())));
+        names.extend(self.wanted.values.fields().iter().map(|field| groups.stored(field.name())));
+        names.extend(payloads.columns());
         if !groups.is_all_false(column::NULL_VALUE, group) {
             names.push(column::NULL_VALUE.into());
         }
@@ -418,7 +435,7 @@ impl Fetcher {
         path: &Path,
         file: &Arc<str>,
     ) -> Result<Fetched> {
-        let RowGroup { group, mask, selection, clip, ledger, published_ms, overhead } = plan;
+        let RowGroup { group, mask, selection, clip, ledger, payloads, published_ms, overhead } = plan;
         let broken = |error: parquet::errors::ParquetError| self.damaged(path, error);
         let columns = metadata.metadata().row_group(group).columns().iter().enumerate();
         let size: u64 = columns
@@ -444,6 +461,7 @@ impl Fetcher {
                     return Ok(Fetched::RowGroup {
                         reader: Box::new(reader),
                         file,
+                        payloads,
                         published_ms,
                         clip,
                         ledger,
@@ -458,7 +476,7 @@ impl Fetcher {
                     bytes += parts.iter().map(|part| part.len() as u64).sum::<u64>();
                     // What is fetched begins where a page does.
                     for part in &parts {
-                        check_pages(part, self.wanted.page_bytes, file)?;
+                        check_pages(part, &self.wanted.pages, file)?;
                     }
                     decoder.push_ranges(ranges, parts).map_err(broken)?;
                 }

@@ -20,8 +20,9 @@ use arrow::datatypes::{Schema, TimestampMillisecondType, UInt64Type};
 
 use super::TieredTopic;
 use super::fetch::{Fetch, Fetched, Wanted};
+use super::stored::EarlierNames;
 use crate::archive::chain::{Chain, ChainState};
-use crate::archive::file::max_page_bytes;
+use crate::archive::hostile::{PageLimit, next_rows};
 use crate::archive::manifest::DataFile;
 use crate::log::{Entry, LedgerInfo};
 
@@ -126,10 +127,12 @@ impl TieredTopic {
             messages,
             values: Arc::new(Schema::empty()),
             table: Arc::clone(&self.value_columns),
+            earlier: EarlierNames::new(),
+            format: self.format,
             filter: None,
             time_column: None,
             batch_rows: BATCH_ROWS,
-            page_bytes: max_page_bytes(&self.limits),
+            pages: PageLimit::of_archives(&self.limits),
         };
         let mut fetch = Fetch::start(chain, vec![file.clone()], wanted);
         let mut before = file.covers.from;
@@ -140,8 +143,8 @@ impl TieredTopic {
                 Fetched::Pruned { .. } | Fetched::FileEnd { .. } => continue,
             };
             let damaged = || Error::corrupt(format!("file `{path}` of the archive cannot be decoded"));
-            for batch in reader {
-                let batch = batch.map_err(|error| damaged().with_source(error))?;
+            let mut reader = reader;
+            while let Some(batch) = next_rows(&mut reader).map_err(|error| damaged().with_source(error))? {
                 let of = |name: &str| batch.column_by_name(name).ok_or_else(damaged);
                 let (ledgers, entries) = (of(column::LEDGER)?, of(column::ENTRY)?);
                 let times = of(column::PUBLISH_TIME)?;

@@ -11,6 +11,7 @@ use parquet::file::metadata::RowGroupMetaData;
 
 use super::ContainerStatistics;
 use super::layout::max_time;
+use super::stored::{EarlierNames, stored_in};
 use crate::archive::file::stored_name;
 
 /// Where a row group lies relative to the stretch that is read.
@@ -51,6 +52,8 @@ pub(super) struct RowGroups<'a> {
     pub metadata: &'a ArrowReaderMetadata,
     /// The table's value columns: statistics are of their types.
     pub columns: &'a SchemaRef,
+    /// What they were called before.
+    pub earlier: &'a EarlierNames,
 }
 
 impl RowGroups<'_> {
@@ -110,7 +113,10 @@ impl RowGroups<'_> {
 
     pub(super) fn stored(&self, name: &str) -> String {
         match self.columns.fields().find(name) {
-            Some(_) if !is_message_column(name) => stored_name(name),
+            Some(_) if !is_message_column(name) => {
+                let earlier = self.earlier.get(name).map_or(&[][..], Vec::as_slice);
+                stored_in(self.metadata.schema(), name, earlier).map_or_else(|| stored_name(name), String::from)
+            }
             _ => name.to_string(),
         }
     }

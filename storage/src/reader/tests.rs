@@ -13,6 +13,7 @@ use arrow::datatypes::{Int32Type, Int64Type, Schema, TimestampMillisecondType, U
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+mod earlier_schemas;
 mod later_columns;
 mod random_reads;
 

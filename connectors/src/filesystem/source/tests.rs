@@ -210,6 +210,57 @@ async fn hostile_parquet_is_refused() {
 }
 
 #[tokio::test]
+async fn a_page_that_inflates_to_too_much_is_refused_and_rows_before_it_are_not() {
+    use ::parquet::arrow::ArrowWriter;
+    use ::parquet::basic::{Compression, ZstdLevel};
+    use ::parquet::file::properties::{EnabledStatistics, WriterProperties};
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("bomb.parquet");
+    // A row group of short values, then one whose page has over 4 MiB of zeros; statistics make heads that are longer than the first guess.
+    let texts = |texts: Vec<String>| -> ArrayRef { Arc::new(StringViewArray::from_iter_values(texts)) };
+    let rows = |column| RecordBatch::try_from_iter([("t", column)]).expect("a column");
+    let short = rows(texts((0..1000).map(|n| format!("{n:0300}")).collect()));
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_write_page_header_statistics(true)
+        .set_statistics_truncate_length(None)
+        .set_data_page_size_limit(64 << 20)
+        .build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), short.schema(), Some(properties)).expect("a writer");
+    writer.write(&short).expect("written");
+    writer.flush().expect("a row group");
+    writer.write(&rows(texts(vec!["0".repeat(4 << 10); 1024]))).expect("written");
+    std::fs::write(&path, writer.into_inner().expect("closed")).expect("written");
+    let with = |most: &str| {
+        let options = [("path", &*path.to_string_lossy()), ("format", "parquet"), ("parquet.max-page-bytes", most)];
+        Filesystem.source(&table(&[("t", "STRING")], &options)).expect("a source")
+    };
+    for enough in ["5 mb", "512 mb"] {
+        assert_eq!(all(&with(enough)).await.expect("rows").len(), 2024);
+    }
+    let refusing = with("4 mb");
+    let partition = refusing.partitions().await.expect("files").remove(0);
+    let mut reader = refusing.open(&partition, Start::Beginning).await.expect("opens");
+    let error = loop {
+        match reader.next().await {
+            Ok(Polled::Changes(_)) => {}
+            Ok(_) => panic!("the bomb was read"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), aquifer_model::ErrorKind::Corrupt);
+    let text = format!("{error:?}");
+    assert!(text.contains("claims to inflate to 4198400") && text.contains("set 'parquet.max-page-bytes'"), "{text}");
+    let error = Filesystem.source(&table(
+        &[("t", "STRING")],
+        &[("path", &path.to_string_lossy()), ("format", "parquet"), ("parquet.max-page-bytes", "much")],
+    ));
+    assert!(error.map(drop).expect_err("no size").to_string().contains("a size such as 128 MB"));
+}
+
+#[tokio::test]
 async fn many_rows_come_in_batches_and_each_can_be_resumed_after() {
     let text: String = (0..20_000).map(|n| format!("{{\"id\":{n}}}\n")).collect();
     let (_folder, path) = file(&text);
