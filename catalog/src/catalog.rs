@@ -16,7 +16,6 @@ use aquifer_formats::payload::{Format, columns_of, topic_schema_of};
 use aquifer_model::{Error, ErrorKind, PayloadKind, Result, SchemaVersion, TopicIdentity, TopicName, TopicSchema};
 use aquifer_storage::Log;
 use aquifer_storage::pulsar::TlsSettings;
-use aquifer_storage::reader::Tiers;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
@@ -255,7 +254,6 @@ impl Catalog {
         let archive = match &log {
             // An archive keeps every message: beside the newest of each key it would give the others too.
             LogSettings::Pulsar(config) if config.read_compacted => None,
-            _ if settings.tiers == Tiers::Log => None,
             _ => Some(self.shared.archive(archive, &self.definition.name)?),
         };
         let inflated = settings.max_inflated_bytes.or(self.settings.max_inflated_bytes);
