@@ -50,6 +50,7 @@ pub struct Catalog {
 /// A table as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "origin")]
+#[allow(clippy::large_enum_variant)] // one is made when a statement is planned
 pub(crate) enum StoredTable {
     /// All of it.
     Explicit { definition: TableDefinition },
