@@ -17,7 +17,6 @@ use aquifer_formats::payload::{Format, columns_of, topic_schema_of};
 use aquifer_model::{Error, ErrorKind, PayloadKind, Result, SchemaVersion, TopicIdentity, TopicName, TopicSchema};
 use aquifer_storage::Log;
 use aquifer_storage::pulsar::TlsSettings;
-use aquifer_storage::reader::Tiers;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +51,7 @@ pub struct Catalog {
 /// A table as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "origin")]
+#[allow(clippy::large_enum_variant)] // one is made when a statement is planned
 pub(crate) enum StoredTable {
     /// All of it.
     Explicit { definition: TableDefinition },
@@ -260,7 +260,6 @@ impl Catalog {
         let archive = match &log {
             // An archive keeps every message: beside the newest of each key it would give the others too.
             LogSettings::Pulsar(config) if config.read_compacted => None,
-            _ if settings.tiers == Tiers::Log => None,
             _ => Some(self.shared.archive(archive, &self.definition.name)?),
         };
         Ok(Reading {

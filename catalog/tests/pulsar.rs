@@ -111,3 +111,26 @@ async fn ddl_makes_changes_and_drops_topics_of_a_cluster() {
     catalog.drop_database(&database, false, true).await.expect("empty but for the view");
     assert!(!catalog.databases().await.expect("listed").contains(&database));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_shows_the_policies_that_are_set_of_its_namespace() {
+    let Some((_folder, catalog, database)) = catalog().await else { return };
+    assert_eq!(catalog.database_options(&database).await.expect("read"), [], "nothing is set of a new one");
+    let given = [
+        ("retention.time", "5 min"),
+        ("message-ttl", "never"),
+        ("offload.threshold", "1000 b"),
+        ("schema-compatibility-strategy", "BACKWARD"),
+        ("deduplication", "true"),
+    ]
+    .map(|(key, value)| (key.to_string(), value.to_string()));
+    let policies = aquifer_catalog::options::database_policies(&given).expect("options");
+    catalog.set_policies(&database, &policies).await.expect("set");
+    let shown = catalog.database_options(&database).await.expect("read");
+    for (key, value) in given {
+        let found = shown.iter().find(|(shown, _)| *shown == key).map(|(_, value)| value.clone());
+        assert_eq!(found, Some(value), "{key} of {shown:?}");
+    }
+    assert!(shown.contains(&("retention.size", "unlimited".to_string())), "one alone leaves the other: {shown:?}");
+    catalog.drop_database(&database, false, false).await.expect("dropped");
+}

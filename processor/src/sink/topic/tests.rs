@@ -239,7 +239,7 @@ async fn exactly_once_is_refused_and_what_the_topic_lacks_is_said_first() {
     let mut definition = definition();
     definition.options.insert("sink.delivery-guarantee".into(), "exactly-once".into());
     let batch = rows(0..2, true);
-    let error = TopicSink::open(topic.clone(), &definition, &batch.schema()).await.err().expect("refused");
+    let error = TopicSink::open(topic.clone(), &definition, &batch.schema()).await.expect_err("refused");
     assert!(error.to_string().contains("needs jobs with checkpoints"), "an embedded log deduplicates: {error}");
     let without = no_exactly_once(&topic.topic, Ok(Policies { deduplicates: false, ..Policies::default() }));
     assert!(without.to_string().contains("switch that on first"), "{without}");

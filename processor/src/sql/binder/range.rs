@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aquifer_catalog::options::{Startup, Stop, TableSettings, table_settings};
 use aquifer_catalog::{Table, catalogs::Target};
 use aquifer_model::{Cut, Error, Partition, Position, Result, Watermark};
-use aquifer_storage::reader::TieredTopic;
+use aquifer_storage::reader::{TieredTopic, Tiers};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{Column, DFSchema, ExprSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, lit};
@@ -41,8 +41,13 @@ impl ReadRange {
     /// What the table's options say, hints among them.
     pub async fn of(table: &Table, streaming: bool) -> Result<(Self, EventTimes)> {
         let topics = table.target.topics().await?;
-        let topics = &topics.ok_or_else(|| Error::internal("a table over topics has topics"))?;
+        let mut topics = topics.ok_or_else(|| Error::internal("a table over topics has topics"))?;
         let settings = table_settings(&table.definition.options)?;
+        if settings.tiers == Tiers::Log {
+            // Nothing about the archive is asked then, not even which topic it is.
+            topics.iter_mut().for_each(|topic| topic.archive = None);
+        }
+        let topics = &topics;
         let mut times = EventTimes::default();
         let now = ends(topics).await?;
         let start = match &settings.startup {

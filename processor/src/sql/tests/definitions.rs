@@ -218,7 +218,10 @@ async fn catalogs_and_databases_are_shown_changed_and_dropped() {
     world.run("CREATE DATABASE `a/b`; CREATE DATABASE IF NOT EXISTS `a/b`").await;
     assert_eq!(world.run("SHOW DATABASES ILIKE 'A%'").await, ["a/b"]);
     assert_eq!(world.run("SHOW DATABASES FROM default_catalog NOT LIKE 'd%'").await, ["a/b"]);
-    assert!(world.refused("CREATE DATABASE d COMMENT 'x'").await.contains("no comment"));
+    world.run("CREATE DATABASE d COMMENT 'x'").await;
+    assert!(world.run("DESCRIBE DATABASE d").await.contains(&"comment,x".to_string()));
+    assert!(world.refused("CREATE DATABASE d COMMENT 'y'").await.contains("`public/d`"));
+    world.run("DROP DATABASE d").await;
     world.run("CREATE TABLE `a/b`.t (a INT)").await;
     assert!(world.refused("DROP DATABASE `a/b` CASCADE").await.contains("1 topics"));
     world.run("DROP TABLE `a/b`.t PURGE").await;
