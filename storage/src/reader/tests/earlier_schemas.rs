@@ -83,7 +83,7 @@ impl Kept {
     }
 
     /// The rows that both tiers give.
-    async fn from_both(&self, columns: &[&str]) -> RecordBatch {
+    async fn both_tiers(&self, columns: &[&str]) -> RecordBatch {
         let (log, skipped, _) = self.read(Tiers::Log, columns, None).await.expect("the log");
         let (archive, skipped_there, _) = self.read(Tiers::Archive, columns, None).await.expect("the archive");
         let shown = |rows: &RecordBatch| pretty_format_batches(std::slice::from_ref(rows)).expect("text").to_string();
@@ -127,14 +127,14 @@ async fn what_was_archived_under_a_name_is_read_by_its_alias_and_rows_in_it_by_t
     kept.archive().await;
     kept.register(&new).await;
     kept.topic.value_columns = columns_of(&new).expect("columns").1;
-    let rows = kept.from_both(&["n", "inner", "later", column::ENTRY]).await;
+    let rows = kept.both_tiers(&["n", "inner", "later", column::ENTRY]).await;
     assert_eq!(rows.column(0).as_primitive::<Int64Type>().values(), &(0..60).collect::<Vec<i64>>()[..]);
     let inner = rows.column(1).as_struct();
     assert_eq!(inner.column(0).as_primitive::<Int64Type>().value(7), 2);
     assert_eq!([1, 2].map(|field| inner.column(field).as_primitive::<Int32Type>().value(7)), [1, 9]);
     assert_eq!(rows.column(2).as_string_view().value(59), "then");
-    kept.from_both(&["later"]).await;
-    kept.from_both(&["inner"]).await;
+    kept.both_tiers(&["later"]).await;
+    kept.both_tiers(&["inner"]).await;
     // Row groups are left out by what the column was called then.
     let filter: Arc<dyn ReadFilter> = Arc::new(Between(20..=22));
     let (rows, _, pruned) = kept.read(Tiers::Archive, &["n"], Some(filter)).await.expect("reads");
@@ -156,7 +156,7 @@ async fn what_was_archived_as_bytes_is_decoded_by_the_table_that_reads_it() {
     kept.append(None, &payloads).await;
     kept.append(None, &[Some(b"4,four"), Some(br#"{"id": 5, "name": "five"}"#)]).await;
     kept.archive().await;
-    let raw = kept.from_both(&["value"]).await;
+    let raw = kept.both_tiers(&["value"]).await;
     assert_eq!(raw.num_rows(), 7);
     kept.topic.format = Format::Json;
     kept.topic.value_columns = Arc::new(Schema::new(vec![
@@ -164,13 +164,13 @@ async fn what_was_archived_as_bytes_is_decoded_by_the_table_that_reads_it() {
         SqlType::STRING.nullable().to_field("name"),
         SqlType::Int.nullable().to_field("value"),
     ]));
-    let rows = kept.from_both(&["id", "name", "value", column::BATCH_INDEX]).await;
+    let rows = kept.both_tiers(&["id", "name", "value", column::BATCH_INDEX]).await;
     let ids: Vec<_> = rows.column(0).as_primitive::<Int64Type>().iter().collect();
     assert_eq!(ids, [Some(1), Some(2), Some(3), None, Some(5)]);
     assert_eq!(rows.column(2).as_primitive::<Int32Type>().iter().flatten().collect::<Vec<_>>(), [7]);
     // Whether a message can be read does not depend on who asks for what.
-    assert_eq!(kept.from_both(&[]).await.num_rows(), 5);
-    assert_eq!(kept.from_both(&[column::ENTRY, "value"]).await.num_rows(), 5);
+    assert_eq!(kept.both_tiers(&[]).await.num_rows(), 5);
+    assert_eq!(kept.both_tiers(&[column::ENTRY, "value"]).await.num_rows(), 5);
     let n = kept.topic.value_columns.fields().iter().map(|field| field.as_ref().clone());
     kept.topic.value_columns = Arc::new(Schema::new(
         n.map(|field| if field.name() == "id" { field.with_name("n") } else { field }).collect::<Vec<_>>(),
@@ -180,12 +180,12 @@ async fn what_was_archived_as_bytes_is_decoded_by_the_table_that_reads_it() {
     kept.topic.format = Format::Csv;
     kept.topic.value_columns =
         Arc::new(Schema::new(vec![SqlType::STRING.nullable().to_field("a"), SqlType::STRING.nullable().to_field("b")]));
-    kept.from_both(&["b", "a"]).await;
+    kept.both_tiers(&["b", "a"]).await;
     // The one column has another name, or is text.
     for (name, of) in [("payload", SqlType::BYTES), ("value", SqlType::STRING), ("text", SqlType::STRING)] {
         kept.topic.format = Format::Raw;
         kept.topic.value_columns = bytes_column(name, of);
-        let rows = kept.from_both(&[name]).await;
+        let rows = kept.both_tiers(&[name]).await;
         assert_eq!((rows.num_rows(), rows.column(0).null_count()), (7, 0), "{name}");
     }
 }
