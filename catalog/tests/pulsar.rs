@@ -89,6 +89,10 @@ async fn ddl_makes_changes_and_drops_topics_of_a_cluster() {
     assert!(error.contains("compatibility strategy"), "{error}");
     assert_eq!(log.schema(&topic, None).await.expect("asked").expect("there").0, second);
 
+    // The refused change is taken back, which is a version of the definition too.
+    let table = catalog.table(&database, "t").await.expect("found");
+    assert_eq!(names(&table.definition), ["room", "floor", "n", "ts", "twice"]);
+
     // Back to columns that there were before: the registry knows that schema, and the newest must be it all the same.
     catalog.alter_table(&table, before.clone()).await.expect("compatible");
     assert_eq!(catalog.table(&database, "t").await.expect("found").definition, before);
