@@ -108,7 +108,6 @@ const SAME: &[(&str, &str)] = &[
     ("ARRAY_JOIN", "array_to_string"),
     ("MAP_KEYS", "map_keys"),
     ("MAP_VALUES", "map_values"),
-    ("MAP_ENTRIES", "map_entries"),
     ("$GREATEST", "greatest"),
     ("$LEAST", "least"),
 ];

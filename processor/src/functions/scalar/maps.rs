@@ -1,12 +1,13 @@
-//! Maps from arrays and from other maps.
+//! Maps from arrays and from other maps, and what is in them.
 
 use std::sync::Arc;
 
+use aquifer_model::sql_type::{ColumnType, RowField};
 use aquifer_model::{Error, Result, SqlType};
-use arrow::array::{Array, ArrayRef, AsArray, MapArray, StructArray, UInt64Array};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, StructArray, UInt64Array};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{cast, concat, take};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field};
 use datafusion::common::ScalarValue;
 
 use super::super::types::common_type;
@@ -34,8 +35,16 @@ fn union_t(types: &[SqlType], _: &[Option<&ScalarValue>]) -> Typed {
     }
 }
 
+fn entries_t(types: &[SqlType], _: &[Option<&ScalarValue>]) -> Typed {
+    let [SqlType::Map(key, value)] = types else { return None };
+    let field = |name: &str, column_type: &ColumnType| RowField { name: name.into(), column_type: column_type.clone() };
+    let pair = SqlType::Row(vec![field("key", key), field("value", value)]);
+    Some((types.to_vec(), SqlType::Array(Box::new(pair.not_null()))))
+}
+
 pub(super) const KERNELS: &[Kernel] = &[
     pure("MAP_FROM_ARRAYS", "MAP_FROM_ARRAYS(array of keys, array of values)", arrays_t, from_arrays),
+    pure("MAP_ENTRIES", "MAP_ENTRIES(map)", entries_t, entries),
     pure("MAP_UNION", "MAP_UNION(map, …)", union_t, union),
 ];
 
@@ -99,6 +108,16 @@ fn from_arrays(columns: &[ArrayRef], call: &Call<'_>) -> Result<ArrayRef> {
         rows.push(Some((0..keys.value_length(row) as usize).map(|n| (k + n, v + n)).collect()));
     }
     picked(keys.values(), values.values(), rows, call.result.data_type())
+}
+
+fn entries(columns: &[ArrayRef], call: &Call<'_>) -> Result<ArrayRef> {
+    let map = columns[0].as_map();
+    let DataType::List(item) = call.result.data_type() else { return Err(Error::internal("entries are an array")) };
+    let DataType::Struct(fields) = item.data_type() else { return Err(Error::internal("an entry is a row")) };
+    let pair = |column: &ArrayRef, field: &Field| Ok::<_, Error>(cast(column, field.data_type())?);
+    let pairs = vec![pair(map.keys(), &fields[0])?, pair(map.values(), &fields[1])?];
+    let pairs = StructArray::try_new(fields.clone(), pairs, None)?;
+    Ok(Arc::new(ListArray::try_new(Arc::clone(item), map.offsets().clone(), Arc::new(pairs), map.nulls().cloned())?))
 }
 
 fn union(columns: &[ArrayRef], call: &Call<'_>) -> Result<ArrayRef> {
