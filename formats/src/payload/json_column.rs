@@ -499,6 +499,9 @@ fn long(text: &str, is_number: bool, sql_type: &SqlType, data_type: &DataType, r
 
 /// A number's whole part, which Flink takes for INT and BIGINT, though not for the smaller types and not from a text.
 fn without_fraction(number: &str) -> Option<i64> {
+    if !number.contains(['.', 'e', 'E']) {
+        return None;
+    }
     let whole = number.parse::<f64>().ok()?.trunc();
     // Both bounds are doubles; the upper one is the first that does not fit.
     (whole >= i64::MIN as f64 && whole < i64::MAX as f64).then_some(whole as i64)

@@ -105,9 +105,9 @@ async fn a_changelog_gives_kinds() {
 
 #[tokio::test]
 async fn a_wrong_line_is_told_with_its_place_and_what_nobody_reads_cannot_be_wrong() {
-    let (_folder, path) = file("{\"id\":1,\"n\":2}\n{\"id\":2,\"n\":2.5}\n");
+    let (_folder, path) = file("{\"id\":1,\"n\":2}\n{\"id\":2,\"n\":\"2.5\"}\n");
     let both = source(&path, "json", &[("id", "INT"), ("n", "BIGINT")]);
-    let error = all(&both).await.expect_err("a fraction");
+    let error = all(&both).await.expect_err("a fraction in a text");
     assert_eq!(error.kind(), aquifer_model::ErrorKind::Invalid);
     assert!(error.to_string().contains("the record at byte 15 of `"), "{error}");
     assert!(error.to_string().contains("field `n`: `2.5` is no BIGINT"), "{error}");

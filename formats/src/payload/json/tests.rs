@@ -74,6 +74,8 @@ fn each_type_is_read_by_flinks_rules() {
         ("VARIANT", r#"{ "a": "b" }"#, json!(r#"{"a":"b"}"#)),
         ("VARIANT", r#""b""#, json!(r#""b""#)),
         ("INT", "null", Value::Null),
+        ("INT", "-5.9", json!(-5)),
+        ("BIGINT", "1.5e3", json!(1500)),
     ];
     for (sql_type, value, expected) in cases {
         let decoded = decode(&[("c", sql_type)], &[&format!("{{\"c\":{value}}}")]);
@@ -85,13 +87,16 @@ fn each_type_is_read_by_flinks_rules() {
 #[test]
 fn what_does_not_fit_is_a_bad_row_that_names_its_field() {
     let cases = [
-        ("INT", "5.9"),
         ("INT", r#""5.9""#),
+        ("INT", "2147483648.5"),
+        ("SMALLINT", "5.9"),
         ("INT", "true"),
         ("INT", r#""""#),
         ("INT", "[1]"),
         ("TINYINT", "300"),
         ("BIGINT", "9223372036854775808"),
+        ("BIGINT", "-9223372036854775809"),
+        ("BIGINT", "9.3e18"),
         ("DOUBLE", r#""x""#),
         ("DECIMAL(4, 2)", r#""abc""#),
         ("DATE", r#""2024-13-01""#),
