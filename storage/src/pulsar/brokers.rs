@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use aquifer_formats::chunked::ChunkBounds;
 use aquifer_model::{Cut, Error, ErrorKind, Partition, Position, Result, TopicName};
+use pulsar::message::proto::ServerError;
 
 use super::admin::Admin;
 use super::auth::Authenticator;
@@ -264,7 +265,8 @@ impl Retry {
         Self { deadline: Instant::now() + limit, pause: Duration::from_millis(20), patient: false }
     }
 
-    /// One that also waits for a broker that cannot be reached: for what was open already.
+    /// One that also waits for a broker that cannot be reached, or that failed in a way it has no code for (a `StackOverflowError`, say): for what
+    /// was open already, where nothing else than the broker can be wrong.
     pub fn patient(limit: Duration) -> Self {
         Self { patient: true, ..Self::new(limit) }
     }
@@ -273,7 +275,9 @@ impl Retry {
     /// again, and unless patient one that cannot be reached neither.
     pub async fn after(&mut self, failure: Failure, doing: impl FnOnce() -> String, right: &str) -> Result<()> {
         let again = match &failure {
-            Failure::Refused(refusal) => refusal.passes(),
+            Failure::Refused(refusal) => {
+                refusal.passes() || (self.patient && refusal.code == ServerError::UnknownError)
+            }
             Failure::Broken { .. } => true,
             Failure::Final(error) => self.patient && error.kind() == ErrorKind::Unavailable,
             Failure::TimedOut { .. } => false,

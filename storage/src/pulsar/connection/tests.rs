@@ -111,8 +111,8 @@ impl Peer {
     }
 
     /// Passes over the permits that another reader may have sent meanwhile.
-    /// Answers all that leads to a producer named `me`, whose last sequence id is 41; its first publication.
-    async fn serves_a_producer(&mut self, url: &str) -> (proto::CommandSend, Bytes) {
+    /// Answers all that leads to a producer named `me`, whose last sequence id is 41, after failing `failures` times; its first publication.
+    async fn serves_a_producer(&mut self, url: &str, mut failures: usize) -> (proto::CommandSend, Bytes) {
         loop {
             let (heard, payload) = self.hears_all().await;
             if let Some(lookup) = heard.lookup_topic {
@@ -126,6 +126,14 @@ impl Peer {
                 };
                 let kind = Type::PartitionedMetadataResponse;
                 self.says(BaseCommand { partition_metadata_response: Some(response), ..command(kind) }, b"").await;
+            } else if let Some(producer) = heard.producer.as_ref().filter(|_| failures > 0) {
+                failures -= 1;
+                let error = proto::CommandError {
+                    request_id: producer.request_id,
+                    error: proto::ServerError::UnknownError as i32,
+                    message: "java.lang.StackOverflowError".into(),
+                };
+                self.says(BaseCommand { error: Some(error), ..command(Type::Error) }, b"").await;
             } else if let Some(producer) = heard.producer {
                 assert!(producer.user_provided_producer_name() && producer.producer_name() == "me");
                 let success = proto::CommandProducerSuccess {
@@ -377,7 +385,7 @@ async fn an_append_that_is_cut_off_is_unknown_and_one_over_the_limit_is_not_sent
     let broker_url = url.clone();
     let server = tokio::spawn(async move {
         let mut peer = Peer::accept(&listener).await;
-        let (send, payload) = peer.serves_a_producer(&broker_url).await;
+        let (send, payload) = peer.serves_a_producer(&broker_url, 0).await;
         assert_eq!((send.sequence_id, send.highest_sequence_id()), (42, 43));
         assert_eq!(&payload[..], b"\x0e\x01the bytes");
     });
@@ -401,7 +409,7 @@ async fn a_chunked_message_known_as_a_duplicate_before_its_chunks_are_stored_aga
     let broker_url = url.clone();
     let server = tokio::spawn(async move {
         let mut peer = Peer::accept(&listener).await;
-        let (first, _) = peer.serves_a_producer(&broker_url).await;
+        let (first, _) = peer.serves_a_producer(&broker_url, 0).await;
         let mut sends = vec![first];
         while sends.len() < 4 {
             sends.extend(peer.hears_all().await.0.send);
@@ -421,5 +429,26 @@ async fn a_chunked_message_known_as_a_duplicate_before_its_chunks_are_stored_aga
     }
     let stored = |entry| Receipt::Stored(Position::new(5, entry));
     assert_eq!(producer.flush().await.expect("receipts"), [stored(1), stored(2), Receipt::Duplicate, stored(3)]);
+    server.await.expect("served");
+}
+
+#[tokio::test]
+async fn a_broker_that_fails_without_a_code_is_asked_again_for_what_was_open() {
+    let (listener, url) = listener().await;
+    let broker_url = url.clone();
+    let server = tokio::spawn(async move {
+        // The first connection ends with the first publication.
+        let first = Peer::accept(&listener).await.serves_a_producer(&broker_url, 0).await;
+        let mut peer = Peer::accept(&listener).await;
+        let again = peer.serves_a_producer(&broker_url, 2).await;
+        assert_eq!((first.0.sequence_id, first.1), (again.0.sequence_id, again.1));
+        peer.receives(&again.0, Some((5, 1))).await;
+        peer
+    });
+    let log = log(&url, LONG);
+    let mut producer = log.open_producer(&partition(), ProducerSettings::new("me")).await.expect("a producer");
+    let bytes = Bytes::from_static(b"\x0e\x01the bytes");
+    producer.send(FinishedEntry { bytes, lowest: 42, highest: 42, messages: 1, chunk: false }).expect("sent");
+    assert_eq!(producer.flush().await.expect("a receipt"), [Receipt::Stored(Position::new(5, 1))]);
     server.await.expect("served");
 }
