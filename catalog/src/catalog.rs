@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use aquifer_formats::chunked::ChunkBounds;
 use aquifer_formats::entry::EntryLimits;
-use aquifer_formats::payload::{Format, columns_of, topic_schema_of};
+use aquifer_formats::payload::{Format, VALUE_COLUMN, columns_of, topic_schema_of};
 use aquifer_model::{Error, ErrorKind, PayloadKind, Result, SchemaVersion, TopicIdentity, TopicName, TopicSchema};
 use aquifer_storage::Log;
 use aquifer_storage::pulsar::TlsSettings;
@@ -317,6 +317,14 @@ impl Catalog {
         let format = settings.format.unwrap_or(self.settings.default_format);
         // All that can be wrong is found before the topic is made.
         let schema = topic_schema_of(format, table, &columns)?;
+        if let Some(other) =
+            columns.fields().iter().find(|column| format == Format::Raw && column.name() != VALUE_COLUMN)
+        {
+            return Err(Error::invalid(format!(
+                "the messages of a `raw` topic are values without a name: the column `{}` must be called `{VALUE_COLUMN}`",
+                other.name()
+            )));
+        }
         let log = self.log().await?;
         match is_there(log.as_ref(), &topic).await {
             Ok(true) => return if if_not_exists { Ok(()) } else { Err(exists()) },

@@ -237,16 +237,7 @@ pub fn topic_schema_of(format: Format, name: &str, columns: &SchemaRef) -> Resul
     let (kind, definition) = match format {
         Format::Avro => (PayloadKind::Avro, avro_schema::definition(name, columns)?),
         Format::Json => (PayloadKind::Json, avro_schema::definition(name, columns)?),
-        Format::Raw => {
-            let kind = raw::kind_of(columns)?;
-            if let Some(other) = columns.fields().iter().find(|column| column.name() != VALUE_COLUMN) {
-                return Err(Error::invalid(format!(
-                    "the messages of a `raw` topic are values without a name: the column `{}` must be called `{VALUE_COLUMN}`",
-                    other.name()
-                )));
-            }
-            (kind, Vec::new())
-        }
+        Format::Raw => (raw::kind_of(columns)?, Vec::new()),
         Format::Csv => {
             return Err(Error::unsupported(
                 "Pulsar's registry has no schema for CSV: name a topic without a schema with 'connector' = 'pulsar', 'topics' = '…'",
