@@ -68,9 +68,10 @@ async fn analyze(folder: &Path, sql: &str) -> Result<(f64, f64), Failure> {
         .flat_map(|column| column.iter().flatten())
         .collect::<Vec<_>>()
         .join("\n");
-    // "TABLE: archive N rows (B bytes), log …"
+    // Behind the plans: "TABLE: archive N rows (B bytes), log …"
     let bytes = text
-        .split_once("archive ")
+        .split_once("== Run ==")
+        .and_then(|(_, run)| run.split_once(": archive "))
         .and_then(|(_, rest)| rest.split_once('('))
         .and_then(|(_, rest)| rest.split_once(" bytes"))
         .and_then(|(bytes, _)| bytes.parse().ok());

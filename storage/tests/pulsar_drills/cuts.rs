@@ -39,7 +39,7 @@ async fn what_is_read_over_connections_that_are_cut_is_what_was_acknowledged_in_
             }
             written >= 500 && cutter.left() == 0
         };
-        let account = write(&writing, &ours, StdRng::seed_from_u64(seed), &acknowledged, done).await;
+        let account = write(&writing, &ours, StdRng::seed_from_u64(seed), true, &acknowledged, done).await;
         our_last.0.send_replace(direct.last_position(&ours).await.unwrap());
         let receipts = match python {
             Some(python) => python.finish().await,

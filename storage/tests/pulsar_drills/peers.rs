@@ -48,7 +48,7 @@ pub fn next_entry(random: &mut StdRng, producer: &str, first: i64) -> FinishedEn
 }
 
 /// A message that is too long for one entry, in chunks; with what a reader is to be given for the last of them.
-fn next_chunks(random: &mut StdRng, producer: &str, id: i64) -> (Vec<FinishedEntry>, Bytes) {
+pub fn next_chunks(random: &mut StdRng, producer: &str, id: i64) -> (Vec<FinishedEntry>, Bytes) {
     const LONGEST_ENTRY: usize = 2000;
     let mut value = id.to_string().into_bytes();
     let length = random.random_range(2 * LONGEST_ENTRY..10 * LONGEST_ENTRY);
@@ -63,11 +63,12 @@ fn next_chunks(random: &mut StdRng, producer: &str, id: i64) -> (Vec<FinishedEnt
 /// What a producer of ours did, in order: the receipt of each entry, and what a reader is to be given for it; nothing for a chunk that is not the last.
 pub type Account = Vec<(Option<Bytes>, Receipt)>;
 
-/// Writes plain entries, batches and chunked messages until `done` says that it is enough; counts receipts in `acknowledged`.
+/// Writes plain entries and batches, and chunked messages if `chunks_wanted`, until `done` says that it is enough; counts receipts in `acknowledged`.
 pub async fn write(
     log: &PulsarLog,
     partition: &Partition,
     mut random: StdRng,
+    chunks_wanted: bool,
     acknowledged: &AtomicUsize,
     done: impl Fn() -> bool,
 ) -> Account {
@@ -76,7 +77,7 @@ pub async fn write(
     let (mut expected, mut receipts, mut next) = (Vec::new(), Vec::new(), 0);
     while !done() {
         while producer.unanswered() < 30 {
-            if random.random_bool(0.15) {
+            if chunks_wanted && random.random_bool(0.15) {
                 let (chunks, whole) = next_chunks(&mut random, "writer", next);
                 expected.extend(std::iter::repeat_n(None, chunks.len() - 1).chain([Some(whole)]));
                 chunks.into_iter().for_each(|chunk| producer.send(chunk).unwrap());
