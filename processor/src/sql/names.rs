@@ -419,7 +419,7 @@ mod tests {
                 "SELECT 1 AS a, -2 AS b, 3000000000 AS c, CASE WHEN x = 1 THEN 1 ELSE 0 END AS d, SUM(1) AS e, 1e3 AS f FROM t LIMIT 3"
             ),
             "SELECT CAST(1 AS INT) AS `a`, CAST(-2 AS INT) AS `b`, 3000000000 AS `c`, CASE WHEN x = 1 THEN CAST(1 AS INT) ELSE CAST(0 AS INT) END AS `d`, \
-             SUM(CAST(1 AS INT)) AS `e`, CAST(1e3 AS DOUBLE) AS `f` FROM t LIMIT 3"
+             SUM(CAST(1 AS INT)) AS `e`, CAST('1e3' AS DOUBLE) AS `f` FROM t LIMIT 3"
         );
         assert_eq!(rewritten("VALUES (1, 'a')"), "SELECT * FROM (VALUES (CAST(1 AS INT), 'a'))");
     }
