@@ -110,22 +110,39 @@ impl Peer {
         }
     }
 
-    /// Passes over the permits that another reader may have sent meanwhile.
-    /// Answers all that leads to a producer named `me`, whose last sequence id is 41, after failing `failures` times; its first publication.
-    async fn serves_a_producer(&mut self, url: &str, mut failures: usize) -> (proto::CommandSend, Bytes) {
+    /// Answers a partition question, else does nothing; whether it was one.
+    async fn answers_partitions(&mut self, heard: &BaseCommand) -> bool {
+        let Some(asked) = &heard.partition_metadata else { return false };
+        let response = proto::CommandPartitionedTopicMetadataResponse {
+            partitions: Some(0),
+            request_id: asked.request_id,
+            response: Some(0),
+            ..Default::default()
+        };
+        let kind = Type::PartitionedMetadataResponse;
+        self.says(BaseCommand { partition_metadata_response: Some(response), ..command(kind) }, b"").await;
+        true
+    }
+
+    /// Makes a producer named `me`, whose last sequence id is this.
+    async fn makes_a_producer(&mut self, producer: &proto::CommandProducer, last_sequence_id: i64) {
+        assert!(producer.user_provided_producer_name() && producer.producer_name() == "me");
+        let success = proto::CommandProducerSuccess {
+            request_id: producer.request_id,
+            producer_name: "me".into(),
+            last_sequence_id: Some(last_sequence_id),
+            producer_ready: Some(true),
+            ..Default::default()
+        };
+        self.says(BaseCommand { producer_success: Some(success), ..command(Type::ProducerSuccess) }, b"").await;
+    }
+
+    /// Answers all that leads to a producer, whose last sequence id is 41, after failing `failures` times; its first publication.
+    async fn serves_a_first_send(&mut self, url: &str, mut failures: usize) -> (proto::CommandSend, Bytes) {
         loop {
             let (heard, payload) = self.hears_all().await;
             if let Some(lookup) = heard.lookup_topic {
                 self.points_to(lookup, url, false).await;
-            } else if let Some(asked) = heard.partition_metadata {
-                let response = proto::CommandPartitionedTopicMetadataResponse {
-                    partitions: Some(0),
-                    request_id: asked.request_id,
-                    response: Some(0),
-                    ..Default::default()
-                };
-                let kind = Type::PartitionedMetadataResponse;
-                self.says(BaseCommand { partition_metadata_response: Some(response), ..command(kind) }, b"").await;
             } else if let Some(producer) = heard.producer.as_ref().filter(|_| failures > 0) {
                 failures -= 1;
                 let error = proto::CommandError {
@@ -134,33 +151,26 @@ impl Peer {
                     message: "java.lang.StackOverflowError".into(),
                 };
                 self.says(BaseCommand { error: Some(error), ..command(Type::Error) }, b"").await;
-            } else if let Some(producer) = heard.producer {
-                assert!(producer.user_provided_producer_name() && producer.producer_name() == "me");
-                let success = proto::CommandProducerSuccess {
-                    request_id: producer.request_id,
-                    producer_name: "me".into(),
-                    last_sequence_id: Some(41),
-                    producer_ready: Some(true),
-                    ..Default::default()
-                };
-                self.says(BaseCommand { producer_success: Some(success), ..command(Type::ProducerSuccess) }, b"").await;
+            } else if let Some(producer) = &heard.producer {
+                self.makes_a_producer(producer, 41).await;
             } else if let Some(send) = heard.send {
                 return (send, payload);
+            } else {
+                self.answers_partitions(&heard).await;
             }
         }
     }
 
-    async fn receives(&mut self, send: &proto::CommandSend, position: Option<(u64, u64)>) {
-        let (ledger_id, entry_id) = position.unwrap_or((u64::MAX, u64::MAX));
-        let receipt = proto::CommandSendReceipt {
-            producer_id: send.producer_id,
-            sequence_id: send.sequence_id,
-            message_id: Some(proto::MessageIdData { ledger_id, entry_id, ..Default::default() }),
-            ..Default::default()
-        };
+    /// Says where an entry is stored; `None`: that it is a duplicate.
+    async fn gives_a_receipt(&mut self, producer_id: u64, sequence_id: u64, position: Option<Position>) {
+        let Position { ledger, entry } = position.unwrap_or(Position::new(u64::MAX, u64::MAX));
+        let message_id = proto::MessageIdData { ledger_id: ledger, entry_id: entry, ..Default::default() };
+        let receipt =
+            proto::CommandSendReceipt { producer_id, sequence_id, message_id: Some(message_id), ..Default::default() };
         self.says(BaseCommand { send_receipt: Some(receipt), ..command(Type::SendReceipt) }, b"").await;
     }
 
+    /// Passes over the permits that another reader may have sent meanwhile.
     async fn hears_lookup(&mut self) -> proto::CommandLookupTopic {
         loop {
             if let Some(lookup) = self.hears().await.lookup_topic {
@@ -385,7 +395,7 @@ async fn an_append_that_is_cut_off_is_unknown_and_one_over_the_limit_is_not_sent
     let broker_url = url.clone();
     let server = tokio::spawn(async move {
         let mut peer = Peer::accept(&listener).await;
-        let (send, payload) = peer.serves_a_producer(&broker_url, 0).await;
+        let (send, payload) = peer.serves_a_first_send(&broker_url, 0).await;
         assert_eq!((send.sequence_id, send.highest_sequence_id()), (42, 43));
         assert_eq!(&payload[..], b"\x0e\x01the bytes");
     });
@@ -409,16 +419,16 @@ async fn a_chunked_message_known_as_a_duplicate_before_its_chunks_are_stored_aga
     let broker_url = url.clone();
     let server = tokio::spawn(async move {
         let mut peer = Peer::accept(&listener).await;
-        let (first, _) = peer.serves_a_producer(&broker_url, 0).await;
+        let (first, _) = peer.serves_a_first_send(&broker_url, 0).await;
         let mut sends = vec![first];
         while sends.len() < 4 {
             sends.extend(peer.hears_all().await.0.send);
         }
         // As a broker does: that the last chunk is known it says at once, the others it writes.
-        peer.receives(&sends[2], None).await;
-        peer.receives(&sends[0], Some((5, 1))).await;
-        peer.receives(&sends[1], Some((5, 2))).await;
-        peer.receives(&sends[3], Some((5, 3))).await;
+        for (send, entry) in [(2, None), (0, Some(1)), (1, Some(2)), (3, Some(3))] {
+            let (send, position) = (&sends[send], entry.map(|entry| Position::new(5, entry)));
+            peer.gives_a_receipt(send.producer_id, send.sequence_id, position).await;
+        }
         peer
     });
     let mut producer =
@@ -438,11 +448,11 @@ async fn a_broker_that_fails_without_a_code_is_asked_again_for_what_was_open() {
     let broker_url = url.clone();
     let server = tokio::spawn(async move {
         // The first connection ends with the first publication.
-        let first = Peer::accept(&listener).await.serves_a_producer(&broker_url, 0).await;
+        let first = Peer::accept(&listener).await.serves_a_first_send(&broker_url, 0).await;
         let mut peer = Peer::accept(&listener).await;
-        let again = peer.serves_a_producer(&broker_url, 2).await;
+        let again = peer.serves_a_first_send(&broker_url, 2).await;
         assert_eq!((first.0.sequence_id, first.1), (again.0.sequence_id, again.1));
-        peer.receives(&again.0, Some((5, 1))).await;
+        peer.gives_a_receipt(again.0.producer_id, again.0.sequence_id, Some(Position::new(5, 1))).await;
         peer
     });
     let log = log(&url, LONG);

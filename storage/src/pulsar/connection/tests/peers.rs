@@ -2,22 +2,7 @@
 //! issuer, and what is sent again after a cut.
 
 use super::*;
-use crate::log::{FinishedEntry, Receipt};
-use crate::pulsar::{Authentication, OAuth2Client, OAuth2Settings, ProducerSettings};
-
-/// Answers one partition question, else gives it back.
-async fn answers_partitions(peer: &mut Peer, heard: &BaseCommand) -> bool {
-    let Some(asked) = &heard.partition_metadata else { return false };
-    let response = proto::CommandPartitionedTopicMetadataResponse {
-        partitions: Some(0),
-        request_id: asked.request_id,
-        response: Some(0),
-        ..Default::default()
-    };
-    let kind = Type::PartitionedMetadataResponse;
-    peer.says(BaseCommand { partition_metadata_response: Some(response), ..command(kind) }, b"").await;
-    true
-}
+use crate::pulsar::{Authentication, OAuth2Client, OAuth2Settings};
 
 #[tokio::test]
 async fn behind_a_proxy_the_broker_is_named_in_the_greeting() {
@@ -113,7 +98,7 @@ async fn a_challenge_is_answered_with_a_fresh_token_of_the_issuer() {
                 assert_eq!((shown.auth_method_name(), shown.auth_data()), ("token", &b"token-2"[..]));
                 answered = true;
             } else {
-                assert!(answers_partitions(&mut peer, &heard).await, "{heard:?}");
+                assert!(peer.answers_partitions(&heard).await, "{heard:?}");
             }
         }
         assert!(answered);
@@ -158,17 +143,10 @@ async fn serves_a_producer(peer: &mut Peer, url: &str, reopened: u64) -> u64 {
             peer.points_to(lookup, url, false).await;
         } else if let Some(producer) = heard.producer {
             assert_eq!((producer.producer_name(), producer.epoch()), ("me", reopened));
-            let success = proto::CommandProducerSuccess {
-                request_id: producer.request_id,
-                producer_name: "me".into(),
-                last_sequence_id: Some(-1),
-                producer_ready: Some(true),
-                ..Default::default()
-            };
-            peer.says(BaseCommand { producer_success: Some(success), ..command(Type::ProducerSuccess) }, b"").await;
+            peer.makes_a_producer(&producer, -1).await;
             return producer.producer_id;
         } else {
-            assert!(answers_partitions(peer, &heard).await, "{heard:?}");
+            assert!(peer.answers_partitions(&heard).await, "{heard:?}");
         }
     }
 }
@@ -182,28 +160,19 @@ async fn hears_send(peer: &mut Peer) -> (u64, Bytes) {
     }
 }
 
-async fn gives_a_receipt(peer: &mut Peer, producer_id: u64, sequence_id: u64, entry: Option<u64>) {
-    let message_id = match entry {
-        Some(entry_id) => proto::MessageIdData { ledger_id: 1, entry_id, ..Default::default() },
-        None => proto::MessageIdData { ledger_id: u64::MAX, entry_id: u64::MAX, ..Default::default() },
-    };
-    let receipt =
-        proto::CommandSendReceipt { producer_id, sequence_id, message_id: Some(message_id), ..Default::default() };
-    peer.says(BaseCommand { send_receipt: Some(receipt), ..command(Type::SendReceipt) }, b"").await;
-}
-
 #[tokio::test]
 async fn what_had_no_receipt_is_sent_again_byte_for_byte_and_in_order() {
     let (listener, url) = listener().await;
     let broker = url.clone();
     let server = tokio::spawn(async move {
+        let stored = |entry| Some(Position::new(1, entry));
         let mut peer = Peer::accept(&listener).await;
         let id = serves_a_producer(&mut peer, &broker, 0).await;
         let mut first = Vec::new();
         for _ in 0..4 {
             first.push(hears_send(&mut peer).await);
         }
-        gives_a_receipt(&mut peer, id, 0, Some(10)).await;
+        peer.gives_a_receipt(id, 0, stored(10)).await;
         drop(peer);
         let mut peer = Peer::accept(&listener).await;
         let id = serves_a_producer(&mut peer, &broker, 1).await;
@@ -213,13 +182,13 @@ async fn what_had_no_receipt_is_sent_again_byte_for_byte_and_in_order() {
         }
         assert_eq!(second, first[1..]);
         // The first of them was stored before the cut. An answer out of order then ends the connection: nothing is known of the rest.
-        gives_a_receipt(&mut peer, id, 1, None).await;
-        gives_a_receipt(&mut peer, id, 3, Some(13)).await;
+        peer.gives_a_receipt(id, 1, None).await;
+        peer.gives_a_receipt(id, 3, stored(13)).await;
         let mut peer = Peer::accept(&listener).await;
         let id = serves_a_producer(&mut peer, &broker, 2).await;
         for (entry, expected) in (12..).zip(&first[2..]) {
             assert_eq!(hears_send(&mut peer).await, *expected);
-            gives_a_receipt(&mut peer, id, expected.0, Some(entry)).await;
+            peer.gives_a_receipt(id, expected.0, stored(entry)).await;
         }
         peer
     });
