@@ -67,19 +67,15 @@ pub(super) fn laterally_joined(join: Join) -> Result<LogicalPlan> {
     else {
         return LogicalPlan::Join(join).recompute_schema();
     };
-    let left = join.left.schema().columns();
-    let mut input = join.left.as_ref().clone();
-    let mut given: Vec<Expr> = left.iter().cloned().map(Expr::Column).collect();
-    for (value, (qualifier, field)) in values.iter().zip(join.right.schema().iter()) {
-        let (plan, column) = with_value(input, subquery, &Parts { value: Some(value), ..parts })?;
-        input = plan;
+    let mut given: Vec<Expr> = join.left.schema().columns().into_iter().map(Expr::Column).collect();
+    let (input, columns) = with_values(join.left.as_ref().clone(), subquery, &parts, &values)?;
+    for (column, (qualifier, field)) in columns.into_iter().zip(join.right.schema().iter()) {
         given.push(column.alias_qualified(qualifier.cloned(), field.name()));
     }
     LogicalPlanBuilder::from(input).project(given)?.build()
 }
 
 /// A subquery's parts: what is computed of the aggregate, the aggregate, the condition, and the rows that it is asked of.
-#[derive(Clone, Copy)]
 struct Parts<'a> {
     value: Option<&'a Expr>,
     aggregate: &'a Aggregate,
@@ -119,9 +115,13 @@ fn replaced(expression: Expr, input: &mut LogicalPlan) -> Result<Expr> {
     let done = expression.transform_up(|one| match one {
         Expr::ScalarSubquery(subquery) => match parts(&subquery) {
             Some(parts) => {
-                let (plan, value) = with_value(input.clone(), &subquery, &parts)?;
+                let value = match parts.value {
+                    Some(value) => value.clone(),
+                    None => Expr::Column(Column::from_name(parts.aggregate.schema.field(0).name())),
+                };
+                let (plan, mut columns) = with_values(input.clone(), &subquery, &parts, &[value])?;
                 *input = plan;
-                Ok(Transformed::yes(value))
+                Ok(Transformed::yes(columns.remove(0)))
             }
             None => Ok(Transformed::no(Expr::ScalarSubquery(subquery))),
         },
@@ -130,8 +130,13 @@ fn replaced(expression: Expr, input: &mut LogicalPlan) -> Result<Expr> {
     Ok(done.data)
 }
 
-/// The input with the subquery's value as a column more, and that column.
-fn with_value(input: LogicalPlan, subquery: &Subquery, parts: &Parts<'_>) -> Result<(LogicalPlan, Expr)> {
+/// The input with what is computed of the subquery's aggregate as columns more, and these columns.
+fn with_values(
+    input: LogicalPlan,
+    subquery: &Subquery,
+    parts: &Parts<'_>,
+    values: &[Expr],
+) -> Result<(LogicalPlan, Vec<Expr>)> {
     let mut outer: Vec<Column> = Vec::new();
     for one in &subquery.outer_ref_columns {
         if let Expr::OuterReferenceColumn(_, column) = one
@@ -173,21 +178,17 @@ fn with_value(input: LogicalPlan, subquery: &Subquery, parts: &Parts<'_>) -> Res
         Ok(counted.data.unalias().alias(field.name()))
     });
     let aggregates = aggregates.collect::<Result<Vec<_>>>()?;
-    let name = format!("__aquifer_value_{number}");
-    let value = match parts.value {
-        Some(value) => value.clone().unalias(),
-        None => column(parts.aggregate.schema.field(0).name()),
-    };
+    let name = |n: usize| format!("__aquifer_value_{number}_{n}");
     let mut given = keys.clone();
-    given.push(value.alias(&name));
-    let values = different
+    given.extend(values.iter().enumerate().map(|(n, value)| value.clone().unalias().alias(name(n))));
+    let computed = different
         .join_on(rows, JoinType::Left, [condition.data])?
         .aggregate(keys, aggregates)?
         .project(given)?
         .build()?;
     let on = (outer.clone(), (0..outer.len()).map(|n| Column::from_name(key(n))).collect::<Vec<_>>());
     let plan = LogicalPlanBuilder::from(input)
-        .join_detailed(values, JoinType::Left, on, None, NullEquality::NullEqualsNull)?
+        .join_detailed(computed, JoinType::Left, on, None, NullEquality::NullEqualsNull)?
         .build()?;
-    Ok((plan, column(&name)))
+    Ok((plan, (0..values.len()).map(|n| column(&name(n))).collect()))
 }
