@@ -297,8 +297,9 @@ impl Session {
                 )));
             }
         }
-        if let Some(connector) = connector.filter(|name| *name != "filesystem" && !definition.partitioned_by.is_empty())
-            && !matches!(connector, "pulsar" | "upsert-pulsar")
+        if let Some(connector) = connector
+            && !matches!(connector, "filesystem" | "pulsar" | "upsert-pulsar")
+            && !definition.partitioned_by.is_empty()
         {
             return Err(Error::unsupported(format!(
                 "PARTITIONED BY is for tables of files, and `{connector}` has no partitions: leave it out (LIKE … (EXCLUDING PARTITIONS))"

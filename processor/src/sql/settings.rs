@@ -104,7 +104,7 @@ impl Settings {
         let key = known_key(key)?;
         if key == CATALOG_STORE && !value.eq_ignore_ascii_case("file") {
             return Err(Error::unsupported(format!(
-                "'{key}' = '{value}' is not supported: catalogs are always kept in the data directory (`--data`); objects of the session only are TEMPORARY"
+                "'{key}' = '{value}' is not supported: catalogs are always kept in the data directory (`--data-dir`); objects of the session only are TEMPORARY"
             )));
         }
         if WITHOUT_MEANING.contains(&key) {
