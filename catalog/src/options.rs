@@ -182,6 +182,8 @@ pub struct SinkSettings {
     pub batch_messages: Option<usize>,
     /// Beyond this many bytes an entry is closed, if that is said.
     pub batch_bytes: Option<usize>,
+    /// Whether a message that is longer than an entry may be is cut into chunks.
+    pub chunking: bool,
     /// So long what is not answered is sent again, if that is said.
     pub send_timeout: Option<Duration>,
     /// So long after it was written a broker gives a message to shared subscriptions; zero: at once.
@@ -203,6 +205,7 @@ impl Default for SinkSettings {
             batching: true,
             batch_messages: None,
             batch_bytes: None,
+            chunking: false,
             send_timeout: None,
             delay: Duration::ZERO,
             exactly_once: false,
@@ -511,6 +514,7 @@ pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSetting
             batching: get("sink.batching") != Some("false"),
             batch_messages: number(options, "sink.batching.max-messages")?,
             batch_bytes: number(options, "sink.batching.max-bytes")?,
+            chunking: get("sink.chunking") == Some("true"),
             send_timeout: get("sink.send-timeout").map(duration).transpose()?,
             delay: get("sink.message-delay-interval").map_or(Ok(Duration::ZERO), duration)?,
         },

@@ -6,7 +6,6 @@
 use std::io::Write;
 
 use aquifer_model::{Error, Result};
-use bytes::Bytes;
 
 /// How an entry's payload is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -42,42 +41,44 @@ pub fn compress(compression: Compression, bytes: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
-/// Inflates `bytes` to exactly `claimed` bytes, refused if that is above `limit`. What is not compressed is given as it is.
-pub fn inflate(compression: Compression, bytes: &Bytes, claimed: usize, limit: usize) -> Result<Bytes> {
-    if compression == Compression::None {
-        return Ok(bytes.clone());
-    }
+/// The bytes that a payload claims to inflate to, refused if they are above `limit`.
+pub fn check_claim(claimed: usize, limit: usize) -> Result<usize> {
     if claimed > limit {
         return Err(Error::corrupt(format!(
             "an entry claims to inflate to {claimed} bytes, above the limit of {limit}: if it is right, set 'aquifer.max-inflated-bytes' of the table or its catalog higher"
         )));
     }
+    Ok(claimed)
+}
+
+/// Inflates `bytes` to exactly as many as there is room for.
+pub fn inflate_into(compression: Compression, bytes: &[u8], inflated: &mut [u8]) -> Result<()> {
+    let claimed = inflated.len();
     if bytes.is_empty() && claimed == 0 {
-        return Ok(Bytes::new());
+        return Ok(());
     }
     let torn =
         || Error::corrupt(format!("a {compression:?} payload does not inflate to the {claimed} bytes it claims"));
-    let mut inflated = vec![0; claimed];
     let length = match compression {
-        Compression::None => claimed,
-        Compression::Lz4 => {
-            lz4_flex::block::decompress_into(bytes, &mut inflated).map_err(|e| torn().with_source(e))?
+        Compression::None if bytes.len() == claimed => {
+            inflated.copy_from_slice(bytes);
+            claimed
         }
-        Compression::Zlib => inflate_zlib(bytes, &mut inflated).map_err(|e| torn().with_source(e))?,
-        Compression::Zstd => {
-            zstd::bulk::decompress_to_buffer(bytes, &mut inflated).map_err(|e| torn().with_source(e))?
-        }
+        Compression::None => return Err(torn()),
+        Compression::Lz4 => lz4_flex::block::decompress_into(bytes, inflated).map_err(|e| torn().with_source(e))?,
+        Compression::Zlib => inflate_zlib(bytes, inflated).map_err(|e| torn().with_source(e))?,
+        Compression::Zstd => zstd::bulk::decompress_to_buffer(bytes, inflated).map_err(|e| torn().with_source(e))?,
         Compression::Snappy => {
             if snap::raw::decompress_len(bytes).map_err(|e| torn().with_source(e))? != claimed {
                 return Err(torn());
             }
-            snap::raw::Decoder::new().decompress(bytes, &mut inflated).map_err(|e| torn().with_source(e))?
+            snap::raw::Decoder::new().decompress(bytes, inflated).map_err(|e| torn().with_source(e))?
         }
     };
     if length != claimed {
         return Err(torn());
     }
-    Ok(Bytes::from(inflated))
+    Ok(())
 }
 
 /// How many bytes a stream inflates to: those that fit are in `into`, and more than that says that it is longer. The stream may lack its last
@@ -103,6 +104,13 @@ mod tests {
 
     use super::*;
 
+    fn inflate(compression: Compression, bytes: &[u8], claimed: usize, limit: usize) -> Result<Vec<u8>> {
+        // Old bytes lie where it is put.
+        let mut inflated = vec![0xa5; check_claim(claimed, limit)?];
+        inflate_into(compression, bytes, &mut inflated)?;
+        Ok(inflated)
+    }
+
     const ALL: [Compression; 5] =
         [Compression::None, Compression::Lz4, Compression::Zlib, Compression::Zstd, Compression::Snappy];
 
@@ -110,7 +118,7 @@ mod tests {
         #[test]
         fn what_is_compressed_inflates_to_itself(bytes in prop::collection::vec(0u8..4, 0..2000)) {
             for compression in ALL {
-                let packed = Bytes::from(compress(compression, &bytes).expect("any bytes"));
+                let packed = compress(compression, &bytes).expect("any bytes");
                 let inflated = inflate(compression, &packed, bytes.len(), 1 << 20).expect("made by us");
                 prop_assert_eq!(&inflated[..], &bytes[..]);
             }
@@ -119,7 +127,7 @@ mod tests {
         #[test]
         fn hostile_bytes_neither_panic_nor_give_another_size(bytes in prop::collection::vec(any::<u8>(), 0..300), claimed in 0usize..5000) {
             for compression in ALL.into_iter().skip(1) {
-                if let Ok(inflated) = inflate(compression, &Bytes::from(bytes.clone()), claimed, 1 << 20) {
+                if let Ok(inflated) = inflate(compression, &bytes, claimed, 1 << 20) {
                     prop_assert_eq!(inflated.len(), claimed);
                 }
             }
@@ -132,27 +140,27 @@ mod tests {
         let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
         encoder.write_all(&text).expect("to memory");
         encoder.flush().expect("to memory");
-        let flushed = Bytes::from(encoder.get_ref().clone());
+        let flushed = encoder.get_ref().clone();
         let inflated = inflate(Compression::Zlib, &flushed, text.len(), 1 << 20).expect("as the Java client ends it");
         assert_eq!(&inflated[..], &text[..]);
-        let whole = Bytes::from(compress(Compression::Zlib, &text).expect("any bytes"));
+        let whole = compress(Compression::Zlib, &text).expect("any bytes");
         for (bytes, claimed) in [
-            (flushed.slice(..flushed.len() / 2), text.len()),
-            (flushed.clone(), text.len() - 1),
-            (flushed, text.len() + 1),
-            (whole.slice(..whole.len() / 2), text.len()),
-            (whole.clone(), text.len() - 1),
-            (whole, 0),
+            (&flushed[..flushed.len() / 2], text.len()),
+            (&flushed, text.len() - 1),
+            (&flushed, text.len() + 1),
+            (&whole[..whole.len() / 2], text.len()),
+            (&whole, text.len() - 1),
+            (&whole, 0),
         ] {
-            assert!(inflate(Compression::Zlib, &bytes, claimed, 1 << 20).is_err(), "{claimed} of {}", bytes.len());
+            assert!(inflate(Compression::Zlib, bytes, claimed, 1 << 20).is_err(), "{claimed} of {}", bytes.len());
         }
     }
 
     #[test]
     fn a_bomb_is_refused_before_it_is_inflated() {
-        let bomb = Bytes::from(compress(Compression::Zstd, &vec![0; 10 << 20]).expect("zeros"));
+        let bomb = compress(Compression::Zstd, &vec![0; 10 << 20]).expect("zeros");
         assert!(inflate(Compression::Zstd, &bomb, 10 << 20, 1 << 20).is_err());
         assert!(inflate(Compression::Zstd, &bomb, 1 << 20, 1 << 20).is_err(), "it is larger than it claims");
-        assert!(inflate(Compression::Lz4, &Bytes::new(), 0, 0).is_ok(), "an empty payload may be no bytes at all");
+        assert!(inflate(Compression::Lz4, &[], 0, 0).is_ok(), "an empty payload may be no bytes at all");
     }
 }

@@ -14,7 +14,7 @@ use prost::Message;
 use pulsar::message::proto;
 
 pub use crate::compression::Compression;
-use crate::compression::{compress, inflate};
+use crate::compression::{check_claim, compress};
 
 const MAGIC_BROKER_METADATA: [u8; 2] = [0x0e, 0x02];
 const MAGIC_CHECKSUM: [u8; 2] = [0x0e, 0x01];
@@ -249,10 +249,10 @@ impl ParsedEntry {
         self.metadata.num_messages_in_batch.is_some()
     }
 
-    /// Its payload, inflated.
-    pub fn inflated(&self, limits: &EntryLimits) -> Result<Bytes> {
+    /// How its payload is compressed and to how many bytes it claims to inflate, if it is.
+    pub fn compressed(&self, limits: &EntryLimits) -> Result<Option<(Compression, usize)>> {
         let compression = match self.metadata.compression.unwrap_or(0) {
-            0 => Compression::None,
+            0 => return Ok(None),
             1 => Compression::Lz4,
             2 => Compression::Zlib,
             3 => Compression::Zstd,
@@ -260,7 +260,7 @@ impl ParsedEntry {
             n => return Err(Error::unsupported(format!("an entry is compressed by codec {n}, which is not known"))),
         };
         let claimed = self.metadata.uncompressed_size.unwrap_or(0) as usize;
-        inflate(compression, &self.payload, claimed, limits.max_inflated_bytes)
+        Ok(Some((compression, check_claim(claimed, limits.max_inflated_bytes)?)))
     }
 }
 

@@ -11,8 +11,8 @@ use aquifer_model::sql_type::LTZ_ZONE;
 use aquifer_model::{Error, Position, Result};
 use arrow::array::{
     ArrayBuilder, ArrayRef, AsArray, BinaryViewArray, BinaryViewBuilder, BooleanArray, BooleanBufferBuilder,
-    Int32Array, Int64Array, MapArray, PrimitiveArray, RecordBatch, StringBuilder, StringViewArray, StringViewBuilder,
-    StructArray, UInt64Array, new_null_array,
+    Int32Array, Int64Array, MapArray, NullBufferBuilder, PrimitiveArray, RecordBatch, StringBuilder, StringViewArray,
+    StringViewBuilder, StructArray, UInt64Array, make_view, new_null_array,
 };
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMillisecondType};
@@ -20,9 +20,10 @@ use base64::Engine;
 use bytes::Bytes;
 use pulsar::message::proto::MessageMetadata;
 
+use self::payloads::Payloads;
 use crate::chunked::ChunkBounds;
 use crate::entry::{BrokerMetadata, EntryLimits, ParsedEntry, broker_metadata};
-use crate::single::SingleMetadata;
+use crate::single::{SingleMetadata, WrittenProperties};
 
 /// Names of the columns that describe a message, the same in memory and in archive files.
 pub mod column {
@@ -113,7 +114,7 @@ impl MessageBatch {
 
 /// Splits entries into message rows.
 ///
-/// An entry's inflated payload becomes one block of the payload column; its messages are views into it.
+/// Messages are views into their entry's payload, inflated ([`payloads`]).
 #[derive(Debug)]
 pub struct MessageBatchBuilder {
     limits: EntryLimits,
@@ -128,15 +129,15 @@ pub struct MessageBatchBuilder {
     property_ends: Vec<i32>,
     producer_name: StringViewBuilder,
     sequence_id: Vec<i64>,
-    schema_version: BinaryViewBuilder,
-    payload: BinaryViewBuilder,
+    /// One of each entry, with the number of its messages.
+    schema_version: Vec<(Option<Vec<u8>>, usize)>,
+    payloads: Payloads,
     null_value: BooleanBufferBuilder,
     ordering_key: BinaryViewBuilder,
     replicated_from: StringViewBuilder,
     message_size: Vec<i32>,
     broker_time: Vec<Option<i64>>,
     message_index: Vec<Option<i64>>,
-    payload_bytes: usize,
     /// How many rows the last batch had: the next one will hardly be another size.
     room: usize,
     left_out: LeftOut,
@@ -168,7 +169,8 @@ struct Split<'a> {
     null_value: bool,
     ordering_key: Option<&'a [u8]>,
     payload: Range<usize>,
-    single: Option<SingleMetadata<'a>>,
+    /// Of a message in a batch; those of one that is alone are its entry's.
+    properties: Option<WrittenProperties<'a>>,
 }
 
 impl MessageBatchBuilder {
@@ -187,15 +189,14 @@ impl MessageBatchBuilder {
             property_ends: Vec::new(),
             producer_name: StringViewBuilder::new(),
             sequence_id: Vec::new(),
-            schema_version: BinaryViewBuilder::new(),
-            payload: BinaryViewBuilder::new(),
+            schema_version: Vec::new(),
+            payloads: Payloads::new(),
             null_value: BooleanBufferBuilder::new(0),
             ordering_key: BinaryViewBuilder::new(),
             replicated_from: StringViewBuilder::new(),
             message_size: Vec::new(),
             broker_time: Vec::new(),
             message_index: Vec::new(),
-            payload_bytes: 0,
             room: 0,
             left_out: LeftOut::default(),
         }
@@ -230,8 +231,7 @@ impl MessageBatchBuilder {
         self.property_ends.reserve(rows + 1);
         self.producer_name = StringViewBuilder::with_capacity(rows);
         self.sequence_id.reserve(rows);
-        self.schema_version = BinaryViewBuilder::with_capacity(rows);
-        self.payload = BinaryViewBuilder::with_capacity(rows);
+        self.payloads.reserve(rows);
         self.null_value = BooleanBufferBuilder::new(rows);
         if !self.left_out.message_size {
             self.message_size.reserve(rows);
@@ -253,33 +253,24 @@ impl MessageBatchBuilder {
         if count == 0 {
             return Ok(0);
         }
-        let payload = entry.inflated(&self.limits)?;
-        let messages = if entry.is_batch() {
-            split_batch(&entry, &payload, count)?
-        } else {
-            vec![single_message(&entry, &payload)?]
-        };
-
-        // From here on nothing fails half way: what could is done first.
         if self.room > 0 {
             self.make_room();
         }
+        let place = self.payloads.place(&entry, &self.limits)?;
+        let payload = self.payloads.at(&place);
+        let messages = if entry.is_batch() {
+            split_batch(&entry, payload, count)?
+        } else {
+            vec![single_message(&entry, payload)?]
+        };
+
+        // From here on nothing fails half way: what could is done first.
         let left_out = self.left_out;
         let broker = match left_out.broker_time && left_out.message_index {
             true => BrokerMetadata::default(),
             false => broker_metadata(bytes),
         };
-        let block = self.payload.append_block(Buffer::from(payload.clone()));
-        self.payload_bytes += payload.len();
         for message in &messages {
-            let range = &message.payload;
-            if message.null_value {
-                self.payload.append_null();
-            } else {
-                self.payload
-                    .try_append_view(block, range.start as u32, (range.end - range.start) as u32)
-                    .map_err(|error| Error::internal("a message lies outside its entry").with_source(error))?;
-            }
             self.null_value.append(message.null_value);
             self.batch_index.push(message.batch_index);
             if !left_out.event_time {
@@ -292,7 +283,7 @@ impl MessageBatchBuilder {
                 self.ordering_key.append_option(message.ordering_key);
             }
             if !left_out.message_size {
-                self.message_size.push(if message.null_value { 0 } else { range.len() as i32 });
+                self.message_size.push(if message.null_value { 0 } else { message.payload.len() as i32 });
             }
             if !left_out.message_index {
                 self.message_index.push(broker.index_of(message.batch_index, count));
@@ -301,28 +292,27 @@ impl MessageBatchBuilder {
             if left_out.properties {
                 continue;
             }
-            match &message.single {
-                Some(single) if !single.has_properties => {}
-                Some(single) => {
-                    for (key, value) in single.properties() {
-                        self.property_keys.append_value(key);
-                        self.property_values.append_value(value);
-                    }
-                }
-                None => {
-                    for pair in &metadata.properties {
-                        self.property_keys.append_value(&pair.key);
-                        self.property_values.append_value(&pair.value);
-                    }
+            for (key, value) in message.properties.iter().flat_map(WrittenProperties::pairs) {
+                self.property_keys.append_value(key);
+                self.property_values.append_value(value);
+            }
+            if !entry.is_batch() {
+                for pair in &metadata.properties {
+                    self.property_keys.append_value(&pair.key);
+                    self.property_values.append_value(&pair.value);
                 }
             }
             self.property_ends.push(self.property_keys.len() as i32);
         }
+        let parts = messages.into_iter().map(|message| (!message.null_value).then_some(message.payload));
+        let parts: Vec<_> = parts.collect();
+        let added = parts.len();
+        self.payloads.take_in(place, parts.into_iter());
         if !left_out.broker_time {
-            self.broker_time.extend(repeat_n(broker.broker_time_ms, messages.len()));
+            self.broker_time.extend(repeat_n(broker.broker_time_ms, added));
         }
-        self.append_shared(position, metadata, messages.len())?;
-        Ok(messages.len() as u32)
+        self.append_shared(position, metadata, added)?;
+        Ok(added as u32)
     }
 
     /// Why a chunk is no message: it is too long to be put together, or some of it is missing.
@@ -354,7 +344,7 @@ impl MessageBatchBuilder {
         if !self.left_out.replicated_from {
             (0..count).for_each(|_| self.replicated_from.append_option(metadata.replicated_from.as_deref()));
         }
-        (0..count).for_each(|_| self.schema_version.append_option(metadata.schema_version.as_deref()));
+        self.schema_version.push((metadata.schema_version.clone(), count));
         self.ledger.extend(repeat_n(position.ledger, count));
         self.entry.extend(repeat_n(position.entry, count));
         self.publish_time.extend(repeat_n(metadata.publish_time as i64, count));
@@ -368,7 +358,12 @@ impl MessageBatchBuilder {
 
     /// Payload bytes so far, inflated.
     pub fn payload_bytes(&self) -> usize {
-        self.payload_bytes
+        self.payloads.bytes()
+    }
+
+    /// Lets go of the memory that is kept for the next batch: for one who waits long.
+    pub fn release(&mut self) {
+        self.payloads.release();
     }
 
     /// The rows; the builder is empty again.
@@ -430,8 +425,8 @@ impl MessageBatchBuilder {
             Arc::new(properties),
             producer_name,
             Arc::new(Int64Array::from(sequence_id)),
-            Arc::new(self.schema_version.finish()),
-            Arc::new(self.payload.finish()),
+            Arc::new(repeated(std::mem::take(&mut self.schema_version), rows)),
+            Arc::new(self.payloads.finish()),
             Arc::new(BooleanArray::new(self.null_value.finish(), None)),
             ordering_key,
             replicated_from,
@@ -439,11 +434,33 @@ impl MessageBatchBuilder {
             instant(broker_time),
             Arc::new(message_index),
         ];
-        self.payload_bytes = 0;
         MessageBatch(
             RecordBatch::try_new(message_schema(), columns).expect("one value was added to each column for each row"),
         )
     }
+}
+
+/// A column of `rows` rows in which each value stands as often as told.
+fn repeated(values: Vec<(Option<Vec<u8>>, usize)>, rows: usize) -> BinaryViewArray {
+    let (mut views, mut blocks) = (Vec::with_capacity(rows), Vec::new());
+    let mut valid = NullBufferBuilder::new(rows);
+    for (value, count) in values {
+        match value {
+            None => {
+                views.extend(repeat_n(0, count));
+                valid.append_n_nulls(count);
+            }
+            Some(bytes) => {
+                views.extend(repeat_n(make_view(&bytes, blocks.len() as u32, 0), count));
+                valid.append_n_non_nulls(count);
+                if bytes.len() > INLINE_BYTES {
+                    blocks.push(Buffer::from(bytes));
+                }
+            }
+        }
+    }
+    BinaryViewArray::try_new(views.into(), blocks, valid.finish())
+        .expect("each view lies in itself or is all of its block")
 }
 
 fn unreachable_schema() -> ! {
@@ -458,7 +475,7 @@ fn decoded_key(key: &[u8], is_base64: bool) -> Result<Cow<'_, [u8]>> {
     bytes.map(Cow::Owned).map_err(|error| Error::corrupt("a message's key is no base64").with_source(error))
 }
 
-fn single_message<'a>(entry: &'a ParsedEntry, payload: &Bytes) -> Result<Split<'a>> {
+fn single_message<'a>(entry: &'a ParsedEntry, payload: &[u8]) -> Result<Split<'a>> {
     let metadata = &entry.metadata;
     let key = metadata.partition_key.as_deref().filter(|_| !metadata.null_partition_key.unwrap_or(false));
     let is_base64 = metadata.partition_key_b64_encoded.unwrap_or(false);
@@ -470,11 +487,11 @@ fn single_message<'a>(entry: &'a ParsedEntry, payload: &Bytes) -> Result<Split<'
         null_value: metadata.null_value.unwrap_or(false),
         ordering_key: metadata.ordering_key.as_deref(),
         payload: 0..payload.len(),
-        single: None,
+        properties: None,
     })
 }
 
-fn split_batch<'a>(entry: &ParsedEntry, payload: &'a Bytes, count: u32) -> Result<Vec<Split<'a>>> {
+fn split_batch<'a>(entry: &ParsedEntry, payload: &'a [u8], count: u32) -> Result<Vec<Split<'a>>> {
     // Each message takes at least the four bytes of its metadata's length.
     if count as usize > payload.len() / 4 {
         return Err(Error::corrupt(format!("{count} messages cannot lie in {} bytes", payload.len())));
@@ -503,7 +520,7 @@ fn split_batch<'a>(entry: &ParsedEntry, payload: &'a Bytes, count: u32) -> Resul
                 null_value: single.null_value,
                 ordering_key: single.ordering_key,
                 payload: at..end,
-                single: Some(single),
+                properties: single.properties,
             });
         }
         at = end;
@@ -511,5 +528,6 @@ fn split_batch<'a>(entry: &ParsedEntry, payload: &'a Bytes, count: u32) -> Resul
     Ok(messages)
 }
 
+mod payloads;
 #[cfg(test)]
 mod tests;

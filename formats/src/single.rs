@@ -15,20 +15,22 @@ pub(crate) struct SingleMetadata<'a> {
     pub ordering_key: Option<&'a [u8]>,
     pub sequence_id: Option<u64>,
     pub null_value: bool,
-    pub has_properties: bool,
-    /// The bytes it was read from: properties are read from them when asked for.
-    bytes: &'a [u8],
+    pub properties: Option<WrittenProperties<'a>>,
 }
+
+/// The properties of one message, still as they were written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WrittenProperties<'a>(&'a [u8]);
 
 impl<'a> SingleMetadata<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
-        let mut this = Self { bytes, ..Self::default() };
+        let mut this = Self::default();
         let mut size = None;
         for field in Fields(bytes) {
             match field? {
                 (1, Value::Bytes(pair)) => {
                     key_value(pair)?;
-                    this.has_properties = true;
+                    this.properties = Some(WrittenProperties(bytes));
                 }
                 (2, Value::Bytes(key)) => this.key = Some(key),
                 (3, Value::Number(n)) => size = Some(n),
@@ -48,10 +50,12 @@ impl<'a> SingleMetadata<'a> {
             .ok_or_else(|| Error::corrupt("a message in a batch does not say how long it is"))?;
         Ok(this)
     }
+}
 
-    /// Its properties, which `parse` has checked.
-    pub fn properties(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        Fields(self.bytes).filter_map(|field| match field {
+impl<'a> WrittenProperties<'a> {
+    /// Keys and values, which were checked with the rest of the metadata.
+    pub fn pairs(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        Fields(self.0).filter_map(|field| match field {
             Ok((1, Value::Bytes(pair))) => key_value(pair).ok(),
             _ => None,
         })
@@ -80,7 +84,13 @@ enum Value<'a> {
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
+    #[inline]
     fn varint(&mut self) -> Option<u64> {
+        // Tags and most lengths.
+        if let Some((byte, rest)) = self.0.split_first().filter(|(byte, _)| **byte < 0x80) {
+            self.0 = rest;
+            return Some(u64::from(*byte));
+        }
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
             let (byte, rest) = self.0.split_first()?;
@@ -93,6 +103,7 @@ impl<'a> Fields<'a> {
         None
     }
 
+    #[inline]
     fn take(&mut self, length: u64) -> Option<&'a [u8]> {
         let length = usize::try_from(length).ok().filter(|length| *length <= self.0.len())?;
         let (taken, rest) = self.0.split_at(length);
@@ -100,6 +111,7 @@ impl<'a> Fields<'a> {
         Some(taken)
     }
 
+    #[inline]
     fn field(&mut self) -> Option<(u64, Value<'a>)> {
         let tag = self.varint()?;
         let value = match tag & 7 {
@@ -119,6 +131,7 @@ impl<'a> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u64, Value<'a>)>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
             return None;
@@ -159,14 +172,15 @@ mod tests {
             prop_assert_eq!(read.payload_size, size as usize);
             prop_assert_eq!((read.event_time, read.sequence_id), (event_time.unwrap_or(0), sequence_id));
             prop_assert_eq!((read.null_value, read.compacted_out, read.key_is_base64), (null_value, compacted_out, base64));
-            let read: Vec<_> = read.properties().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+            let pairs = read.properties.iter().flat_map(WrittenProperties::pairs);
+            let read: Vec<_> = pairs.map(|(k, v)| (k.to_string(), v.to_string())).collect();
             prop_assert_eq!(read, properties);
         }
 
         #[test]
         fn hostile_bytes_are_an_error_and_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             if let Ok(read) = SingleMetadata::parse(&bytes) {
-                read.properties().count();
+                read.properties.iter().flat_map(WrittenProperties::pairs).count();
             }
         }
     }

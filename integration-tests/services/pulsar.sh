@@ -125,11 +125,11 @@ CONF
       --no-functions-worker --no-stream-storage >> broker.log 2>&1 < /dev/null ) &
   local pid=$!
   echo "$pid" > "$dir/pid"
-  local deadline=$((SECONDS + 120))
+  local deadline=$((SECONDS + 240))
   until curl -fs -m 2 "${auth[@]}" "http://127.0.0.1:$http/admin/v2/namespaces/public" 2>/dev/null | grep -q public/default \
       && curl -fs -m 20 "${auth[@]}" "http://127.0.0.1:$http/admin/v2/brokers/health" 2>/dev/null | grep -q ok; do
     kill -0 "$pid" 2>/dev/null || { echo "pulsar.sh: the broker ended; the end of its log:" >&2; tail -n 20 "$dir/broker.log" >&2; exit 1; }
-    [ $SECONDS -lt $deadline ] || { echo "pulsar.sh: not ready after 120 s; see $dir/broker.log" >&2; kill -9 "$pid"; exit 1; }
+    [ $SECONDS -lt $deadline ] || { echo "pulsar.sh: not ready after 240 s; see $dir/broker.log" >&2; kill -9 "$pid"; exit 1; }
     sleep 0.3
   done
   echo "pulsar://127.0.0.1:$broker,http://127.0.0.1:$http"

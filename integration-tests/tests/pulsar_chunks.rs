@@ -1,4 +1,4 @@
-//! A message that the Python client cuts into chunks, longer than messages are unless a table says that they may be.
+//! Messages in chunks: one that the Python client cuts, longer than messages are unless a table says that they may be, and one that `INSERT` cuts.
 
 #![allow(clippy::panic)] // this is test code
 
@@ -29,4 +29,44 @@ fn a_long_chunked_message_is_read_where_the_table_allows_it_and_says_so_where_no
         text.contains("69206016 bytes, above the limit of 67108864") && text.contains("max-inflated-bytes"),
         "{text}"
     );
+}
+
+#[test]
+fn a_row_over_the_brokers_limit_is_written_in_chunks_where_the_table_says_so() {
+    let Some(pulsar) = Pulsar::given() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let name = format!("in_chunks_{}", std::process::id());
+    let table = format!("p.`public/default`.{name}");
+    let made = format!(
+        "{}CREATE TABLE {table} (`value` STRING) WITH ('format' = 'raw', 'sink.compression' = 'none');\n",
+        pulsar.create_catalog("p")
+    );
+    sql(folder.path(), &made).success("CREATE TABLE");
+    let insert = |options: &str, length: usize| {
+        let rows = format!("('short'), (REPEAT('0123456789', {})), ('short too')", length / 10);
+        let options = if options.is_empty() { String::new() } else { format!("/*+ OPTIONS({options}) */ ") };
+        sql(folder.path(), &format!("INSERT INTO {table} {options}VALUES {rows};\n"))
+    };
+    for (options, length, remedy) in [
+        ("", 12_000_000, "'sink.chunking' = 'true'"),
+        ("'sink.chunking' = 'true', 'aquifer.max-inflated-bytes' = '8 mb'", 12_000_000, "'aquifer.max-inflated-bytes'"),
+    ] {
+        let refused = insert(options, length);
+        assert!(!refused.status.success(), "{}", refused.stdout);
+        assert!(refused.stderr.contains(remedy), "{}", refused.stderr);
+    }
+    let ask = |query: &str| {
+        let query = format!("SET 'execution.runtime-mode' = 'batch';\n{query};\n");
+        sql(folder.path(), &query).success("SELECT").stdout
+    };
+    let before = ask(&format!("SELECT COUNT(*) AS n FROM {table}"));
+    assert!(before.contains("\"n\":0"), "nothing of a refused row's entry was sent: {before}");
+    insert("'sink.chunking' = 'true'", 12_000_000).success("INSERT");
+    let read = ask(&format!("SELECT CHAR_LENGTH(`value`) AS n FROM {table}"));
+    let lengths: Vec<&str> = read.lines().filter(|line| line.contains("\"n\"")).collect();
+    assert_eq!(lengths, ["{\"n\":5}", "{\"n\":12000000}", "{\"n\":9}"]);
+    let topic = format!("persistent://public/default/{name}");
+    let words = ["--service-url", &pulsar.service_url, "--topic", &topic, "--read", "3"];
+    let Some(python) = python("chunked.py", &words) else { return };
+    assert_eq!(python.success("chunked.py").stdout.lines().collect::<Vec<_>>(), ["5", "12000000", "9"]);
 }

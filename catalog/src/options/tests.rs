@@ -241,6 +241,7 @@ fn how_entries_are_written_is_read_under_both_spellings() {
         batching: false,
         batch_messages: Some(7),
         batch_bytes: Some(99),
+        chunking: true,
         send_timeout: Some(Duration::from_secs(2)),
         ..SinkSettings::default()
     };
@@ -249,6 +250,7 @@ fn how_entries_are_written_is_read_under_both_spellings() {
         ("sink.batching", "false"),
         ("sink.batching.max-messages", "7"),
         ("sink.batching.max-bytes", "99"),
+        ("sink.chunking", "true"),
         ("sink.send-timeout", "2 s"),
     ]);
     let pulsars = sink(&[
@@ -256,6 +258,7 @@ fn how_entries_are_written_is_read_under_both_spellings() {
         ("pulsar.producer.batchingEnabled", "false"),
         ("pulsar.producer.batchingMaxMessages", "7"),
         ("pulsar.producer.batchingMaxBytes", "99"),
+        ("pulsar.producer.chunkingEnabled", "true"),
         ("pulsar.producer.sendTimeoutMs", "2000"),
     ]);
     assert_eq!((ours, pulsars), (expected.clone(), expected));
@@ -265,6 +268,7 @@ fn how_entries_are_written_is_read_under_both_spellings() {
         ("sink.batching.max-messages", "0"),
         ("sink.batching.max-messages", "1000000"),
         ("sink.batching.max-bytes", "0"),
+        ("sink.chunking", "perhaps"),
         ("sink.send-timeout", "0 ms"),
         ("sink.send-timeout", "30 d"),
         ("pulsar.producer.sendTimeoutMs", "0"),

@@ -68,6 +68,42 @@ fn built(messages: &[Owned], compression: Compression, batched: bool) -> Bytes {
 }
 
 proptest! {
+    /// Batches of which some are kept, some given up at once, from one builder; between its entries it is given broken ones.
+    #[test]
+    fn what_a_batch_holds_stays_when_the_builder_goes_on(
+        entries in prop::collection::vec(
+            (prop::collection::vec(any_message(), 1..5), any_compression(), any::<bool>(), any::<bool>(), any::<bool>()), 1..25,
+        ),
+    ) {
+        let mut builder = MessageBatchBuilder::new(EntryLimits::default());
+        let mut expected: Vec<Option<Vec<u8>>> = Vec::new();
+        let mut kept = Vec::new();
+        for (messages, compression, ends, keeps, releases) in entries {
+            let entry = built(&messages, compression, true);
+            builder.append_entry(Position::new(1, 1), &entry).expect("whole");
+            expected.extend(messages.iter().map(|message| message.payload.clone()));
+            // Whole, but for the messages that it says it has.
+            let limits = EntryLimits::default();
+            let ParsedEntry { mut metadata, payload } = ParsedEntry::parse(&entry, &limits).expect("whole");
+            metadata.num_messages_in_batch = Some(messages.len() as i32 + 1);
+            prop_assert!(builder.append_entry(Position::new(1, 2), &frame(&metadata, &payload)).is_err());
+            if ends {
+                let batch = builder.finish();
+                let given = std::mem::take(&mut expected);
+                prop_assert_eq!(batch.payloads().iter().map(|p| p.map(<[u8]>::to_vec)).collect::<Vec<_>>(), &given[..]);
+                if keeps {
+                    kept.push((batch, given));
+                }
+                if releases {
+                    builder.release();
+                }
+            }
+        }
+        for (batch, given) in kept {
+            prop_assert_eq!(batch.payloads().iter().map(|p| p.map(<[u8]>::to_vec)).collect::<Vec<_>>(), given);
+        }
+    }
+
     #[test]
     fn messages_come_back_as_they_were_written(
         messages in prop::collection::vec(any_message(), 1..6), compression in any_compression(), single: bool,

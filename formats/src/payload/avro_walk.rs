@@ -8,6 +8,7 @@ use apache_avro::schema::{InnerDecimalSchema, Name, UuidSchema};
 use aquifer_model::{Error, Result};
 
 use super::avro_schema::{self, MAX_DEPTH, branch_names};
+use crate::varint::varint_of_eight;
 
 /// What a datum of a schema looks like in bytes.
 pub(crate) enum Shape {
@@ -160,6 +161,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The next bytes.
+    #[inline]
     pub fn take(&mut self, length: usize) -> Step<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(length).ok_or(SHORT)?;
         self.rest = rest;
@@ -171,7 +173,23 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    #[inline]
     pub fn long(&mut self) -> Step<i64> {
+        let unsigned = match self.rest.first_chunk::<8>() {
+            Some(eight) => match varint_of_eight(*eight) {
+                Some((number, length)) => {
+                    self.rest = &self.rest[length..];
+                    number
+                }
+                None => self.varint()?,
+            },
+            None => self.varint()?,
+        };
+        Ok((unsigned >> 1) as i64 ^ -((unsigned & 1) as i64))
+    }
+
+    /// A number of up to ten bytes, byte by byte.
+    fn varint(&mut self) -> Step<u64> {
         let mut number = 0u64;
         for (n, byte) in self.rest.iter().enumerate().take(10) {
             number |= u64::from(byte & 0x7f) << (7 * n as u32).min(63);
@@ -180,12 +198,13 @@ impl<'a> Walk<'a> {
                     break;
                 }
                 self.rest = &self.rest[n + 1..];
-                return Ok((number >> 1) as i64 ^ -((number & 1) as i64));
+                return Ok(number);
             }
         }
         Err(if self.rest.len() < 10 { SHORT } else { "a number in the Avro datum is too long" })
     }
 
+    #[inline]
     pub fn length(&mut self) -> Step<usize> {
         let length = self.long()?;
         usize::try_from(length)

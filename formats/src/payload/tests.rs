@@ -205,6 +205,32 @@ fn each_message_is_read_by_its_own_schema_version() {
 }
 
 #[test]
+fn a_character_that_two_texts_share_makes_both_bad() {
+    let schema = TopicSchema {
+        name: "t".into(),
+        kind: PayloadKind::Avro,
+        definition:
+            br#"{"type":"record","name":"t","fields":[{"name":"a","type":"string"},{"name":"n","type":"long"}]}"#
+                .to_vec(),
+        properties: Default::default(),
+    };
+    let (_, columns) = columns_of(&schema).expect("a record");
+    let mut decoder = decoder(Format::Avro, columns, Some(&schema)).expect("a decoder");
+    // U+00E9 is 0xc3 0xa9: side by side the halves are whole.
+    let datums: [&[u8]; 4] = [&[4, 0xc3, 0xa9, 2], &[2, 0xc3, 4], &[2, 0xa9, 6], &[0, 8]];
+    let mut decode = |rows: &[usize]| {
+        let payloads: BinaryViewArray = rows.iter().map(|row| Some(datums[*row])).collect();
+        let decoded = decoder.decode(&payloads, &unversioned(rows.len())).expect("decodes");
+        let texts =
+            decoded.rows.column(0).as_string_view().iter().map(|text| text.map(String::from)).collect::<Vec<_>>();
+        (texts, decoded.errors.iter().map(|error| error.row).collect::<Vec<_>>())
+    };
+    let good = || Some(String::from("\u{e9}"));
+    assert_eq!(decode(&[0, 3, 0]), (vec![good(), Some(String::new()), good()], vec![]));
+    assert_eq!(decode(&[0, 1, 2, 3]), (vec![good(), None, None, Some(String::new())], vec![1, 2]));
+}
+
+#[test]
 fn hostile_counts_end_soon() {
     let text = br#"{"type":"record","name":"t","fields":[{"name":"a","type":{"type":"array","items":"null"}}]}"#;
     let schema = TopicSchema {

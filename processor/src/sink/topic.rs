@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aquifer_catalog::TableDefinition;
 use aquifer_catalog::options::{SinkSettings, table_settings};
+use aquifer_formats::chunked::build_chunks;
 use aquifer_formats::entry::{Compression, EntrySpec, NewMessage, build_entry};
 use aquifer_formats::payload::{Format, PayloadEncoder, encoder, topic_schema_of};
 use aquifer_formats::routing::KeyHash;
@@ -25,6 +26,7 @@ use aquifer_storage::reader::TieredTopic;
 use arrow::array::Array;
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::future::join_all;
 
 use super::message::Layout;
@@ -85,6 +87,7 @@ impl TopicSink {
             // What is held never outgrows what one entry may be.
             bytes: self.settings.batch_bytes.unwrap_or(ENTRY_BYTES).min(self.max_entry_bytes),
             longest: self.max_entry_bytes,
+            whole: self.settings.chunking.then_some(self.topic.limits.max_inflated_bytes),
             retry_for: self.settings.send_timeout.unwrap_or(RETRY_FOR),
         }
     }
@@ -294,6 +297,8 @@ struct Limits {
     bytes: usize,
     /// The longest entry that the log takes.
     longest: usize,
+    /// The longest payload of a message that is cut into chunks, as it is read by default; `None`: none is cut.
+    whole: Option<usize>,
     retry_for: Duration,
 }
 
@@ -376,13 +381,14 @@ impl Lane {
             .collect();
         let bytes = build_entry(&self.spec, &messages)?;
         if bytes.len() > self.limits.longest {
-            if held.len() == 1 {
-                return Err(Error::invalid(format!(
-                    "a row makes a message of {} bytes for `{}`, which takes at most {}",
-                    bytes.len(),
-                    self.partition,
-                    self.limits.longest
-                )));
+            if let [message] = &messages[..] {
+                let chunks = self.chunks(message, bytes.len())?;
+                let id = self.next_sequence_id;
+                let chunk = chunks.len() > 1;
+                let entry = |bytes| FinishedEntry { bytes, lowest: id, highest: id, messages: 1, chunk };
+                self.sealed.extend(chunks.into_iter().map(entry));
+                self.next_sequence_id += 1;
+                return Ok(());
             }
             let (first, second) = held.split_at(held.len() / 2);
             self.seal_some(first)?;
@@ -394,6 +400,25 @@ impl Lane {
         let messages = held.len() as u32;
         self.sealed.push_back(FinishedEntry { bytes, lowest, highest, messages, chunk: false });
         Ok(())
+    }
+
+    /// The chunks of a message that makes an entry of `length` bytes, over the longest.
+    fn chunks(&self, message: &NewMessage<'_>, length: usize) -> Result<Vec<Bytes>> {
+        let Limits { longest, whole, .. } = self.limits;
+        let Some(whole) = whole else {
+            return Err(Error::invalid(format!(
+                "a row makes a message of {length} bytes for `{}`, which takes at most {longest}: 'sink.chunking' = 'true' cuts it into chunks",
+                self.partition
+            )));
+        };
+        let payload = message.payload.map_or(0, <[u8]>::len);
+        if payload > whole {
+            return Err(Error::invalid(format!(
+                "a row makes a message of {payload} bytes for `{}`, of which at most {whole} would be read: set 'aquifer.max-inflated-bytes' higher",
+                self.partition
+            )));
+        }
+        build_chunks(&self.spec, message, longest)
     }
 
     /// Sends what is closed, all of it on its way at once, and waits for the receipts.

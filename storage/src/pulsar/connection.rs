@@ -123,6 +123,7 @@ impl Connection {
             operations,
             requests: HashMap::new(),
             consumers: HashMap::new(),
+            fed: Vec::new(),
             producers: HashMap::new(),
             last_id: 1 << 32,
             greeted: None,
@@ -322,6 +323,8 @@ struct Driver {
     operations: mpsc::UnboundedReceiver<Operation>,
     requests: HashMap<u64, oneshot::Sender<Result<Answer, Refusal>>>,
     consumers: HashMap<u64, Arc<EntryQueue>>,
+    /// Queues that were given entries and not yet announced; one may stand there twice.
+    fed: Vec<Arc<EntryQueue>>,
     /// Open producers, each with the publications that wait, in order.
     producers: HashMap<u64, VecDeque<InFlight>>,
     /// For requests of our own; far from the handle's.
@@ -346,6 +349,7 @@ impl Driver {
         // First the reason, then the news: who hears the news asks for the reason.
         closed.get_or_init(|| why.clone());
         self.operations.close();
+        self.announce();
         for (_, queue) in self.consumers.drain() {
             queue.end(format!("the connection to the broker at `{address}` broke: {why}"));
         }
@@ -403,11 +407,17 @@ impl Driver {
         for event in events {
             self.on_event(event)?;
         }
+        self.announce();
         outcome?;
         if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 4 {
             self.buffer.reserve(READ_BYTES);
         }
         Ok(())
+    }
+
+    /// Wakes the readers whose queues were given entries.
+    fn announce(&mut self) {
+        self.fed.drain(..).for_each(|queue| queue.announce());
     }
 
     /// Writes what is left to be said, as far as that goes within a second.
@@ -430,7 +440,12 @@ impl Driver {
                 }
             }
             Event::Entry { consumer, entry } => {
-                if self.consumers.get(&consumer).is_some_and(|queue| !queue.push(entry)) {
+                let Some(queue) = self.consumers.get(&consumer) else { return Ok(()) };
+                let open = queue.push(entry);
+                if self.fed.last().is_none_or(|fed| !Arc::ptr_eq(fed, queue)) {
+                    self.fed.push(queue.clone());
+                }
+                if !open {
                     self.consumers.remove(&consumer);
                     self.last_id += 1;
                     self.session.send(commands::close_consumer(self.last_id, consumer));

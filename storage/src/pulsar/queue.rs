@@ -48,7 +48,7 @@ impl EntryQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in an entry. False if it no longer takes any: its consumer is to be closed.
+    /// Takes in an entry, of which nobody hears before [`EntryQueue::announce`]. False if it no longer takes any: its consumer is to be closed.
     pub fn push(&self, entry: Entry) -> bool {
         let mut state = self.lock();
         if state.ended.is_some() {
@@ -62,10 +62,12 @@ impl EntryQueue {
             state.bytes += entry.bytes.len();
             state.entries.push_back(entry);
         }
-        let open = state.ended.is_none();
-        drop(state);
+        state.ended.is_none()
+    }
+
+    /// Wakes who waits. Said once for all that came together: woken for each entry, a reader that is faster than its broker takes them one by one.
+    pub fn announce(&self) {
         self.changed.notify_one();
-        open
     }
 
     /// Nothing more will come. What is queued is still given.

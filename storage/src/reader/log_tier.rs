@@ -187,6 +187,7 @@ impl LogTier {
                 self.patience = IDLE.0;
                 return Ok(None);
             }
+            self.builder.release();
             self.patience = (self.patience.max(IDLE.0) * 2).min(IDLE.1);
             return self.look_behind(scope).await;
         };
@@ -195,6 +196,7 @@ impl LogTier {
             self.patience = STALL.0;
             return Ok(None);
         }
+        self.builder.release();
         self.patience = (self.patience * 2).min(STALL.1);
         let last = scope.topic.log.last_position(scope.partition).await?;
         let ledgers = scope.ledgers().await?.unwrap_or_default();

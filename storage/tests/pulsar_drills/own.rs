@@ -82,7 +82,7 @@ impl Own {
         PulsarLog::new(PulsarConfig {
             service_url: Some(service.to_string()),
             admin_url: Some(self.admin.clone()),
-            operation_timeout: Duration::from_secs(120),
+            operation_timeout: Duration::from_secs(300),
             ..Default::default()
         })
         .unwrap()

@@ -125,12 +125,10 @@ impl Peer {
     }
 
     async fn run(self, arguments: Vec<String>) {
-        let run = move || {
-            let said = self.command().args(arguments).output().unwrap();
-            let text = |bytes: &[u8]| String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(3000)..]).into_owned();
-            assert!(said.status.success(), "{}\n{}", text(&said.stdout), text(&said.stderr));
-        };
-        tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(run)).await.expect("it ends").unwrap();
+        let said = tokio::process::Command::from(self.command()).args(arguments).kill_on_drop(true).output();
+        let said = tokio::time::timeout(PATIENCE, said).await.expect("it ends").unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(3000)..]).into_owned();
+        assert!(said.status.success(), "{}\n{}", text(&said.stdout), text(&said.stderr));
     }
 }
 

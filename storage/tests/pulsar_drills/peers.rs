@@ -1,6 +1,6 @@
 //! Who writes and who reads in a drill: our producer with its account, our reader, and the official Python client with its receipts.
 
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -14,10 +14,11 @@ use arrow::array::Array;
 use bytes::Bytes;
 use rand::Rng;
 use rand::rngs::StdRng;
+use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
 /// What is waited for comes within this time.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(360);
 
 /// The next entry: one message or a batch, of any codec, of small or large values that name themselves.
 pub fn next_entry(random: &mut StdRng, producer: &str, first: i64) -> FinishedEntry {
@@ -164,7 +165,7 @@ const PYTHON_WRITES: &str = r"
 import sys, threading, random, pulsar
 stop, lines, lock = threading.Event(), {}, threading.Lock()
 threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
-client = pulsar.Client(sys.argv[1], operation_timeout_seconds=180)
+client = pulsar.Client(sys.argv[1], operation_timeout_seconds=300)
 producer = client.create_producer(sys.argv[2], producer_name='python', send_timeout_millis=0, batching_enabled=True,
     batching_max_publish_delay_ms=5, block_if_queue_full=True, compression_type=pulsar.CompressionType.LZ4)
 chance, n = random.Random(4), 0
@@ -188,7 +189,7 @@ with open(sys.argv[3], 'w') as out:
 client.close()
 ";
 
-/// The official client, writing.
+/// The official client, writing. Killed when dropped: it would wait for a broker that is gone for ever.
 pub struct Python {
     child: Child,
     folder: tempfile::TempDir,
@@ -207,8 +208,9 @@ impl Python {
             .args(["-c", PYTHON_WRITES, service, &partition.to_string()])
             .arg(folder.path().join("receipts"))
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(std::fs::File::create(folder.path().join("log")).unwrap())
             .stderr(Stdio::inherit())
+            .kill_on_drop(true)
             .spawn()
             .unwrap();
         Some(Self { child, folder })
@@ -217,10 +219,14 @@ impl Python {
     /// Lets it end, and gives its receipts: the position if it has one, and the value.
     pub async fn finish(mut self) -> Vec<(Option<Position>, Vec<u8>)> {
         drop(self.child.stdin.take());
-        let status = tokio::task::spawn_blocking(move || self.child.wait().map(|status| (status, self.folder)));
-        let (status, folder) = tokio::time::timeout(PATIENCE, status).await.expect("it ends").unwrap().unwrap();
-        assert!(status.success(), "the Python client failed");
-        let text = std::fs::read_to_string(folder.path().join("receipts")).unwrap();
+        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let log = || {
+            let log = std::fs::read(self.folder.path().join("log")).unwrap();
+            String::from_utf8_lossy(&log[log.len().saturating_sub(6000)..]).into_owned()
+        };
+        let Ok(status) = ended else { panic!("the Python client does not end:\n{}", log()) };
+        assert!(status.unwrap().success(), "the Python client failed:\n{}", log());
+        let text = std::fs::read_to_string(self.folder.path().join("receipts")).unwrap();
         text.lines().map(receipt_line).collect()
     }
 }

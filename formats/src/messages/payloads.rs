@@ -1,0 +1,144 @@
+//! The payload column being filled.
+//!
+//! ```text
+//!  compressed entry ─inflate─► block 0: │ entry │ entry │ entry …│         views into it
+//!  entry as it is   ────────────────────────────────► block 1, 2 …         views into it, never copied
+//! ```
+//!
+//! The memory of block 0 serves one batch after the other, as soon as nobody holds the last one any more: new memory for each costs a reader more than to
+//! inflate what is put there.
+
+use std::ops::Range;
+
+use aquifer_model::{Error, Result};
+use arrow::array::{BinaryViewArray, NullBufferBuilder, make_view};
+use arrow::buffer::Buffer;
+use bytes::Bytes;
+
+use crate::compression::inflate_into;
+use crate::entry::{EntryLimits, ParsedEntry};
+
+/// Memory of more than this is not kept for the next batch.
+const KEPT_BYTES: usize = 16 * 1024 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Payloads {
+    views: Vec<u128>,
+    valid: NullBufferBuilder,
+    /// Block 0 up to `used`; what lies behind is old.
+    inflated: Vec<u8>,
+    used: usize,
+    others: Vec<Buffer>,
+    /// Block 0 of the last batch.
+    last: Option<Buffer>,
+    bytes: usize,
+}
+
+/// Where an entry's payload lies that is not taken in yet.
+pub(super) enum Place {
+    /// In block 0.
+    Inflated(Range<usize>),
+    /// In the entry itself.
+    Entry(Bytes),
+}
+
+impl Payloads {
+    pub fn new() -> Self {
+        Self {
+            views: Vec::new(),
+            valid: NullBufferBuilder::new(0),
+            inflated: Vec::new(),
+            used: 0,
+            others: Vec::new(),
+            last: None,
+            bytes: 0,
+        }
+    }
+
+    pub fn reserve(&mut self, rows: usize) {
+        self.views.reserve(rows);
+    }
+
+    /// Payload bytes of the entries taken in, inflated.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Inflates an entry's payload, if it is compressed, behind those taken in.
+    pub fn place(&mut self, entry: &ParsedEntry, limits: &EntryLimits) -> Result<Place> {
+        let Some((compression, claimed)) = entry.compressed(limits)? else {
+            return Ok(Place::Entry(entry.payload.clone()));
+        };
+        if self.inflated.is_empty()
+            && let Some(Ok(memory)) = self.last.take().map(Buffer::into_vec)
+        {
+            self.inflated = memory;
+        }
+        let end = self.used + claimed;
+        if end > u32::MAX as usize {
+            return Err(Error::corrupt(format!("an entry claims to inflate to {claimed} bytes")));
+        }
+        if self.inflated.len() < end {
+            self.inflated.resize(end, 0);
+        }
+        inflate_into(compression, &entry.payload, &mut self.inflated[self.used..end])?;
+        Ok(Place::Inflated(self.used..end))
+    }
+
+    /// The bytes of a payload.
+    pub fn at<'a>(&'a self, place: &'a Place) -> &'a [u8] {
+        match place {
+            Place::Inflated(range) => &self.inflated[range.clone()],
+            Place::Entry(bytes) => bytes,
+        }
+    }
+
+    /// Takes an entry's payload in, of which each message is a part; `None`: it has no value.
+    pub fn take_in(&mut self, place: Place, messages: impl Iterator<Item = Option<Range<usize>>>) {
+        let (block, base) = match &place {
+            Place::Inflated(range) => (0, range.start),
+            Place::Entry(_) => (self.others.len() + 1, 0),
+        };
+        let payload = match &place {
+            Place::Inflated(range) => &self.inflated[range.clone()],
+            Place::Entry(bytes) => &bytes[..],
+        };
+        for message in messages {
+            match message {
+                Some(range) => {
+                    let at = base + range.start;
+                    self.views.push(make_view(&payload[range], block as u32, at as u32));
+                    self.valid.append_non_null();
+                }
+                None => {
+                    self.views.push(0);
+                    self.valid.append_null();
+                }
+            }
+        }
+        self.bytes += payload.len();
+        match place {
+            Place::Inflated(range) => self.used = range.end,
+            Place::Entry(bytes) => self.others.push(Buffer::from(bytes)),
+        }
+    }
+
+    /// The column; the builder is empty again.
+    pub fn finish(&mut self) -> BinaryViewArray {
+        let mut inflated = std::mem::take(&mut self.inflated);
+        inflated.truncate(std::mem::take(&mut self.used));
+        let is_kept = (1..=KEPT_BYTES).contains(&inflated.capacity());
+        let first = Buffer::from_vec(inflated);
+        self.last = is_kept.then(|| first.clone());
+        let blocks: Vec<Buffer> = std::iter::once(first).chain(self.others.drain(..)).collect();
+        self.bytes = 0;
+        let views = std::mem::take(&mut self.views);
+        BinaryViewArray::try_new(views.into(), blocks, self.valid.finish())
+            .expect("each view was made of what lies there")
+    }
+
+    /// Lets go of the memory that is kept for the next batch.
+    pub fn release(&mut self) {
+        self.last = None;
+    }
+}
