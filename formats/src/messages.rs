@@ -11,11 +11,11 @@ use aquifer_model::sql_type::LTZ_ZONE;
 use aquifer_model::{Error, Position, Result};
 use arrow::array::{
     ArrayBuilder, ArrayRef, AsArray, BinaryViewArray, BinaryViewBuilder, BooleanArray, BooleanBufferBuilder,
-    Int32Array, Int64Array, MapArray, NullBufferBuilder, PrimitiveArray, RecordBatch, StringArray, StringBuilder,
-    StringViewArray, StringViewBuilder, StructArray, TimestampMillisecondArray, UInt64Array, make_view, new_null_array,
+    GenericByteViewArray, Int32Array, Int64Array, MapArray, NullBufferBuilder, RecordBatch, StringArray, StringBuilder,
+    StringViewArray, StructArray, TimestampMillisecondArray, UInt64Array, make_view, new_null_array,
 };
 use arrow::buffer::{Buffer, OffsetBuffer};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMillisecondType};
+use arrow::datatypes::{BinaryViewType, ByteViewType, DataType, Field, Schema, SchemaRef, StringViewType, TimeUnit};
 use base64::Engine;
 use bytes::Bytes;
 use pulsar::message::proto::MessageMetadata;
@@ -127,14 +127,13 @@ pub struct MessageBatchBuilder {
     property_keys: StringBuilder,
     property_values: StringBuilder,
     property_ends: Vec<i32>,
-    producer_name: StringViewBuilder,
+    producer_name: Shared,
     sequence_id: Vec<i64>,
-    /// One of each entry, with the number of its messages.
-    schema_version: Vec<(Option<Vec<u8>>, usize)>,
+    schema_version: Shared,
     payloads: Payloads,
     null_value: BooleanBufferBuilder,
     ordering_key: BinaryViewBuilder,
-    replicated_from: StringViewBuilder,
+    replicated_from: Shared,
     message_size: Vec<i32>,
     broker_time: Vec<Option<i64>>,
     message_index: Vec<Option<i64>>,
@@ -142,6 +141,9 @@ pub struct MessageBatchBuilder {
     room: usize,
     left_out: LeftOut,
 }
+
+/// What all messages of an entry share, of each entry once, with the number of its messages.
+type Shared = Vec<(Option<Vec<u8>>, usize)>;
 
 /// Columns that nobody asks for: they are not filled.
 #[derive(Debug, Clone, Copy, Default)]
@@ -187,13 +189,13 @@ impl MessageBatchBuilder {
             property_keys: StringBuilder::new(),
             property_values: StringBuilder::new(),
             property_ends: Vec::new(),
-            producer_name: StringViewBuilder::new(),
+            producer_name: Shared::new(),
             sequence_id: Vec::new(),
-            schema_version: Vec::new(),
+            schema_version: Shared::new(),
             payloads: Payloads::new(),
             null_value: BooleanBufferBuilder::new(0),
             ordering_key: BinaryViewBuilder::new(),
-            replicated_from: StringViewBuilder::new(),
+            replicated_from: Shared::new(),
             message_size: Vec::new(),
             broker_time: Vec::new(),
             message_index: Vec::new(),
@@ -229,7 +231,6 @@ impl MessageBatchBuilder {
         self.event_time.reserve(rows);
         self.key = BinaryViewBuilder::with_capacity(rows);
         self.property_ends.reserve(rows + 1);
-        self.producer_name = StringViewBuilder::with_capacity(rows);
         self.sequence_id.reserve(rows);
         self.payloads.reserve(rows);
         self.null_value = BooleanBufferBuilder::new(rows);
@@ -307,11 +308,11 @@ impl MessageBatchBuilder {
         let parts = messages.into_iter().map(|message| (!message.null_value).then_some(message.payload));
         let parts: Vec<_> = parts.collect();
         let added = parts.len();
-        self.payloads.take_in(place, parts.into_iter());
+        self.payloads.take_in(place, parts);
         if !left_out.broker_time {
             self.broker_time.extend(repeat_n(broker.broker_time_ms, added));
         }
-        self.append_shared(position, metadata, added)?;
+        self.append_shared(position, metadata, added);
         Ok(added as u32)
     }
 
@@ -327,28 +328,18 @@ impl MessageBatchBuilder {
         }
     }
 
-    /// Adds what all messages of an entry share: texts once, with a view a message.
-    fn append_shared(&mut self, position: Position, metadata: &MessageMetadata, count: usize) -> Result<()> {
-        let outside = |error| Error::internal("an entry's metadata lies outside itself").with_source(error);
-        let name = metadata.producer_name.as_bytes();
-        if self.left_out.producer_name {
-            // Nothing of it is kept.
-        } else if name.len() <= INLINE_BYTES || count == 1 {
-            (0..count).for_each(|_| self.producer_name.append_value(&metadata.producer_name));
-        } else {
-            let block = self.producer_name.append_block(Buffer::from(name));
-            for _ in 0..count {
-                self.producer_name.try_append_view(block, 0, name.len() as u32).map_err(outside)?;
-            }
+    /// Adds what all messages of an entry share.
+    fn append_shared(&mut self, position: Position, metadata: &MessageMetadata, count: usize) {
+        if !self.left_out.producer_name {
+            self.producer_name.push((Some(metadata.producer_name.clone().into_bytes()), count));
         }
         if !self.left_out.replicated_from {
-            (0..count).for_each(|_| self.replicated_from.append_option(metadata.replicated_from.as_deref()));
+            self.replicated_from.push((metadata.replicated_from.clone().map(String::into_bytes), count));
         }
         self.schema_version.push((metadata.schema_version.clone(), count));
         self.ledger.extend(repeat_n(position.ledger, count));
         self.entry.extend(repeat_n(position.entry, count));
         self.publish_time.extend(repeat_n(metadata.publish_time as i64, count));
-        Ok(())
     }
 
     /// Rows so far.
@@ -370,7 +361,13 @@ impl MessageBatchBuilder {
     pub fn finish(&mut self) -> MessageBatch {
         self.room = self.num_rows();
         let rows = self.num_rows();
-        let instant = |values: PrimitiveArray<TimestampMillisecondType>| Arc::new(values.with_timezone(LTZ_ZONE));
+        let instant = |values: TimestampMillisecondArray| Arc::new(values.with_timezone(LTZ_ZONE));
+        let times = |left_out: bool, values: &mut Vec<Option<i64>>| -> ArrayRef {
+            match left_out {
+                true => blank(|blank| &blank.times, rows),
+                false => instant(std::mem::take(values).into()),
+            }
+        };
         let properties: ArrayRef = match self.left_out.properties {
             true => blank(|blank| &blank.properties, rows),
             false => {
@@ -380,17 +377,13 @@ impl MessageBatchBuilder {
                 properties_of(offsets, self.property_keys.finish(), self.property_values.finish())
             }
         };
-        let event_time: ArrayRef = match self.left_out.event_time {
-            true => blank(|blank| &blank.times, rows),
-            false => instant(std::mem::take(&mut self.event_time).into()),
-        };
         let sequence_id: ArrayRef = match self.left_out.sequence_id {
             true => blank(|blank| &blank.zeros, rows),
             false => Arc::new(Int64Array::from(std::mem::take(&mut self.sequence_id))),
         };
         let producer_name: ArrayRef = match self.left_out.producer_name {
             true => blank(|blank| &blank.empty_texts, rows),
-            false => Arc::new(self.producer_name.finish()),
+            false => Arc::new(repeated::<StringViewType>(&mut self.producer_name, rows)),
         };
         let ordering_key: ArrayRef = match self.left_out.ordering_key {
             true => blank(|blank| &blank.bytes, rows),
@@ -398,15 +391,11 @@ impl MessageBatchBuilder {
         };
         let replicated_from: ArrayRef = match self.left_out.replicated_from {
             true => blank(|blank| &blank.texts, rows),
-            false => Arc::new(self.replicated_from.finish()),
+            false => Arc::new(repeated::<StringViewType>(&mut self.replicated_from, rows)),
         };
         let message_size: ArrayRef = match self.left_out.message_size {
             true => blank(|blank| &blank.sizes, rows),
             false => Arc::new(Int32Array::from(std::mem::take(&mut self.message_size))),
-        };
-        let broker_time: ArrayRef = match self.left_out.broker_time {
-            true => blank(|blank| &blank.times, rows),
-            false => instant(std::mem::take(&mut self.broker_time).into()),
         };
         let message_index: ArrayRef = match self.left_out.message_index {
             true => blank(|blank| &blank.numbers, rows),
@@ -417,18 +406,18 @@ impl MessageBatchBuilder {
             Arc::new(UInt64Array::from(std::mem::take(&mut self.entry))),
             Arc::new(Int32Array::from(std::mem::take(&mut self.batch_index))),
             instant(std::mem::take(&mut self.publish_time).into()),
-            event_time,
+            times(self.left_out.event_time, &mut self.event_time),
             Arc::new(self.key.finish()),
             properties,
             producer_name,
             sequence_id,
-            Arc::new(repeated(std::mem::take(&mut self.schema_version), rows)),
+            Arc::new(repeated::<BinaryViewType>(&mut self.schema_version, rows)),
             Arc::new(self.payloads.finish()),
             Arc::new(BooleanArray::new(self.null_value.finish(), None)),
             ordering_key,
             replicated_from,
             message_size,
-            broker_time,
+            times(self.left_out.broker_time, &mut self.broker_time),
             message_index,
         ];
         MessageBatch(
@@ -457,7 +446,6 @@ static BLANK: LazyLock<Blank> = LazyLock::new(|| Blank::of(BLANK_ROWS));
 
 impl Blank {
     fn of(rows: usize) -> Self {
-        let no_properties = std::iter::repeat_n(0, rows);
         Self {
             times: Arc::new(TimestampMillisecondArray::new_null(rows).with_timezone(LTZ_ZONE)),
             numbers: Arc::new(Int64Array::new_null(rows)),
@@ -468,7 +456,7 @@ impl Blank {
             empty_texts: Arc::new(StringViewArray::new(vec![0u128; rows].into(), Vec::new(), None)),
             zeros: Arc::new(Int64Array::from(vec![0; rows])),
             properties: properties_of(
-                OffsetBuffer::from_lengths(no_properties),
+                OffsetBuffer::new_zeroed(rows),
                 StringArray::new_null(0),
                 StringArray::new_null(0),
             ),
@@ -488,11 +476,11 @@ fn properties_of(offsets: OffsetBuffer<i32>, keys: StringArray, values: StringAr
     Arc::new(MapArray::new(entries, offsets, pairs, None, false))
 }
 
-/// A column of `rows` rows in which each value stands as often as told.
-fn repeated(values: Vec<(Option<Vec<u8>>, usize)>, rows: usize) -> BinaryViewArray {
+/// A column of `rows` rows of what messages share, of which nothing is left.
+fn repeated<T: ByteViewType>(shared: &mut Shared, rows: usize) -> GenericByteViewArray<T> {
     let (mut views, mut blocks) = (Vec::with_capacity(rows), Vec::new());
     let mut valid = NullBufferBuilder::new(rows);
-    for (value, count) in values {
+    for (value, count) in std::mem::take(shared) {
         match value {
             None => {
                 views.extend(repeat_n(0, count));
@@ -507,8 +495,8 @@ fn repeated(values: Vec<(Option<Vec<u8>>, usize)>, rows: usize) -> BinaryViewArr
             }
         }
     }
-    BinaryViewArray::try_new(views.into(), blocks, valid.finish())
-        .expect("each view lies in itself or is all of its block")
+    GenericByteViewArray::try_new(views.into(), blocks, valid.finish())
+        .expect("each view lies in itself or is all of its block, and a text of an entry's metadata is UTF-8")
 }
 
 fn unreachable_schema() -> ! {

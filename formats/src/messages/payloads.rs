@@ -42,6 +42,15 @@ pub(super) enum Place {
     Entry(Bytes),
 }
 
+impl Place {
+    fn bytes<'a>(&'a self, inflated: &'a [u8]) -> &'a [u8] {
+        match self {
+            Self::Inflated(range) => &inflated[range.clone()],
+            Self::Entry(bytes) => bytes,
+        }
+    }
+}
+
 impl Payloads {
     pub fn new() -> Self {
         Self {
@@ -87,22 +96,16 @@ impl Payloads {
 
     /// The bytes of a payload.
     pub fn at<'a>(&'a self, place: &'a Place) -> &'a [u8] {
-        match place {
-            Place::Inflated(range) => &self.inflated[range.clone()],
-            Place::Entry(bytes) => bytes,
-        }
+        place.bytes(&self.inflated)
     }
 
     /// Takes an entry's payload in, of which each message is a part; `None`: it has no value.
-    pub fn take_in(&mut self, place: Place, messages: impl Iterator<Item = Option<Range<usize>>>) {
+    pub fn take_in(&mut self, place: Place, messages: Vec<Option<Range<usize>>>) {
         let (block, base) = match &place {
             Place::Inflated(range) => (0, range.start),
             Place::Entry(_) => (self.others.len() + 1, 0),
         };
-        let payload = match &place {
-            Place::Inflated(range) => &self.inflated[range.clone()],
-            Place::Entry(bytes) => &bytes[..],
-        };
+        let payload = place.bytes(&self.inflated);
         for message in messages {
             match message {
                 Some(range) => {

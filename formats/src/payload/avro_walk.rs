@@ -175,14 +175,11 @@ impl<'a> Walk<'a> {
 
     #[inline]
     pub fn long(&mut self) -> Step<i64> {
-        let unsigned = match self.rest.first_chunk::<8>() {
-            Some(eight) => match varint_of_eight(*eight) {
-                Some((number, length)) => {
-                    self.rest = &self.rest[length..];
-                    number
-                }
-                None => self.varint()?,
-            },
+        let unsigned = match self.rest.first_chunk().and_then(|eight| varint_of_eight(*eight)) {
+            Some((number, length)) => {
+                self.rest = &self.rest[length..];
+                number
+            }
             None => self.varint()?,
         };
         Ok((unsigned >> 1) as i64 ^ -((unsigned & 1) as i64))
