@@ -123,7 +123,6 @@ impl Connection {
             operations,
             requests: HashMap::new(),
             consumers: HashMap::new(),
-            fed: Vec::new(),
             producers: HashMap::new(),
             last_id: 1 << 32,
             greeted: None,
@@ -323,8 +322,6 @@ struct Driver {
     operations: mpsc::UnboundedReceiver<Operation>,
     requests: HashMap<u64, oneshot::Sender<Result<Answer, Refusal>>>,
     consumers: HashMap<u64, Arc<EntryQueue>>,
-    /// Queues that were given entries and not yet announced; one may stand there twice.
-    fed: Vec<Arc<EntryQueue>>,
     /// Open producers, each with the publications that wait, in order.
     producers: HashMap<u64, VecDeque<InFlight>>,
     /// For requests of our own; far from the handle's.
@@ -349,7 +346,6 @@ impl Driver {
         // First the reason, then the news: who hears the news asks for the reason.
         closed.get_or_init(|| why.clone());
         self.operations.close();
-        self.announce();
         for (_, queue) in self.consumers.drain() {
             queue.end(format!("the connection to the broker at `{address}` broke: {why}"));
         }
@@ -404,20 +400,16 @@ impl Driver {
     fn on_read(&mut self) -> Result<(), Stop> {
         let mut events = Vec::new();
         let outcome = self.session.on_bytes(Instant::now(), &mut self.buffer, &mut events);
-        for event in events {
-            self.on_event(event)?;
-        }
-        self.announce();
+        // A queue may stand there twice.
+        let mut fed = Vec::new();
+        let done = events.into_iter().try_for_each(|event| self.on_event(event, &mut fed));
+        fed.iter().for_each(|queue| queue.announce());
+        done?;
         outcome?;
         if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 4 {
             self.buffer.reserve(READ_BYTES);
         }
         Ok(())
-    }
-
-    /// Wakes the readers whose queues were given entries.
-    fn announce(&mut self) {
-        self.fed.drain(..).for_each(|queue| queue.announce());
     }
 
     /// Writes what is left to be said, as far as that goes within a second.
@@ -426,7 +418,8 @@ impl Driver {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.transport.finish(output)).await;
     }
 
-    fn on_event(&mut self, event: Event) -> Result<(), Stop> {
+    /// Queues that are given entries are added to `fed`: their readers are not woken here.
+    fn on_event(&mut self, event: Event, fed: &mut Vec<Arc<EntryQueue>>) -> Result<(), Stop> {
         match event {
             Event::Connected { max_message_bytes } => self.greeted = Some(max_message_bytes),
             Event::Challenged => {
@@ -442,8 +435,8 @@ impl Driver {
             Event::Entry { consumer, entry } => {
                 let Some(queue) = self.consumers.get(&consumer) else { return Ok(()) };
                 let open = queue.push(entry);
-                if self.fed.last().is_none_or(|fed| !Arc::ptr_eq(fed, queue)) {
-                    self.fed.push(queue.clone());
+                if fed.last().is_none_or(|last| !Arc::ptr_eq(last, queue)) {
+                    fed.push(queue.clone());
                 }
                 if !open {
                     self.consumers.remove(&consumer);
