@@ -2,7 +2,13 @@
 
 #![allow(clippy::panic)] // this is test code
 
-use aquifer_integration_tests::{Pulsar, python, sql};
+use std::path::Path;
+
+use aquifer_integration_tests::{Printed, Pulsar, python, sql};
+
+fn batch(folder: &Path, query: &str) -> Printed {
+    sql(folder, &format!("SET 'execution.runtime-mode' = 'batch';\n{query};\n"))
+}
 
 #[test]
 fn a_long_chunked_message_is_read_where_the_table_allows_it_and_says_so_where_not() {
@@ -14,11 +20,8 @@ fn a_long_chunked_message_is_read_where_the_table_allows_it_and_says_so_where_no
     let Some(written) = python("chunked.py", &words) else { return };
     written.success("chunked.py");
     let ask = |option: &str| {
-        let query = format!(
-            "{}SET 'execution.runtime-mode' = 'batch';\nSELECT message_size FROM p.`public/default`.{name} {option};\n",
-            pulsar.create_catalog("p")
-        );
-        sql(folder.path(), &query)
+        let query = format!("SELECT message_size FROM p.`public/default`.{name} {option}");
+        batch(folder.path(), &format!("{}{query}", pulsar.create_catalog("p")))
     };
     let read = ask("/*+ OPTIONS('aquifer.max-inflated-bytes' = '70 mb') */").success("SELECT");
     assert!(read.stdout.contains("\"message_size\":69206016"), "{}", read.stdout);
@@ -42,26 +45,20 @@ fn a_row_over_the_brokers_limit_is_written_in_chunks_where_the_table_says_so() {
         pulsar.create_catalog("p")
     );
     sql(folder.path(), &made).success("CREATE TABLE");
-    let insert = |options: &str, length: usize| {
-        let rows = format!("('short'), (REPEAT('0123456789', {})), ('short too')", length / 10);
-        let options = if options.is_empty() { String::new() } else { format!("/*+ OPTIONS({options}) */ ") };
-        sql(folder.path(), &format!("INSERT INTO {table} {options}VALUES {rows};\n"))
+    let insert = |options: &str| {
+        let rows = "('short'), (REPEAT('0123456789', 1200000)), ('short too')";
+        sql(folder.path(), &format!("INSERT INTO {table} {options} VALUES {rows};\n"))
     };
-    for (options, length, remedy) in [
-        ("", 12_000_000, "'sink.chunking' = 'true'"),
-        ("'sink.chunking' = 'true', 'aquifer.max-inflated-bytes' = '8 mb'", 12_000_000, "'aquifer.max-inflated-bytes'"),
-    ] {
-        let refused = insert(options, length);
+    let too_long = "/*+ OPTIONS('sink.chunking' = 'true', 'aquifer.max-inflated-bytes' = '8 mb') */";
+    for (options, remedy) in [("", "'sink.chunking' = 'true'"), (too_long, "'aquifer.max-inflated-bytes'")] {
+        let refused = insert(options);
         assert!(!refused.status.success(), "{}", refused.stdout);
         assert!(refused.stderr.contains(remedy), "{}", refused.stderr);
     }
-    let ask = |query: &str| {
-        let query = format!("SET 'execution.runtime-mode' = 'batch';\n{query};\n");
-        sql(folder.path(), &query).success("SELECT").stdout
-    };
+    let ask = |query: &str| batch(folder.path(), query).success("SELECT").stdout;
     let before = ask(&format!("SELECT COUNT(*) AS n FROM {table}"));
     assert!(before.contains("\"n\":0"), "nothing of a refused row's entry was sent: {before}");
-    insert("'sink.chunking' = 'true'", 12_000_000).success("INSERT");
+    insert("/*+ OPTIONS('sink.chunking' = 'true') */").success("INSERT");
     let read = ask(&format!("SELECT CHAR_LENGTH(`value`) AS n FROM {table}"));
     let lengths: Vec<&str> = read.lines().filter_map(|line| line.split_once("\"n\":")).map(|(_, n)| n).collect();
     assert_eq!(lengths, ["5}", "12000000}", "9}"]);

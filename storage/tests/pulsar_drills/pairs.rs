@@ -18,7 +18,7 @@ use aquifer_storage::pulsar::{ProducerSettings, PulsarLog};
 
 use super::given::given;
 use super::own::services;
-use super::peers::PATIENCE;
+use super::peers::{PATIENCE, end_of};
 use super::plain::{Plain, WAYS, Way, message, new_partition, noise, read_after, sample, spec, split, write_sample};
 
 /// What comes last: a message too large for one entry, between two that are not.
@@ -127,8 +127,7 @@ impl Peer {
     async fn run(self, arguments: Vec<String>) {
         let said = tokio::process::Command::from(self.command()).args(arguments).kill_on_drop(true).output();
         let said = tokio::time::timeout(PATIENCE, said).await.expect("it ends").unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(3000)..]).into_owned();
-        assert!(said.status.success(), "{}\n{}", text(&said.stdout), text(&said.stderr));
+        assert!(said.status.success(), "{}\n{}", end_of(&said.stdout), end_of(&said.stderr));
     }
 }
 

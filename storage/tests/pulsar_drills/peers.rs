@@ -17,6 +17,11 @@ use rand::rngs::StdRng;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
+/// The end of what a program said.
+pub fn end_of(said: &[u8]) -> String {
+    String::from_utf8_lossy(&said[said.len().saturating_sub(6000)..]).into_owned()
+}
+
 /// What is waited for comes within this time.
 pub const PATIENCE: Duration = Duration::from_secs(360);
 
@@ -220,10 +225,7 @@ impl Python {
     pub async fn finish(mut self) -> Vec<(Option<Position>, Vec<u8>)> {
         drop(self.child.stdin.take());
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
-        let log = || {
-            let log = std::fs::read(self.folder.path().join("log")).unwrap();
-            String::from_utf8_lossy(&log[log.len().saturating_sub(6000)..]).into_owned()
-        };
+        let log = || end_of(&std::fs::read(self.folder.path().join("log")).unwrap());
         let Ok(status) = ended else { panic!("the Python client does not end:\n{}", log()) };
         assert!(status.unwrap().success(), "the Python client failed:\n{}", log());
         let text = std::fs::read_to_string(self.folder.path().join("receipts")).unwrap();
