@@ -43,9 +43,9 @@ test: need-tests ## unit, doc and integration tests, with a real Pulsar that it 
 
 .PHONY: soak
 soak: need-tests ## drills at full length: 100,000 hostile statements (AQUIFER_HOSTILE=n), a million mutations, 10,000 reads, 200 cuts, 100 kills of the broker, 50 of a producer, 100 of those who change definitions, 200 schema versions
-	$(CARGO) test $(LOCKED) -p aquifer-integration-tests --test hostile -- --ignored --nocapture hostile_statements
-	AQUIFER_FUZZ_ROUNDS=$${AQUIFER_FUZZ_ROUNDS:-120000} $(CARGO) test $(LOCKED) -p aquifer-integration-tests --test fuzz_corpus
-	AQUIFER_READS=$${AQUIFER_READS:-10000} $(CARGO) test $(LOCKED) -p aquifer-storage --lib random_reads -- --nocapture
+	$(CARGO) test $(LOCKED) --workspace --test hostile -- --ignored --nocapture hostile_statements
+	AQUIFER_FUZZ_ROUNDS=$${AQUIFER_FUZZ_ROUNDS:-120000} $(CARGO) test $(LOCKED) --workspace --test fuzz_corpus
+	AQUIFER_READS=$${AQUIFER_READS:-10000} $(CARGO) test $(LOCKED) --workspace --lib random_reads -- --nocapture
 	AQUIFER_CUTS=$${AQUIFER_CUTS:-200} AQUIFER_KILLS=$${AQUIFER_KILLS:-100} AQUIFER_RESENDS=$${AQUIFER_RESENDS:-50} \
 		scripts/test.sh --test pulsar_drills -- --nocapture
 	AQUIFER_EVOLUTIONS=$${AQUIFER_EVOLUTIONS:-200} AQUIFER_DEFINITION_KILLS=$${AQUIFER_DEFINITION_KILLS:-100} \

@@ -104,6 +104,8 @@ pub struct TableSettings {
     pub on_decode_error: OnDecodeError,
     /// Which tiers are read.
     pub tiers: Tiers,
+    /// The durable subscription that a stream holds, so that nothing is trimmed before it was read.
+    pub pin: Option<String>,
     /// What an entry may inflate to, if that is said.
     pub max_inflated_bytes: Option<usize>,
     /// Where archives lie, if not where the catalog's do.
@@ -493,6 +495,9 @@ pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSetting
             Some("archive") => Tiers::Archive,
             _ => Tiers::Both,
         },
+        pin: get("source.subscription-name")
+            .filter(|_| get("source.subscription-mode") != Some("NonDurable"))
+            .map(String::from),
         max_inflated_bytes: number(options, "aquifer.max-inflated-bytes")?,
         archive: get("archive").map(String::from),
         partitions: number(options, "partitions")?,

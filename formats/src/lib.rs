@@ -14,6 +14,7 @@ pub mod encrypted;
 pub mod entry;
 pub mod json_lines;
 mod json_write;
+mod memory;
 pub mod messages;
 pub mod payload;
 pub mod records;

@@ -130,6 +130,8 @@ pub trait PayloadDecoder: Send {
     fn add_schema(&mut self, version: SchemaVersion, schema: Option<&TopicSchema>) -> Result<()>;
     /// Decodes a column of payloads. Bad ones are listed in their order.
     fn decode(&mut self, payloads: &BinaryViewArray, versions: &BinaryViewArray) -> Result<DecodedPayloads>;
+    /// Lets go of memory that is kept for the next batch: for one who waits long.
+    fn release(&mut self) {}
     /// What a value column of messages is that were decoded before the table had it: NULL, or what the topic's schema says.
     fn lacking(&self, column: &Field, rows: usize) -> Result<ArrayRef> {
         Ok(new_null_array(column.data_type(), rows))

@@ -1,50 +1,12 @@
 //! A statement that runs finds the partitions that its topic gets meanwhile, and the topics that come and go: on a real Pulsar, over streams without
 //! an end.
 
-#![allow(clippy::panic)] // this is test code
-
-use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use aquifer_integration_tests::{Pulsar, aquifer_path, run, sql};
-
-/// Killed when dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Starts a script whose last statement has no end; its numbers `n`, as they come.
-fn start(data_dir: &Path, script: &str) -> (Running, Receiver<i64>) {
-    let mut child = Command::new(aquifer_path())
-        .args(["sql", "--output", "json", "--data-dir"])
-        .arg(data_dir)
-        .args(["-e", script])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("aquifer can be started");
-    let stdout = child.stdout.take().expect("piped");
-    let (sender, numbers) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            let value: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-            let Some(n) = value.get("n").and_then(serde_json::Value::as_i64) else { continue };
-            if sender.send(n).is_err() {
-                break;
-            }
-        }
-    });
-    (Running(child), numbers)
-}
+use aquifer_integration_tests::endless::Endless;
+use aquifer_integration_tests::{Pulsar, run, sql};
 
 fn insert(data_dir: &Path, topic: &str, numbers: std::ops::Range<i64>) {
     let rows: Vec<String> = numbers.map(|n| format!("({n})")).collect();
@@ -56,17 +18,6 @@ fn add_partitions(pulsar: &Pulsar, topic: &str, count: u32) {
     let mut command = Command::new("curl");
     command.args(["-fsS", "-m", "60", "-X", "POST", "-H", "Content-Type: application/json", "-d"]);
     run(command.arg(count.to_string()).arg(url), Duration::from_secs(90)).success("adding partitions");
-}
-
-/// Takes numbers until it has all of `0..count`; none comes twice.
-fn take(numbers: &Receiver<i64>, seen: &mut BTreeSet<i64>, count: i64) {
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while (seen.len() as i64) < count {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let n = numbers.recv_timeout(left).unwrap_or_else(|_| panic!("{} of {count} rows came in time", seen.len()));
-        assert!(seen.insert(n), "{n} came twice");
-    }
-    assert!(seen.iter().copied().eq(0..count));
 }
 
 #[test]
@@ -87,9 +38,8 @@ fn a_stream_that_runs_finds_new_partitions_and_reads_each_row_once() {
     // A data folder of its own: the statements beside it open the other.
     let reading = folder.path().join("reading");
     sql(&reading, &pulsar.create_catalog("p")).success("CREATE CATALOG");
-    let (_running, numbers) = start(&reading, &script);
-    let mut seen = BTreeSet::new();
-    take(&numbers, &mut seen, 100);
+    let mut running = Endless::start(&reading, &script);
+    running.take(0..100);
     add_partitions(&pulsar, &topic, 5);
     insert(&data_dir, &topic, 100..300);
     for partition in 0..5 {
@@ -99,7 +49,7 @@ fn a_stream_that_runs_finds_new_partitions_and_reads_each_row_once() {
             "partition {partition} got rows: {stats}"
         );
     }
-    take(&numbers, &mut seen, 300);
+    running.take(0..300);
 }
 
 #[test]
@@ -125,13 +75,12 @@ fn a_stream_over_a_pattern_goes_on_without_a_topic_that_is_deleted_and_reads_it_
     );
     let reading = folder.path().join("reading");
     sql(&reading, &catalog).success("CREATE CATALOG");
-    let (_running, numbers) = start(&reading, &script);
-    let mut seen = BTreeSet::new();
-    take(&numbers, &mut seen, 10);
+    let mut running = Endless::start(&reading, &script);
+    running.take(0..10);
     sql(&data_dir, &format!("USE CATALOG p;\nDROP TABLE {first} PURGE;\n")).success("DROP TABLE");
     insert(&data_dir, &second, 10..20);
-    take(&numbers, &mut seen, 20);
+    running.take(0..20);
     sql(&data_dir, &make(&first)).success("CREATE TABLE");
     insert(&data_dir, &first, 20..30);
-    take(&numbers, &mut seen, 30);
+    running.take(0..30);
 }

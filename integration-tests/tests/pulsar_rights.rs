@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use aquifer_integration_tests::endless::Endless;
 use aquifer_integration_tests::{OwnPulsar, Pulsar, run, sql, token};
 
 /// A refusal is an answer: it comes long before the 30 s that are tried where trying again may help, and a run's start is in it.
@@ -125,6 +126,14 @@ fn a_role_reads_and_writes_by_sql_what_it_was_granted_and_nothing_else() {
     a_topic_that_was_made_by_others_needs_no_more(&cluster);
     topics_are_listed_with_the_right_to_consume_from_their_namespace(&cluster, &token("lister"));
     a_wrong_token_is_one_sentence(&cluster, &token("admin"));
+    a_stream_holds_a_subscription_with_the_right_to_consume(&cluster);
+}
+
+fn a_stream_holds_a_subscription_with_the_right_to_consume(cluster: &Cluster) {
+    let script = "USE CATALOG reader;
+                  SET 'execution.runtime-mode' = 'streaming';
+                  SELECT n FROM mine /*+ OPTIONS('source.subscription-name' = 'mine') */;";
+    Endless::start(&cluster.data_dir, script).take(1..5);
 }
 
 /// Nobody with more rights has given the topic the property by which archives know it.

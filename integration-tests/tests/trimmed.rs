@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use aquifer_integration_tests::endless::Endless;
 use aquifer_integration_tests::weather::{Produce, compare};
 use aquifer_integration_tests::{OwnPulsar, Pulsar, aquifer_path, rows_by_tier, run, sql};
 
@@ -30,13 +31,9 @@ fn the_archived_part_is_gone_from_the_log_and_still_answers() {
     assert!(before.iter().all(|ledgers| ledgers.len() > 2), "ledgers roll: {before:?}");
     archive(&data_dir);
 
-    let deadline = Instant::now() + Duration::from_secs(120);
     for (n, before) in before.iter().enumerate() {
         let partition = format!("weather-partition-{n}");
-        while ledgers(pulsar, &partition).contains(&before[0]) {
-            assert!(Instant::now() < deadline, "{partition} still has its first ledger {}", before[0]);
-            std::thread::park_timeout(Duration::from_millis(300));
-        }
+        wait_for(&format!("{partition} loses its first ledger"), || !ledgers(pulsar, &partition).contains(&before[0]));
     }
     produce.rows(6_000, 8_000).expect("as before");
 
@@ -58,6 +55,51 @@ fn the_archived_part_is_gone_from_the_log_and_still_answers() {
     assert!(!answer.status.success(), "a file is missing, and the query answers: {}", answer.stdout);
     let name = file.file_name().expect("a file has a name").to_string_lossy();
     assert!(answer.stderr.contains(&*name), "the error names {name}: {}", answer.stderr);
+}
+
+/// Waits until something that the admin API tells is so.
+fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        std::thread::park_timeout(Duration::from_millis(300));
+    }
+}
+
+#[test]
+fn what_a_killed_stream_did_not_read_is_kept_by_its_subscription_and_nothing_else_is() {
+    let Some(own) = OwnPulsar::start(&["--small-ledgers"]) else { return };
+    let pulsar = &own.pulsar;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (data_dir, reading) = (folder.path().join("data"), folder.path().join("reading"));
+    let catalog = pulsar.create_catalog("p");
+    let create = "CREATE TABLE held (n BIGINT) WITH ('sink.batching' = 'false');";
+    sql(&data_dir, &format!("{catalog}USE CATALOG p;\n{create}\n")).success("CREATE TABLE");
+    sql(&reading, &catalog).success("CREATE CATALOG");
+    let insert = |numbers: std::ops::Range<i64>| {
+        let rows: Vec<String> = numbers.map(|n| format!("({n})")).collect();
+        sql(&data_dir, &format!("USE CATALOG p;\nINSERT INTO held VALUES {};\n", rows.join(", "))).success("INSERT");
+    };
+    let script = "USE CATALOG p;\nSET 'execution.runtime-mode' = 'streaming';\nSELECT n FROM held /*+ OPTIONS('source.subscription-name' = 'mine') */;\n";
+    let topic = "persistent/public/default/held";
+    let backlog = || pulsar.admin(&format!("{topic}/stats"))["subscriptions"]["mine"]["msgBacklog"].as_i64();
+
+    let mut first = Endless::start(&reading, script);
+    wait_for("the stream subscribes", || backlog() == Some(0));
+    insert(0..50);
+    first.take(0..50);
+    wait_for("what was read is acknowledged", || backlog() == Some(0));
+    drop(first);
+    let read = ledgers(pulsar, "held");
+    insert(50..120);
+    assert_eq!(backlog(), Some(70), "nobody read it");
+    // Trimming goes by whole ledgers: the last that was read holds what came after, too.
+    wait_for("what was read is trimmed", || !ledgers(pulsar, "held").contains(&read[0]));
+
+    let mut second = Endless::start(&reading, script);
+    second.take(50..120);
+    assert!(!second.seen.contains(&0), "what was read went with its ledger: {:?}", second.seen.first());
+    wait_for("the second acknowledges under the same name", || backlog() == Some(0));
 }
 
 fn archive(data_dir: &std::path::Path) {

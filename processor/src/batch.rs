@@ -54,6 +54,8 @@ pub struct TieredTable {
     pub until: Option<Until>,
     /// Which tiers.
     pub tiers: Tiers,
+    /// The pin that a stream without an end holds on each partition, so that nothing is trimmed before it was read.
+    pub pin: Option<String>,
     /// How a stream finds topics and partitions that come later; `None`: it does not.
     pub discovery: Option<Discovery>,
     /// What its readers did, per partition; readers add to it as they go.

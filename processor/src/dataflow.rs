@@ -13,6 +13,7 @@
 pub(crate) mod feeder;
 pub(crate) mod job;
 pub mod operator;
+mod passed;
 pub mod runtime;
 pub mod source;
 pub(crate) mod watermarks;

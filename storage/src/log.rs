@@ -195,7 +195,7 @@ pub trait Appender: Send {
 
 /// A durable mark in a partition. The log keeps everything after it.
 #[async_trait]
-pub trait Pin: Send {
+pub trait Pin: Send + Debug {
     /// Whether it was there before it was opened. A pin made now has held nothing back until now.
     fn was_there(&self) -> bool;
 

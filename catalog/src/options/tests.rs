@@ -181,6 +181,23 @@ fn keys_without_meaning_are_kept_and_told() {
 }
 
 #[test]
+fn a_streams_subscription_has_a_name_of_its_own() {
+    let over_topic = |more: &[(&str, &str)]| table(&[&[("connector", "pulsar"), ("topics", "t")], more].concat());
+    let pin = |more: &[(&str, &str)]| table_settings(&over_topic(more).expect("taken").options).expect("settings").pin;
+    assert_eq!(pin(&[]), None);
+    for key in ["source.subscription-name", "scan.startup.sub-name", "pulsar.consumer.subscriptionName"] {
+        assert_eq!(pin(&[(key, "mine")]), Some("mine".to_string()), "{key}");
+        assert_eq!(pin(&[(key, "mine"), ("pulsar.consumer.subscriptionMode", "Durable")]), Some("mine".to_string()));
+        assert_eq!(pin(&[(key, "mine"), ("pulsar.consumer.subscriptionMode", "NonDurable")]), None);
+        for (wrong, why) in [("", "write a name"), ("a/b", "slashes"), ("aquifer-archive", "the archive's own")] {
+            let error = over_topic(&[(key, wrong)]).expect_err(wrong).to_string();
+            assert!(error.contains(key) && error.contains(why), "{error}");
+        }
+    }
+    assert!(over_topic(&[("source.subscription-mode", "Forever")]).is_err());
+}
+
+#[test]
 fn options_whose_meaning_would_be_lost_are_refused() {
     let over_topic = |key: &str, value: &str| table(&[("connector", "pulsar"), ("topics", "t"), (key, value)]);
     for (key, harmless, lost, why) in [

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aquifer_storage::archive::archiver::PIN;
 use aquifer_storage::s3;
 
 use super::range;
@@ -101,6 +102,24 @@ pub(super) fn database(text: &str) -> Value {
         [_] | [_, _] if parts.iter().all(|part| !part.is_empty()) => Ok(text.to_string()),
         _ => Err("write TENANT/NAMESPACE, for example public/default".to_string()),
     }
+}
+
+/// The name of a subscription that is a stream's own.
+pub(super) fn subscription(text: &str) -> Value {
+    if text.trim().is_empty() || text.contains(|c: char| c.is_control() || c == '/') {
+        return Err("write a name without slashes, one that nobody else subscribes under".to_string());
+    }
+    if text == PIN {
+        return Err(format!(
+            "`{PIN}` is the archive's own, which moved by anyone else would lose what is not archived: write another name"
+        ));
+    }
+    Ok(text.to_string())
+}
+
+/// Whether a subscription stays when its stream ends.
+pub(super) fn subscription_mode(text: &str) -> Value {
+    one_of(text, &["Durable", "NonDurable"])
 }
 
 pub(super) fn partitions(text: &str) -> Value {

@@ -5,8 +5,7 @@
 //!  entry as it is   ────────────────────────────────► block 1, 2 …         views into it, never copied
 //! ```
 //!
-//! The memory of block 0 serves one batch after the other, as soon as nobody holds the last one any more: new memory for each costs a reader more than to
-//! inflate what is put there.
+//! The memory of block 0 serves one batch after the other ([`crate::memory`]).
 
 use std::ops::Range;
 
@@ -17,20 +16,19 @@ use bytes::Bytes;
 
 use crate::compression::inflate_into;
 use crate::entry::{EntryLimits, ParsedEntry};
-
-/// Memory of more than this is not kept for the next batch.
-const KEPT_BYTES: usize = 16 * 1024 * 1024;
+use crate::memory::Memory;
 
 #[derive(Debug)]
 pub(super) struct Payloads {
     views: Vec<u128>,
+    memory_of_views: Memory,
     valid: NullBufferBuilder,
     /// Block 0 up to `used`; what lies behind is old.
     inflated: Vec<u8>,
     used: usize,
     others: Vec<Buffer>,
-    /// Block 0 of the last batch.
-    last: Option<Buffer>,
+    /// Of block 0.
+    memory: Memory,
     bytes: usize,
 }
 
@@ -55,17 +53,20 @@ impl Payloads {
     pub fn new() -> Self {
         Self {
             views: Vec::new(),
+            memory_of_views: Memory::default(),
             valid: NullBufferBuilder::new(0),
             inflated: Vec::new(),
             used: 0,
             others: Vec::new(),
-            last: None,
+            memory: Memory::default(),
             bytes: 0,
         }
     }
 
     pub fn reserve(&mut self, rows: usize) {
-        self.views.reserve(rows);
+        if self.views.is_empty() {
+            self.views = self.memory_of_views.take_empty(rows);
+        }
     }
 
     /// Payload bytes of the entries taken in, inflated.
@@ -78,10 +79,8 @@ impl Payloads {
         let Some((compression, claimed)) = entry.compressed(limits)? else {
             return Ok(Place::Entry(entry.payload.clone()));
         };
-        if self.inflated.is_empty()
-            && let Some(Ok(memory)) = self.last.take().map(Buffer::into_vec)
-        {
-            self.inflated = memory;
+        if self.inflated.is_empty() {
+            self.inflated = self.memory.take();
         }
         let end = self.used + claimed;
         if end > u32::MAX as usize {
@@ -130,18 +129,17 @@ impl Payloads {
     pub fn finish(&mut self) -> BinaryViewArray {
         let mut inflated = std::mem::take(&mut self.inflated);
         inflated.truncate(std::mem::take(&mut self.used));
-        let is_kept = (1..=KEPT_BYTES).contains(&inflated.capacity());
-        let first = Buffer::from_vec(inflated);
-        self.last = is_kept.then(|| first.clone());
+        let first = self.memory.lend(inflated);
         let blocks: Vec<Buffer> = std::iter::once(first).chain(self.others.drain(..)).collect();
         self.bytes = 0;
         let views = std::mem::take(&mut self.views);
-        BinaryViewArray::try_new(views.into(), blocks, self.valid.finish())
+        BinaryViewArray::try_new(self.memory_of_views.lend(views).into(), blocks, self.valid.finish())
             .expect("each view was made of what lies there")
     }
 
     /// Lets go of the memory that is kept for the next batch.
     pub fn release(&mut self) {
-        self.last = None;
+        self.memory.release();
+        self.memory_of_views.release();
     }
 }

@@ -23,7 +23,7 @@ use arrow_avro::reader::{Decoder, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, CONFLUENT_MAGIC, Fingerprint, FingerprintAlgorithm, SchemaStore};
 
 use super::avro_fit::fit;
-use super::avro_flat::Flat;
+use super::avro_flat::{ColumnMemory, Flat};
 use super::avro_reader::{Reader, ReaderField, lacking, source};
 use super::versions::{Versions, by_version, one_by_one, why_unknown};
 use super::{DecodedPayloads, PayloadDecoder, PayloadError, avro_schema, scatter};
@@ -40,6 +40,8 @@ pub(crate) struct AvroDecoder {
     /// The topic's own schema.
     reader: Option<Arc<Reader>>,
     writers: Versions<Writer>,
+    /// By column.
+    memories: Vec<ColumnMemory>,
 }
 
 /// One version's schema, made ready.
@@ -66,7 +68,7 @@ impl AvroDecoder {
         };
         let default =
             topic_schema.map(|schema| Writer::new(&schema.definition, reader.clone(), &columns)).transpose()?;
-        Ok(Self { columns, reader, writers: Versions::new(default) })
+        Ok(Self { columns, reader, writers: Versions::new(default), memories: Vec::new() })
     }
 
     /// Decodes the payloads of `rows`, which all name one version.
@@ -79,7 +81,8 @@ impl AvroDecoder {
     ) -> Result<RecordBatch> {
         let mut writer = self.writers.get(version);
         if let Some(flat) = writer.as_ref().and_then(|writer| writer.flat.as_ref())
-            && let Some(decoded) = flat.decode(payloads, rows.clone(), self.reader.as_deref(), &self.columns)?
+            && let Some(decoded) =
+                flat.decode(payloads, rows.clone(), self.reader.as_deref(), &self.columns, &mut self.memories)?
         {
             return Ok(decoded);
         }
@@ -153,6 +156,10 @@ impl PayloadDecoder for AvroDecoder {
     fn fitted(&self, earlier: &ArrayRef, column: &Field) -> Result<ArrayRef> {
         let known = self.reader.as_ref().and_then(|reader| reader.field(column.name()));
         fit(earlier, None, known.map(ReaderField::inner), column)
+    }
+
+    fn release(&mut self) {
+        self.memories.clear();
     }
 
     fn decode(&mut self, payloads: &BinaryViewArray, versions: &BinaryViewArray) -> Result<DecodedPayloads> {

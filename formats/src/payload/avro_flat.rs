@@ -7,6 +7,8 @@
 //! The pass proves what the walk of [`super::avro_walk`] proves, but for UTF-8, which is checked of a whole column at the end: text by text that took a
 //! quarter of all the time from a broker's entry to rows, more than to copy them. Where anything is wrong, or where a field or a
 //! column is not plain, the general decoder takes over: it tells which datum is bad and why.
+//!
+//! A column's memory serves one batch after the other ([`crate::memory`]).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use super::avro_fit::absent;
 use super::avro_reader::Reader;
 use super::avro_walk::{Shape, Step, Walk};
+use crate::memory::Memory;
 
 /// How a field's bytes become a column's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,16 +123,18 @@ impl Flat {
         rows: Range<usize>,
         reader: Option<&Reader>,
         columns: &SchemaRef,
+        memories: &mut Vec<ColumnMemory>,
     ) -> Result<Option<RecordBatch>> {
         let count = rows.len();
         let first = rows.start;
+        memories.resize_with(self.columns, ColumnMemory::default);
         let mut stores: Vec<Option<Store>> = Vec::with_capacity(self.columns);
         stores.resize_with(self.columns, || None);
         let texts = self.fields.iter().filter(|field| matches!(field.to, Some((_, Kind::Text)))).count();
         // A view begins with its length.
         let bytes: usize = payloads.views()[rows.clone()].iter().map(|view| *view as u32 as usize).sum();
         for (at, kind) in self.fields.iter().filter_map(|field| field.to) {
-            stores[at] = Some(Store::new(kind, count, bytes / texts.max(1)));
+            stores[at] = Some(Store::new(kind, count, bytes / texts.max(1), &mut memories[at]));
         }
         for row in rows {
             if payloads.is_null(row) {
@@ -144,9 +149,9 @@ impl Flat {
         }
         let blocks: Arc<[Buffer]> = payloads.data_buffers().into();
         let mut arrays = Vec::with_capacity(self.columns);
-        for (store, field) in stores.into_iter().zip(columns.fields()) {
+        for ((store, field), memory) in stores.into_iter().zip(columns.fields()).zip(memories) {
             let array = match store {
-                Some(store) => store.finish(count, &blocks, field)?,
+                Some(store) => store.finish(count, &blocks, field, memory)?,
                 None => {
                     let known = reader.and_then(|reader| reader.field(field.name()));
                     let present = || (first..first + count).map(|row| payloads.is_valid(row)).collect::<Vec<_>>();
@@ -242,6 +247,14 @@ fn push<T>(values: &mut Vec<T>, value: T) -> usize {
     values.len() - 1
 }
 
+/// The memory of a column, from one batch to the next.
+#[derive(Debug, Default)]
+pub(super) struct ColumnMemory {
+    values: Memory,
+    /// Of a text column: where each ends.
+    ends: Memory,
+}
+
 /// A column being filled.
 struct Store {
     values: Values,
@@ -265,19 +278,20 @@ enum Values {
 
 impl Store {
     /// `text_bytes`: about so many a text column will have.
-    fn new(kind: Kind, rows: usize, text_bytes: usize) -> Self {
+    fn new(kind: Kind, rows: usize, text_bytes: usize, memory: &mut ColumnMemory) -> Self {
+        let values = &mut memory.values;
         let values = match kind {
             Kind::Boolean => Values::Bits(Vec::with_capacity(rows)),
-            Kind::Int => Values::Ints(Vec::with_capacity(rows)),
-            Kind::Long => Values::Longs(Vec::with_capacity(rows)),
-            Kind::Float => Values::Floats(Vec::with_capacity(rows)),
-            Kind::Double => Values::Doubles(Vec::with_capacity(rows)),
+            Kind::Int => Values::Ints(values.take_empty(rows)),
+            Kind::Long => Values::Longs(values.take_empty(rows)),
+            Kind::Float => Values::Floats(values.take_empty(rows)),
+            Kind::Double => Values::Doubles(values.take_empty(rows)),
             Kind::Text => {
-                let mut ends = Vec::with_capacity(rows + 1);
+                let mut ends = memory.ends.take_empty(rows + 1);
                 ends.push(0);
-                Values::Texts { bytes: Vec::with_capacity(text_bytes), ends }
+                Values::Texts { bytes: values.take_empty(text_bytes), ends }
             }
-            Kind::Bytes => Values::Views(Vec::with_capacity(rows)),
+            Kind::Bytes => Values::Views(values.take_empty(rows)),
         };
         Self { values, valid: Vec::new() }
     }
@@ -300,24 +314,34 @@ impl Store {
     }
 
     /// The column; `None` where a text is not UTF-8.
-    fn finish(mut self, rows: usize, blocks: &Arc<[Buffer]>, field: &Field) -> Result<Option<ArrayRef>> {
+    fn finish(
+        mut self,
+        rows: usize,
+        blocks: &Arc<[Buffer]>,
+        field: &Field,
+        memory: &mut ColumnMemory,
+    ) -> Result<Option<ArrayRef>> {
         let nulls = (!self.valid.is_empty()).then(|| {
             self.valid.resize(rows, true);
             NullBuffer::from(self.valid)
         });
+        let ColumnMemory { values, ends: memory_of_ends } = memory;
         let array: ArrayRef = match self.values {
             Values::Bits(bits) => Arc::new(BooleanArray::new(BooleanBuffer::from(bits), nulls)),
-            Values::Ints(ints) => Arc::new(Int32Array::new(ints.into(), nulls)),
-            Values::Longs(longs) => Arc::new(Int64Array::new(longs.into(), nulls)),
-            Values::Floats(floats) => Arc::new(Float32Array::new(floats.into(), nulls)),
-            Values::Doubles(doubles) => Arc::new(Float64Array::new(doubles.into(), nulls)),
+            Values::Ints(ints) => Arc::new(Int32Array::new(values.lend(ints).into(), nulls)),
+            Values::Longs(longs) => Arc::new(Int64Array::new(values.lend(longs).into(), nulls)),
+            Values::Floats(floats) => Arc::new(Float32Array::new(values.lend(floats).into(), nulls)),
+            Values::Doubles(doubles) => Arc::new(Float64Array::new(values.lend(doubles).into(), nulls)),
             Values::Texts { bytes, ends } => {
-                match StringArray::try_new(OffsetBuffer::new(ends.into()), bytes.into(), nulls) {
+                let ends = OffsetBuffer::new(memory_of_ends.lend(ends).into());
+                match StringArray::try_new(ends, values.lend(bytes), nulls) {
                     Ok(texts) => Arc::new(StringViewArray::from(&texts)),
                     Err(_) => return Ok(None),
                 }
             }
-            Values::Views(views) => Arc::new(BinaryViewArray::try_new(views.into(), Arc::clone(blocks), nulls)?),
+            Values::Views(views) => {
+                Arc::new(BinaryViewArray::try_new(values.lend(views).into(), Arc::clone(blocks), nulls)?)
+            }
         };
         Ok(Some(if array.data_type() == field.data_type() { array } else { cast(&array, field.data_type())? }))
     }

@@ -434,6 +434,13 @@ impl PayloadDecoder for KeyValueDecoder {
         }
     }
 
+    fn release(&mut self) {
+        for version in self.versions.known.values_mut().flatten() {
+            version.key.iter_mut().for_each(|(.., part)| part.decoder.release());
+            version.value.decoder.release();
+        }
+    }
+
     fn decode(&mut self, payloads: &BinaryViewArray, versions: &BinaryViewArray) -> Result<DecodedPayloads> {
         self.decode_runs(payloads, None, versions)
     }

@@ -385,6 +385,11 @@ impl Feeder {
             ports: vec![PortEnd { watermark, idle, ended }],
             processing_time_ms: now.as_millis() as i64,
         };
+        if let Some(passed) = &self.shared.passed {
+            let cuts = self.partitions.iter().filter(|feed| !feed.gone && self.inputs[feed.input].input.notes_passed());
+            let cuts = cuts.filter_map(|feed| Some(((feed.input, feed.name.clone()), feed.cut?)));
+            passed.close(self.epoch, cuts.collect());
+        }
         let snapshot = self.shared.snapshot_every_epoch || !self.asked.is_empty();
         if snapshot {
             self.shared.note_sources(self.epoch, self.marks(watermark), std::mem::take(&mut self.asked));

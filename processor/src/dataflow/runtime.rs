@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use super::feeder::{Feeder, SnapshotRequest};
 use super::job::{JobSnapshot, JobSpec, SourceMarks};
 use super::operator::Snapshot;
+use super::passed::Passed;
 use super::worker::{Report, ToWorker, panicked, run_worker};
 use crate::runtimes;
 use crate::streaming::{JobCounters, JobSettings, RunningJob};
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Arc<JobCounters>,
     pub(crate) snapshot_every_epoch: bool,
     noted: Mutex<BTreeMap<u64, (SourceMarks, Vec<SnapshotRequest>)>>,
+    /// Where an input wants to be told how far it was read.
+    pub(crate) passed: Option<Passed>,
 }
 
 /// The way to one worker: its queue, bounded by the epochs in flight, and what wakes it.
@@ -172,6 +175,7 @@ pub(crate) fn start(
         counters: Arc::clone(&counters),
         snapshot_every_epoch: every_epoch.is_some(),
         noted: Mutex::default(),
+        passed: spec.inputs.iter().any(|spec| spec.input.notes_passed()).then(Passed::default),
     });
     let (changes_to, changes) = mpsc::channel(CHANGES_AHEAD);
     let (requests_to, requests) = mpsc::unbounded_channel();
@@ -250,6 +254,12 @@ fn run_feeder(
         Err(error) => return shared.fail(error),
     };
     let mut stopping = shared.stopping.subscribe();
+    let tell = async {
+        match &shared.passed {
+            Some(passed) => passed.tell(inputs).await,
+            None => std::future::pending().await,
+        }
+    };
     let feed = async {
         let feeder = Feeder::open(Arc::clone(inputs), settings, from, Arc::clone(shared), requests).await;
         let fed = match feeder {
@@ -266,6 +276,7 @@ fn run_feeder(
         runtime.block_on(async {
             tokio::select! {
                 () = feed => {}
+                () = tell => {}
                 () = changes.closed() => {}
                 _ = stopping.wait_for(|stopping| *stopping) => {}
             }
@@ -319,6 +330,9 @@ impl Gather {
             }
         }
         shared.counters.epochs.fetch_add(1, Ordering::Relaxed);
+        if let Some(passed) = &shared.passed {
+            passed.hand_over(Epoch(self.next));
+        }
         if snapshot && let Some((sources, asked)) = lock(&shared.noted).remove(&self.next) {
             let taken = JobSnapshot { epoch: Epoch(self.next), sources, operators: self.kept.clone() };
             if let Some(every_epoch) = &self.every_epoch {

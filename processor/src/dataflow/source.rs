@@ -35,6 +35,14 @@ pub trait JobInput: Send + Sync + Debug {
     async fn is_gone(&self, _partition: &str) -> bool {
         false
     }
+    /// Whether it is to be told how far it was read: [`JobInput::passed`].
+    fn notes_passed(&self) -> bool {
+        false
+    }
+    /// A partition was read up to this cut, and the changes that came of it are handed over. May come late, and leaves cuts out.
+    async fn passed(&self, _partition: &str, _cut: Cut) -> Result<()> {
+        Ok(())
+    }
     /// A partition ends when its own watermark reaches this.
     fn stop_watermark(&self) -> Option<Watermark> {
         None

@@ -173,6 +173,9 @@ impl Reading {
                 "reads without an end\n"
             });
         }
+        if let Some(pin) = &table.pin {
+            let _ = writeln!(reading.text, "the subscription `{pin}` keeps what is not read yet from being trimmed");
+        }
         Ok(reading)
     }
 }

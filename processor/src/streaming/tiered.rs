@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aquifer_model::{ChangeBatch, Cut, Error, ErrorKind, Partition, Result, Watermark};
+use aquifer_storage::log::Pin;
 use aquifer_storage::reader::{
     PartitionReader, ReadBatch, ReadFilter, ReadRequest, ReadStatistics, TieredTopic, Tiers,
 };
@@ -16,6 +17,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::{TableSource, TableType};
+use tokio::sync::Mutex as AsyncMutex;
 
 use crate::batch::Until;
 use crate::batch::{ConnectorTable, Discovery, StartMode, TieredTable, as_table};
@@ -39,9 +41,12 @@ pub(super) struct TieredInput {
     /// The reader's time column and its type.
     time: Option<(String, DataType)>,
     tiers: Tiers,
+    pin: Option<String>,
     statistics: Arc<Mutex<BTreeMap<Partition, ReadStatistics>>>,
     /// `None` before the partitions were listed first.
     found: Mutex<Option<BTreeMap<String, Found>>>,
+    /// By partition's name.
+    pins: AsyncMutex<BTreeMap<String, Box<dyn Pin>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -81,8 +86,10 @@ impl TieredInput {
             filter,
             time,
             tiers: table.tiers,
+            pin: table.pin.clone(),
             statistics: Arc::clone(&table.statistics),
             found: Mutex::default(),
+            pins: AsyncMutex::default(),
         })
     }
 }
@@ -162,6 +169,14 @@ impl JobInput for TieredInput {
             None => None,
         };
         let from = from.unwrap_or(found.start);
+        // Before anything is asked of the archive: what it covers then need not be held, what it does not cannot go.
+        if let Some(name) = &self.pin {
+            let mut pin = found.topic.log.open_pin(&found.partition, name).await?;
+            if let Cut::After(position) = from {
+                pin.advance(position).await?;
+            }
+            self.pins.lock().await.insert(partition.to_string(), pin);
+        }
         let reader = found.topic.open(&found.partition, from, to, request).await?;
         let (schema, statistics) = (Arc::clone(&self.schema), Arc::clone(&self.statistics));
         let until_ms = match self.until {
@@ -183,6 +198,21 @@ impl JobInput for TieredInput {
         self.discovery.as_ref().map(|discovery| discovery.interval)
     }
 
+    fn notes_passed(&self) -> bool {
+        self.pin.is_some()
+    }
+
+    async fn passed(&self, partition: &str, cut: Cut) -> Result<()> {
+        let mut pins = self.pins.lock().await;
+        let (Some(pin), Cut::After(position)) = (pins.get_mut(partition), cut) else { return Ok(()) };
+        let moved = pin.advance(position).await;
+        // One that somebody removed is not made again.
+        if moved.as_ref().is_err_and(|error| error.kind() == ErrorKind::Gone) {
+            pins.remove(partition);
+        }
+        moved
+    }
+
     /// Topics of a pattern come and go while a stream without an end runs. A read that has a stop was promised what it fails to get.
     async fn is_gone(&self, partition: &str) -> bool {
         let come_and_go = self.discovery.as_ref().is_some_and(|discovery| discovery.pattern.is_some());
@@ -199,6 +229,9 @@ impl JobInput for TieredInput {
         if gone && let Some(found) = lock(&self.found).as_mut() {
             // Made again it is another, which is read from its start.
             found.remove(partition);
+        }
+        if gone {
+            self.pins.lock().await.remove(partition);
         }
         gone
     }

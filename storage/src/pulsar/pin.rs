@@ -32,6 +32,7 @@ use crate::log::Pin;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+#[derive(Debug)]
 pub(super) struct PulsarPin {
     held: Arc<Held>,
     keeper: AbortHandle,
@@ -45,6 +46,7 @@ impl Drop for PulsarPin {
 }
 
 /// What pin and keeper share.
+#[derive(Debug)]
 struct Held {
     brokers: Arc<Brokers>,
     admin: Arc<Admin>,

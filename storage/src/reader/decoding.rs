@@ -74,6 +74,13 @@ impl Decoding {
         Ok(decoded)
     }
 
+    /// Lets go of memory that is kept for the next batch.
+    pub fn release(&mut self) {
+        if let Some(decoder) = &mut self.decoder {
+            decoder.release();
+        }
+    }
+
     /// A value column that archived messages lack; [`Decoding::prepare`] was called, if only without versions.
     pub fn lacking(&self, column: &Field, rows: usize) -> Result<ArrayRef> {
         let decoder = self.decoder.as_ref().ok_or_else(|| Error::internal("the payload decoder was not prepared"))?;

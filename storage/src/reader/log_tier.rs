@@ -11,6 +11,7 @@ use arrow::array::{Array, AsArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::max;
 use arrow::datatypes::{Int32Type, TimestampMillisecondType, UInt64Type};
+use tokio::time::Instant;
 
 use super::dead_letters::BadMessage;
 use super::decoding::Decoding;
@@ -22,6 +23,9 @@ use crate::log::{Entry, EntryReader, LedgerInfo};
 
 /// Bytes of entries asked for at once.
 const READ_BYTES: usize = 2 << 20;
+/// Entries are taken at most this often while they trickle in, less than half of [`READ_BYTES`] at a time: many together cost less, each, than a few
+/// at once. What comes after a longer pause is taken at once.
+const GATHERING: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 10 });
 /// Inflated payload bytes after which a batch ends.
 const BATCH_BYTES: usize = 8 << 20;
 /// How long a bounded read waits before it asks whether its stop can still come; doubled up to the second.
@@ -67,6 +71,8 @@ pub(super) struct LogTier {
     /// The ledger up to which seams are checked.
     joined: Option<u64>,
     patience: Duration,
+    /// Before this time no entries are taken.
+    gathers_until: Option<Instant>,
     batch_rows: usize,
 }
 
@@ -139,6 +145,7 @@ impl LogTier {
             resumed,
             joined: None,
             patience: STALL.0,
+            gathers_until: None,
             batch_rows,
         })
     }
@@ -161,7 +168,7 @@ impl LogTier {
                 return Ok(FromLog::End);
             }
             let Some(first) = self.queue.front().map(|entry| entry.position) else {
-                if let Some(ended) = self.fill(scope).await? {
+                if let Some(ended) = self.fill(scope, decoding).await? {
                     return Ok(ended);
                 }
                 continue;
@@ -180,23 +187,26 @@ impl LogTier {
     }
 
     /// Waits for entries. With a stop, it also notices that none will come.
-    async fn fill(&mut self, scope: &LogScope<'_>) -> Result<Option<FromLog>> {
+    async fn fill(&mut self, scope: &LogScope<'_>, decoding: &mut Decoding) -> Result<Option<FromLog>> {
+        if let Some(until) = self.gathers_until {
+            tokio::time::sleep_until(until).await;
+        }
         let Some(stop) = self.stop else {
             if let Ok(entries) = tokio::time::timeout(self.patience.max(IDLE.0), self.reader.next(READ_BYTES)).await {
-                self.queue.extend(entries?);
+                self.take_in(entries?);
                 self.patience = IDLE.0;
                 return Ok(None);
             }
-            self.builder.release();
+            self.release(decoding);
             self.patience = (self.patience.max(IDLE.0) * 2).min(IDLE.1);
             return self.look_behind(scope).await;
         };
         if let Ok(entries) = tokio::time::timeout(self.patience, self.reader.next(READ_BYTES)).await {
-            self.queue.extend(entries?);
+            self.take_in(entries?);
             self.patience = STALL.0;
             return Ok(None);
         }
-        self.builder.release();
+        self.release(decoding);
         self.patience = (self.patience * 2).min(STALL.1);
         let last = scope.topic.log.last_position(scope.partition).await?;
         let ledgers = scope.ledgers().await?.unwrap_or_default();
@@ -210,6 +220,18 @@ impl LogTier {
             }
             Stall::Gone => Err(scope.gone(Interval::new(self.at, stop))),
         }
+    }
+
+    /// Lets go of what is kept for the next batch.
+    fn release(&mut self, decoding: &mut Decoding) {
+        self.builder.release();
+        decoding.release();
+    }
+
+    fn take_in(&mut self, entries: Vec<Entry>) {
+        let bytes: usize = entries.iter().map(|entry| entry.bytes.len()).sum();
+        self.gathers_until = (bytes < READ_BYTES / 2).then(|| Instant::now() + GATHERING);
+        self.queue.extend(entries);
     }
 
     /// Nothing came for a while: was what comes next trimmed before it was read?

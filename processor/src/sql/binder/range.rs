@@ -108,6 +108,7 @@ impl ReadRange {
             end: self.end,
             until: self.until,
             tiers: self.settings.tiers,
+            pin: self.settings.pin.filter(|_| unbounded && self.settings.tiers != Tiers::Archive),
             discovery: self.settings.discovery.filter(|_| unbounded).map(|interval| Discovery {
                 interval,
                 pattern: match &table.target {

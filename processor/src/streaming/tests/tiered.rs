@@ -98,6 +98,7 @@ impl World {
             end,
             until: None,
             tiers: Tiers::Both,
+            pin: None,
             discovery: None,
             statistics: Arc::default(),
         };
@@ -235,4 +236,64 @@ async fn finish(job: &mut RunningJob) -> Vec<String> {
     }
     lines.sort();
     lines
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_keeps_what_was_not_read_and_lets_go_of_what_was() {
+    let mut world = World::new().await;
+    let (log, partition) = (Arc::clone(&world.topic.log), world.partitions[0].clone());
+    let (_, mut table) = world.plan(StartMode::Earliest, None, 0);
+    table.pin = Some("mine".to_string());
+    for at in 0..4 {
+        world.append(0, &[(1, at, None)]).await;
+    }
+    let input = TieredInput::new(&table, &[0, 1, 2], None, None).expect("its columns");
+    assert_eq!(log.find_pin(&partition, "mine").await.expect("asked"), None, "planning makes none");
+    let names = input.partitions().await.expect("listed");
+    let _source = input.open(&names[0], None).await.expect("opens");
+    // Nothing else holds it, and the log keeps nothing of itself.
+    log.remove_pin(&partition, PIN).await.expect("removed");
+    for at in 4..12 {
+        world.append(0, &[(1, at, None)]).await;
+    }
+    let kept = || async { log.ledgers(&partition).await.expect("listed") };
+    let before = kept().await;
+    assert_eq!(before.iter().map(|ledger| ledger.entries).sum::<u64>(), 12, "{before:?}");
+    let passed = Cut::After(aquifer_model::Position::new(before[1].id, before[1].entries - 1));
+    input.passed(&names[0], passed).await.expect("moves");
+    assert_eq!(log.find_pin(&partition, "mine").await.expect("asked"), Some(passed));
+    assert_eq!(kept().await, before[2..], "what was read is trimmed, and no more");
+    // Who removed it meant it.
+    log.remove_pin(&partition, "mine").await.expect("removed");
+    assert!(input.passed(&names[0], passed).await.is_err());
+    assert!(input.passed(&names[0], passed).await.is_ok());
+    assert_eq!(log.find_pin(&partition, "mine").await.expect("asked"), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_jobs_subscription_follows_what_it_handed_over() {
+    let mut world = World::new().await;
+    let (log, partition) = (Arc::clone(&world.topic.log), world.partitions[1].clone());
+    let (_, mut table) = world.plan(StartMode::Earliest, None, 0);
+    table.pin = Some("mine".to_string());
+    world.append(1, &[(1, 1, None), (2, 2, None)]).await;
+    let input = TieredInput::new(&table, &[0, 1, 2], None, None).expect("its columns");
+    let state = state();
+    let plan = state.optimize(&scan(Arc::new(input)).build().expect("a plan")).expect("optimizes");
+    let mut job = start(&plan, &state, settings(2)).await.expect("starts");
+    for round in 0..2 {
+        let changes = tokio::time::timeout(PATIENCE, job.changes.recv()).await.expect("in time").expect("rows");
+        assert_eq!(changes.expect("no error").num_rows(), 2);
+        let last = Cut::from(log.last_position(&partition).await.expect("known"));
+        let moved = async {
+            while log.find_pin(&partition, "mine").await.expect("asked") != Some(last) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, moved).await.unwrap_or_else(|_| unreachable!("round {round}: the pin stays"));
+        world.append(1, &[(3, 3, None), (4, 4, None)]).await;
+    }
+    // It is durable: the next run finds it.
+    drop(job);
+    assert!(log.find_pin(&partition, "mine").await.expect("asked").is_some());
 }

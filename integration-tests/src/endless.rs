@@ -1,0 +1,64 @@
+//! A script whose last statement has no end, run by the binary.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use crate::aquifer_path;
+
+/// One that runs; killed, as by SIGKILL, when dropped.
+#[derive(Debug)]
+pub struct Endless {
+    child: Child,
+    numbers: Receiver<i64>,
+    /// The numbers that it gave.
+    pub seen: BTreeSet<i64>,
+}
+
+impl Drop for Endless {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Endless {
+    /// Starts a script whose last statement gives numbers `n`.
+    pub fn start(data_dir: &Path, script: &str) -> Self {
+        let mut child = Command::new(aquifer_path())
+            .args(["sql", "--output", "json", "--data-dir"])
+            .arg(data_dir)
+            .args(["-e", script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("aquifer can be started");
+        let stdout = child.stdout.take().expect("piped");
+        let (sender, numbers) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let value: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+                let Some(n) = value.get("n").and_then(serde_json::Value::as_i64) else { continue };
+                if sender.send(n).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, numbers, seen: BTreeSet::new() }
+    }
+
+    /// Takes numbers until it has all of these; none comes twice.
+    pub fn take(&mut self, wanted: std::ops::Range<i64>) {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while let Some(missing) = wanted.clone().find(|n| !self.seen.contains(n)) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let n = self.numbers.recv_timeout(left).unwrap_or_else(|_| {
+                panic!("{missing} of {wanted:?} did not come in time, {} others did", self.seen.len())
+            });
+            assert!(self.seen.insert(n), "{n} came twice");
+        }
+    }
+}

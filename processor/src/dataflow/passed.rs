@@ -1,0 +1,107 @@
+//! How far inputs have been read for good: what an epoch was made of need not be kept once its changes are handed over.
+//!
+//! ```text
+//!  feeder ──close(epoch, cuts)──► closed epochs ──hand_over(epoch)──► newest cut a partition ──► JobInput::passed
+//! ```
+//!
+//! At most the epochs in flight and one cut a partition are kept, however long an input takes to note it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aquifer_model::{Cut, Epoch};
+use tokio::sync::Notify;
+
+use super::job::InputSpec;
+
+/// Inputs are told at most this often.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// By input and partition.
+type Cuts = BTreeMap<(usize, String), Cut>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Passed {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    closed: VecDeque<(Epoch, Cuts)>,
+    passed: Cuts,
+}
+
+impl Passed {
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// An epoch has all its rows: up to here they were read.
+    pub(crate) fn close(&self, epoch: Epoch, cuts: Cuts) {
+        self.with(|state| state.closed.push_back((epoch, cuts)));
+    }
+
+    /// The changes of this epoch, and of all before it, are handed over.
+    pub(crate) fn hand_over(&self, epoch: Epoch) {
+        self.with(|state| {
+            while let Some((_, cuts)) = state.closed.pop_front_if(|(closed, _)| *closed <= epoch) {
+                state.passed.extend(cuts);
+            }
+        });
+        self.changed.notify_one();
+    }
+
+    /// Waits for cuts that nobody was told yet.
+    async fn next(&self) -> Cuts {
+        loop {
+            let passed = self.with(|state| std::mem::take(&mut state.passed));
+            if !passed.is_empty() {
+                return passed;
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    /// Tells the inputs, for ever.
+    pub(crate) async fn tell(&self, inputs: &[InputSpec]) {
+        loop {
+            for ((input, partition), cut) in self.next().await {
+                if let Err(error) = inputs[input].input.passed(&partition, cut).await {
+                    tracing::warn!(partition, "telling how far it is read: {error}");
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aquifer_model::Position;
+
+    use super::*;
+
+    fn cuts(entry: u64) -> Cuts {
+        Cuts::from([((0, "p".to_string()), Cut::After(Position::new(1, entry)))])
+    }
+
+    #[tokio::test]
+    async fn only_what_was_handed_over_is_passed_and_the_newest_cut_counts() {
+        let passed = Passed::default();
+        for epoch in 0..4 {
+            passed.close(Epoch(epoch), cuts(epoch * 10));
+        }
+        assert!(
+            tokio::time::timeout(Duration::from_millis(20), passed.next()).await.is_err(),
+            "nothing is handed over"
+        );
+        passed.hand_over(Epoch(0));
+        passed.hand_over(Epoch(2));
+        assert_eq!(passed.next().await, cuts(20));
+        assert!(tokio::time::timeout(Duration::from_millis(20), passed.next()).await.is_err(), "each is told once");
+        passed.hand_over(Epoch(3));
+        assert_eq!(passed.next().await, cuts(30));
+    }
+}
