@@ -11,18 +11,20 @@ use aquifer_model::sql_type::LTZ_ZONE;
 use aquifer_model::{Error, Position, Result};
 use arrow::array::{
     ArrayBuilder, ArrayRef, AsArray, BinaryViewArray, BinaryViewBuilder, BooleanArray, BooleanBufferBuilder,
-    GenericByteViewArray, Int32Array, Int64Array, MapArray, NullBufferBuilder, RecordBatch, StringArray, StringBuilder,
-    StringViewArray, StructArray, TimestampMillisecondArray, UInt64Array, make_view, new_null_array,
+    Int32Array, Int64Array, MapArray, RecordBatch, StringArray, StringBuilder, StringViewArray, StructArray,
+    TimestampMillisecondArray, UInt64Array, new_null_array,
 };
-use arrow::buffer::{Buffer, OffsetBuffer};
-use arrow::datatypes::{BinaryViewType, ByteViewType, DataType, Field, Schema, SchemaRef, StringViewType, TimeUnit};
+use arrow::buffer::{OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{ArrowNativeType, BinaryViewType, DataType, Field, Schema, SchemaRef, StringViewType, TimeUnit};
 use base64::Engine;
 use bytes::Bytes;
 use pulsar::message::proto::MessageMetadata;
 
 use self::payloads::Payloads;
+use self::shared::Shared;
 use crate::chunked::ChunkBounds;
 use crate::entry::{BrokerMetadata, EntryLimits, ParsedEntry, broker_metadata};
+use crate::memory::Memory;
 use crate::single::{SingleMetadata, WrittenProperties};
 
 /// Names of the columns that describe a message, the same in memory and in archive files.
@@ -118,12 +120,14 @@ impl MessageBatch {
 #[derive(Debug)]
 pub struct MessageBatchBuilder {
     limits: EntryLimits,
-    ledger: Vec<u64>,
-    entry: Vec<u64>,
-    batch_index: Vec<i32>,
-    publish_time: Vec<i64>,
+    ledger: Numbers<u64>,
+    entry: Numbers<u64>,
+    batch_index: Numbers<i32>,
+    publish_time: Numbers<i64>,
     event_time: Vec<Option<i64>>,
     key: BinaryViewBuilder,
+    /// Rows without a key behind those in `key`: most topics have none.
+    keyless: usize,
     property_keys: StringBuilder,
     property_values: StringBuilder,
     property_ends: Vec<i32>,
@@ -142,8 +146,24 @@ pub struct MessageBatchBuilder {
     left_out: LeftOut,
 }
 
-/// What all messages of an entry share, of each entry once, with the number of its messages.
-type Shared = Vec<(Option<Vec<u8>>, usize)>;
+/// A column of numbers, whose memory serves one batch after the other.
+#[derive(Debug, Default)]
+struct Numbers<T> {
+    values: Vec<T>,
+    memory: Memory,
+}
+
+impl<T: ArrowNativeType> Numbers<T> {
+    fn reserve(&mut self, rows: usize) {
+        if self.values.is_empty() {
+            self.values = self.memory.take_empty(rows);
+        }
+    }
+
+    fn finish(&mut self) -> ScalarBuffer<T> {
+        self.memory.lend(std::mem::take(&mut self.values)).into()
+    }
+}
 
 /// Columns that nobody asks for: they are not filled.
 #[derive(Debug, Clone, Copy, Default)]
@@ -180,22 +200,23 @@ impl MessageBatchBuilder {
     pub fn new(limits: EntryLimits) -> Self {
         Self {
             limits,
-            ledger: Vec::new(),
-            entry: Vec::new(),
-            batch_index: Vec::new(),
-            publish_time: Vec::new(),
+            ledger: Numbers::default(),
+            entry: Numbers::default(),
+            batch_index: Numbers::default(),
+            publish_time: Numbers::default(),
             event_time: Vec::new(),
             key: BinaryViewBuilder::new(),
+            keyless: 0,
             property_keys: StringBuilder::new(),
             property_values: StringBuilder::new(),
             property_ends: Vec::new(),
-            producer_name: Shared::new(),
+            producer_name: Shared::default(),
             sequence_id: Vec::new(),
-            schema_version: Shared::new(),
+            schema_version: Shared::default(),
             payloads: Payloads::new(),
             null_value: BooleanBufferBuilder::new(0),
             ordering_key: BinaryViewBuilder::new(),
-            replicated_from: Shared::new(),
+            replicated_from: Shared::default(),
             message_size: Vec::new(),
             broker_time: Vec::new(),
             message_index: Vec::new(),
@@ -229,7 +250,6 @@ impl MessageBatchBuilder {
         self.batch_index.reserve(rows);
         self.publish_time.reserve(rows);
         self.event_time.reserve(rows);
-        self.key = BinaryViewBuilder::with_capacity(rows);
         self.property_ends.reserve(rows + 1);
         self.sequence_id.reserve(rows);
         self.payloads.reserve(rows);
@@ -273,7 +293,7 @@ impl MessageBatchBuilder {
         };
         for message in &messages {
             self.null_value.append(message.null_value);
-            self.batch_index.push(message.batch_index);
+            self.batch_index.values.push(message.batch_index);
             if !left_out.event_time {
                 self.event_time.push((message.event_time != 0).then_some(message.event_time as i64));
             }
@@ -289,7 +309,13 @@ impl MessageBatchBuilder {
             if !left_out.message_index {
                 self.message_index.push(broker.index_of(message.batch_index, count));
             }
-            self.key.append_option(message.key.as_deref());
+            match message.key.as_deref() {
+                Some(key) => {
+                    (0..std::mem::take(&mut self.keyless)).for_each(|_| self.key.append_null());
+                    self.key.append_value(key);
+                }
+                None => self.keyless += 1,
+            }
             if left_out.properties {
                 continue;
             }
@@ -331,20 +357,20 @@ impl MessageBatchBuilder {
     /// Adds what all messages of an entry share.
     fn append_shared(&mut self, position: Position, metadata: &MessageMetadata, count: usize) {
         if !self.left_out.producer_name {
-            self.producer_name.push((Some(metadata.producer_name.clone().into_bytes()), count));
+            self.producer_name.push(Some(metadata.producer_name.as_bytes()), count);
         }
         if !self.left_out.replicated_from {
-            self.replicated_from.push((metadata.replicated_from.clone().map(String::into_bytes), count));
+            self.replicated_from.push(metadata.replicated_from.as_deref().map(str::as_bytes), count);
         }
-        self.schema_version.push((metadata.schema_version.clone(), count));
-        self.ledger.extend(repeat_n(position.ledger, count));
-        self.entry.extend(repeat_n(position.entry, count));
-        self.publish_time.extend(repeat_n(metadata.publish_time as i64, count));
+        self.schema_version.push(metadata.schema_version.as_deref(), count);
+        self.ledger.values.extend(repeat_n(position.ledger, count));
+        self.entry.values.extend(repeat_n(position.entry, count));
+        self.publish_time.values.extend(repeat_n(metadata.publish_time as i64, count));
     }
 
     /// Rows so far.
     pub fn num_rows(&self) -> usize {
-        self.ledger.len()
+        self.ledger.values.len()
     }
 
     /// Payload bytes so far, inflated.
@@ -355,6 +381,17 @@ impl MessageBatchBuilder {
     /// Lets go of the memory that is kept for the next batch: for one who waits long.
     pub fn release(&mut self) {
         self.payloads.release();
+        for memory in [
+            &mut self.ledger.memory,
+            &mut self.entry.memory,
+            &mut self.batch_index.memory,
+            &mut self.publish_time.memory,
+        ] {
+            memory.release();
+        }
+        for shared in [&mut self.producer_name, &mut self.schema_version, &mut self.replicated_from] {
+            shared.release();
+        }
     }
 
     /// The rows; the builder is empty again.
@@ -362,6 +399,14 @@ impl MessageBatchBuilder {
         self.room = self.num_rows();
         let rows = self.num_rows();
         let instant = |values: TimestampMillisecondArray| Arc::new(values.with_timezone(LTZ_ZONE));
+        let key: ArrayRef = match self.key.is_empty() {
+            true => blank(|blank| &blank.bytes, rows),
+            false => {
+                (0..self.keyless).for_each(|_| self.key.append_null());
+                Arc::new(self.key.finish())
+            }
+        };
+        self.keyless = 0;
         let times = |left_out: bool, values: &mut Vec<Option<i64>>| -> ArrayRef {
             match left_out {
                 true => blank(|blank| &blank.times, rows),
@@ -383,7 +428,7 @@ impl MessageBatchBuilder {
         };
         let producer_name: ArrayRef = match self.left_out.producer_name {
             true => blank(|blank| &blank.empty_texts, rows),
-            false => Arc::new(repeated::<StringViewType>(&mut self.producer_name, rows)),
+            false => self.producer_name.finish::<StringViewType>(rows),
         };
         let ordering_key: ArrayRef = match self.left_out.ordering_key {
             true => blank(|blank| &blank.bytes, rows),
@@ -391,7 +436,7 @@ impl MessageBatchBuilder {
         };
         let replicated_from: ArrayRef = match self.left_out.replicated_from {
             true => blank(|blank| &blank.texts, rows),
-            false => Arc::new(repeated::<StringViewType>(&mut self.replicated_from, rows)),
+            false => self.replicated_from.finish::<StringViewType>(rows),
         };
         let message_size: ArrayRef = match self.left_out.message_size {
             true => blank(|blank| &blank.sizes, rows),
@@ -402,16 +447,16 @@ impl MessageBatchBuilder {
             false => Arc::new(Int64Array::from(std::mem::take(&mut self.message_index))),
         };
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(UInt64Array::from(std::mem::take(&mut self.ledger))),
-            Arc::new(UInt64Array::from(std::mem::take(&mut self.entry))),
-            Arc::new(Int32Array::from(std::mem::take(&mut self.batch_index))),
-            instant(std::mem::take(&mut self.publish_time).into()),
+            Arc::new(UInt64Array::new(self.ledger.finish(), None)),
+            Arc::new(UInt64Array::new(self.entry.finish(), None)),
+            Arc::new(Int32Array::new(self.batch_index.finish(), None)),
+            instant(TimestampMillisecondArray::new(self.publish_time.finish(), None)),
             times(self.left_out.event_time, &mut self.event_time),
-            Arc::new(self.key.finish()),
+            key,
             properties,
             producer_name,
             sequence_id,
-            Arc::new(repeated::<BinaryViewType>(&mut self.schema_version, rows)),
+            self.schema_version.finish::<BinaryViewType>(rows),
             Arc::new(self.payloads.finish()),
             Arc::new(BooleanArray::new(self.null_value.finish(), None)),
             ordering_key,
@@ -474,29 +519,6 @@ fn properties_of(offsets: OffsetBuffer<i32>, keys: StringArray, values: StringAr
     let DataType::Struct(pair) = entries.data_type().clone() else { unreachable_schema() };
     let pairs = StructArray::new(pair, vec![Arc::new(keys), Arc::new(values)], None);
     Arc::new(MapArray::new(entries, offsets, pairs, None, false))
-}
-
-/// A column of `rows` rows of what messages share, of which nothing is left.
-fn repeated<T: ByteViewType>(shared: &mut Shared, rows: usize) -> GenericByteViewArray<T> {
-    let (mut views, mut blocks) = (Vec::with_capacity(rows), Vec::new());
-    let mut valid = NullBufferBuilder::new(rows);
-    for (value, count) in std::mem::take(shared) {
-        match value {
-            None => {
-                views.extend(repeat_n(0, count));
-                valid.append_n_nulls(count);
-            }
-            Some(bytes) => {
-                views.extend(repeat_n(make_view(&bytes, blocks.len() as u32, 0), count));
-                valid.append_n_non_nulls(count);
-                if bytes.len() > INLINE_BYTES {
-                    blocks.push(Buffer::from(bytes));
-                }
-            }
-        }
-    }
-    GenericByteViewArray::try_new(views.into(), blocks, valid.finish())
-        .expect("each view lies in itself or is all of its block, and a text of an entry's metadata is UTF-8")
 }
 
 fn unreachable_schema() -> ! {
@@ -565,5 +587,6 @@ fn split_batch<'a>(entry: &ParsedEntry, payload: &'a [u8], count: u32) -> Result
 }
 
 mod payloads;
+mod shared;
 #[cfg(test)]
 mod tests;

@@ -262,13 +262,10 @@ pub fn topic_schema_of(format: Format, name: &str, columns: &SchemaRef) -> Resul
 /// The versions in this column that are not known yet, each once.
 fn versions_not_in(versions: &BinaryViewArray, is_known: impl Fn(&[u8]) -> bool) -> Vec<SchemaVersion> {
     let mut missing: Vec<SchemaVersion> = Vec::new();
-    let mut last: &[u8] = &[];
-    for version in versions.iter().flatten() {
-        if version != last {
-            if !is_known(version) && !missing.iter().any(|known| known.0 == version) {
-                missing.push(SchemaVersion(version.to_vec()));
-            }
-            last = version;
+    for run in runs_of(versions, versions.len()).into_iter().filter(|run| versions.is_valid(run.start)) {
+        let version = versions.value(run.start);
+        if !is_known(version) && !missing.iter().any(|known| known.0 == version) {
+            missing.push(SchemaVersion(version.to_vec()));
         }
     }
     missing
@@ -277,11 +274,15 @@ fn versions_not_in(versions: &BinaryViewArray, is_known: impl Fn(&[u8]) -> bool)
 /// Stretches of rows that name one version.
 fn runs_of(versions: &BinaryViewArray, rows: usize) -> Vec<Range<usize>> {
     let version_of = |row: usize| if versions.is_null(row) { &[][..] } else { versions.value(row) };
+    let views = versions.views();
+    // Equal views are equal bytes; others may be, too.
+    let is_same = |a: usize, b: usize| {
+        (views[a] == views[b] && versions.is_null(a) == versions.is_null(b)) || version_of(a) == version_of(b)
+    };
     let mut runs = Vec::new();
     let mut from = 0;
     while from < rows {
-        let version = version_of(from);
-        let to = (from + 1..rows).find(|row| version_of(*row) != version).unwrap_or(rows);
+        let to = (from + 1..rows).find(|row| !is_same(from, *row)).unwrap_or(rows);
         runs.push(from..to);
         from = to;
     }

@@ -4,6 +4,8 @@
 
 use aquifer_model::{Error, Result};
 
+use crate::varint::varint_of_eight;
+
 /// One message's metadata, borrowed from its entry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct SingleMetadata<'a> {
@@ -26,8 +28,10 @@ impl<'a> SingleMetadata<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
         let mut this = Self::default();
         let mut size = None;
-        for field in Fields(bytes) {
-            match field? {
+        // Not as an iterator, whose items carry an error each: every message comes through here.
+        let mut fields = Fields(bytes);
+        while !fields.0.is_empty() {
+            match fields.field().ok_or_else(torn)? {
                 (1, Value::Bytes(pair)) => {
                     key_value(pair)?;
                     this.properties = Some(WrittenProperties(bytes));
@@ -75,6 +79,11 @@ fn key_value(bytes: &[u8]) -> Result<(&str, &str)> {
     Ok((key, value))
 }
 
+#[cold]
+fn torn() -> Error {
+    Error::corrupt("the metadata of a message in a batch is torn")
+}
+
 enum Value<'a> {
     Number(u64),
     Bytes(&'a [u8]),
@@ -84,12 +93,16 @@ enum Value<'a> {
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    #[inline]
+    #[inline(always)]
     fn varint(&mut self) -> Option<u64> {
         // Tags and most lengths.
         if let Some((byte, rest)) = self.0.split_first().filter(|(byte, _)| **byte < 0x80) {
             self.0 = rest;
             return Some(u64::from(*byte));
+        }
+        if let Some((number, length)) = self.0.first_chunk().and_then(|eight| varint_of_eight(*eight)) {
+            self.0 = &self.0[length..];
+            return Some(number);
         }
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
@@ -103,7 +116,7 @@ impl<'a> Fields<'a> {
         None
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, length: u64) -> Option<&'a [u8]> {
         let length = usize::try_from(length).ok().filter(|length| *length <= self.0.len())?;
         let (taken, rest) = self.0.split_at(length);
@@ -111,7 +124,7 @@ impl<'a> Fields<'a> {
         Some(taken)
     }
 
-    #[inline]
+    #[inline(always)]
     fn field(&mut self) -> Option<(u64, Value<'a>)> {
         let tag = self.varint()?;
         let value = match tag & 7 {
@@ -140,7 +153,7 @@ impl<'a> Iterator for Fields<'a> {
         if field.is_none() {
             self.0 = &[];
         }
-        Some(field.ok_or_else(|| Error::corrupt("the metadata of a message in a batch is torn")))
+        Some(field.ok_or_else(torn))
     }
 }
 

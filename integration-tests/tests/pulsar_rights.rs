@@ -38,12 +38,12 @@ impl Cluster {
     }
 
     /// What an operator does who knows nothing of Aquifer.
-    fn admin(&self, method: &str, path: &str, body: &str) {
+    fn admin(&self, method: &str, path: &str, body: &str) -> String {
         let url = format!("{}/admin/v2/{path}", self.own.pulsar.admin_url);
         let mut command = Command::new("curl");
         command.args(["-fsS", "-m", "60", "-X", method, "-H", "Content-Type: application/json", "-d", body]);
         let bearer = format!("Authorization: Bearer {}", token("admin").expect("the services are there"));
-        run(command.args(["-H", &bearer, &url]), Duration::from_secs(90)).success(path);
+        run(command.args(["-H", &bearer, &url]), Duration::from_secs(90)).success(path).stdout
     }
 
     /// Runs statements in a process of their own, so that each time what was kept is read again.
@@ -133,7 +133,15 @@ fn a_stream_holds_a_subscription_with_the_right_to_consume(cluster: &Cluster) {
     let script = "USE CATALOG reader;
                   SET 'execution.runtime-mode' = 'streaming';
                   SELECT n FROM mine /*+ OPTIONS('source.subscription-name' = 'mine') */;";
-    Endless::start(&cluster.data_dir, script).take(1..5);
+    let _running = {
+        let mut running = Endless::start(&cluster.data_dir, script);
+        running.take(1..5);
+        running
+    };
+    for partition in 0..2 {
+        let path = format!("persistent/public/default/mine-partition-{partition}/subscriptions");
+        assert!(cluster.admin("GET", &path, "").contains("\"mine\""), "partition {partition}");
+    }
 }
 
 /// Nobody with more rights has given the topic the property by which archives know it.

@@ -73,12 +73,13 @@ fn what_a_killed_stream_did_not_read_is_kept_by_its_subscription_and_nothing_els
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (data_dir, reading) = (folder.path().join("data"), folder.path().join("reading"));
     let catalog = pulsar.create_catalog("p");
-    let create = "CREATE TABLE held (n BIGINT) WITH ('sink.batching' = 'false');";
-    sql(&data_dir, &format!("{catalog}USE CATALOG p;\n{create}\n")).success("CREATE TABLE");
+    let create = |table: &str| format!("CREATE TABLE {table} (n BIGINT) WITH ('sink.batching' = 'false');\n");
+    let made = format!("{catalog}USE CATALOG p;\n{}{}", create("held"), create("free"));
+    sql(&data_dir, &made).success("CREATE TABLE");
     sql(&reading, &catalog).success("CREATE CATALOG");
-    let insert = |numbers: std::ops::Range<i64>| {
+    let insert = |table: &str, numbers: std::ops::Range<i64>| {
         let rows: Vec<String> = numbers.map(|n| format!("({n})")).collect();
-        sql(&data_dir, &format!("USE CATALOG p;\nINSERT INTO held VALUES {};\n", rows.join(", "))).success("INSERT");
+        sql(&data_dir, &format!("USE CATALOG p;\nINSERT INTO {table} VALUES {};\n", rows.join(", "))).success("INSERT");
     };
     let script = "USE CATALOG p;\nSET 'execution.runtime-mode' = 'streaming';\nSELECT n FROM held /*+ OPTIONS('source.subscription-name' = 'mine') */;\n";
     let topic = "persistent/public/default/held";
@@ -86,15 +87,18 @@ fn what_a_killed_stream_did_not_read_is_kept_by_its_subscription_and_nothing_els
 
     let mut first = Endless::start(&reading, script);
     wait_for("the stream subscribes", || backlog() == Some(0));
-    insert(0..50);
+    let oldest = ledgers(pulsar, "held")[0];
+    insert("held", 0..50);
     first.take(0..50);
     wait_for("what was read is acknowledged", || backlog() == Some(0));
+    wait_for("what was read is trimmed", || !ledgers(pulsar, "held").contains(&oldest));
     drop(first);
-    let read = ledgers(pulsar, "held");
-    insert(50..120);
+    insert("held", 50..120);
     assert_eq!(backlog(), Some(70), "nobody read it");
-    // Trimming goes by whole ledgers: the last that was read holds what came after, too.
-    wait_for("what was read is trimmed", || !ledgers(pulsar, "held").contains(&read[0]));
+    // Where nobody holds anything all but the last ledger are trimmed.
+    let oldest = ledgers(pulsar, "free")[0];
+    insert("free", 0..70);
+    wait_for("what nobody holds is trimmed", || !ledgers(pulsar, "free").contains(&oldest));
 
     let mut second = Endless::start(&reading, script);
     second.take(50..120);

@@ -141,6 +141,11 @@ pub trait EntryReader: Send {
     /// Waits for entries and gives at least one, in order, at most about `max_bytes` of them (one entry may be larger).
     /// Cancel-safe: dropping the future loses nothing.
     async fn next(&mut self, max_bytes: usize) -> Result<Vec<Entry>>;
+
+    /// Whether entries trickle in over a network, so that it pays to let some come together before they are taken.
+    fn trickles(&self) -> bool {
+        false
+    }
 }
 
 /// What became of an appended entry.

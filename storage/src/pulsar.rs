@@ -31,6 +31,7 @@ mod reader;
 mod schemas;
 mod session;
 mod shared;
+mod slabs;
 mod tls;
 mod transport;
 mod window;

@@ -169,13 +169,13 @@ impl Flat {
     fn datum(&self, datum: &[u8], place: Place, stores: &mut [Option<Store>]) -> Step<()> {
         let mut walk = Walk::new(datum);
         for field in &self.fields {
-            let Some((at, kind)) = field.to else {
+            let Some((at, _)) = field.to else {
                 walk.value(&field.shape)?;
                 continue;
             };
             let Some(store) = &mut stores[at] else { continue };
             if let Some(null) = field.null {
-                match walk.long()? {
+                match walk.branch()? {
                     branch if branch == null => {
                         store.null();
                         continue;
@@ -184,32 +184,48 @@ impl Flat {
                     _ => return Err("a union in the Avro datum has no such branch"),
                 }
             }
-            match (&mut store.values, kind) {
-                (Values::Bits(bits), Kind::Boolean) => match walk.take(1)?[0] {
+            match &mut store.values {
+                Values::Bits(bits) => match walk.take(1)?[0] {
                     bit @ (0 | 1) => bits.push(bit == 1),
                     _ => return Err("a boolean in the Avro datum is neither 0 nor 1"),
                 },
-                (Values::Ints(ints), Kind::Int) => {
+                Values::Ints(ints) => {
                     ints.push(i32::try_from(walk.long()?).map_err(|_| "an int in the Avro datum is too large")?);
                 }
-                (Values::Longs(longs), Kind::Long) => longs.push(walk.long()?),
-                (Values::Floats(floats), Kind::Float) => floats.push(f32::from_le_bytes(fixed(walk.take(4)?))),
-                (Values::Doubles(doubles), Kind::Double) => doubles.push(f64::from_le_bytes(fixed(walk.take(8)?))),
-                (Values::Texts { bytes, ends }, Kind::Text) => {
+                Values::Longs(longs) => longs.push(walk.long()?),
+                Values::Floats(floats) => floats.push(f32::from_le_bytes(fixed(walk.take(4)?))),
+                Values::Doubles(doubles) => doubles.push(f64::from_le_bytes(fixed(walk.take(8)?))),
+                Values::Texts { bytes, ends } => {
                     let length = walk.length()?;
-                    bytes.extend_from_slice(walk.take(length)?);
+                    let rest = walk.rest();
+                    walk.take(length)?;
+                    add_text(bytes, rest, length);
                     ends.push(i32::try_from(bytes.len()).map_err(|_| "texts of more than 2 GiB")?);
                 }
-                (Values::Views(views), Kind::Bytes) => {
+                Values::Views(views) => {
                     let length = walk.length()?;
                     let at = datum.len() - walk.rest().len();
                     views.push(place.view(walk.take(length)?, at));
                 }
-                _ => return Err("a column of another kind"),
             }
         }
         if walk.rest().is_empty() { Ok(()) } else { Err("bytes are left after the Avro datum") }
     }
+}
+
+/// Adds the first `length` bytes of the rest of a datum. Short texts are copied in a piece of a fixed length, of which what lies behind is taken off again:
+/// that needs no call.
+#[inline]
+fn add_text(bytes: &mut Vec<u8>, rest: &[u8], length: usize) {
+    const SHORT: usize = 16;
+    const MIDDLE: usize = 64;
+    let end = bytes.len() + length;
+    match (rest.first_chunk::<SHORT>(), rest.first_chunk::<MIDDLE>()) {
+        (Some(piece), _) if length <= SHORT => bytes.extend_from_slice(piece),
+        (_, Some(piece)) if length <= MIDDLE => bytes.extend_from_slice(piece),
+        _ => bytes.extend_from_slice(&rest[..length]),
+    }
+    bytes.truncate(end);
 }
 
 fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {

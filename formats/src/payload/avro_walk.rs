@@ -185,6 +185,18 @@ impl<'a> Walk<'a> {
         Ok((unsigned >> 1) as i64 ^ -((unsigned & 1) as i64))
     }
 
+    /// The number of a union's branch, which is 0 or 1 where a field may be null.
+    #[inline]
+    pub fn branch(&mut self) -> Step<i64> {
+        match self.rest.split_first() {
+            Some((byte @ (0 | 2), rest)) => {
+                self.rest = rest;
+                Ok(i64::from(byte >> 1))
+            }
+            _ => self.long(),
+        }
+    }
+
     /// A number of up to ten bytes, byte by byte.
     fn varint(&mut self) -> Step<u64> {
         let mut number = 0u64;

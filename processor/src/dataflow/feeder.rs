@@ -278,6 +278,9 @@ impl Feeder {
             Polled::Gone => {
                 tracing::warn!(partition = feed.name, "a partition is no longer there; the others are read on");
                 feed.gone = true;
+                if let Some(passed) = &self.shared.passed {
+                    passed.forget(&(feed.input, feed.name.clone()));
+                }
                 // Idle, not ended: where all are gone the job waits for those that come.
                 self.watermarks.partitions[partition].idle = true;
                 self.changed = true;
@@ -314,8 +317,8 @@ impl Feeder {
             let of = Arc::clone(&self.inputs[input].input);
             self.pending.push(poll_source(partition, source, of, feed.name.clone()));
         }
-        // Rows that were left out may have moved the watermark: that is worth telling too.
-        self.changed |= rows == 0 && reached > before;
+        // Rows that were left out may have moved the watermark, and were passed: that is worth telling too.
+        self.changed |= rows == 0 && (reached > before || self.inputs[input].input.notes_passed());
         Ok(rows)
     }
 

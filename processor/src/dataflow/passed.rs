@@ -11,12 +11,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aquifer_model::{Cut, Epoch};
+use futures::{StreamExt, stream};
 use tokio::sync::Notify;
 
 use super::job::InputSpec;
 
 /// Inputs are told at most this often.
 const PAUSE: Duration = Duration::from_secs(1);
+/// So many at once.
+const AT_ONCE: usize = 32;
 
 /// By input and partition.
 type Cuts = BTreeMap<(usize, String), Cut>;
@@ -53,6 +56,14 @@ impl Passed {
         self.changed.notify_one();
     }
 
+    /// A partition is no longer there: one that is made again under its name has other positions.
+    pub(crate) fn forget(&self, partition: &(usize, String)) {
+        self.with(|state| {
+            state.closed.iter_mut().for_each(|(_, cuts)| drop(cuts.remove(partition)));
+            state.passed.remove(partition);
+        });
+    }
+
     /// Waits for cuts that nobody was told yet.
     async fn next(&self) -> Cuts {
         loop {
@@ -64,12 +75,28 @@ impl Passed {
         }
     }
 
-    /// Tells the inputs, for ever.
+    /// Tells the inputs, for ever, each cut once; again after a pause where that failed.
     pub(crate) async fn tell(&self, inputs: &[InputSpec]) {
+        let mut told = Cuts::new();
         loop {
-            for ((input, partition), cut) in self.next().await {
-                if let Err(error) = inputs[input].input.passed(&partition, cut).await {
-                    tracing::warn!(partition, "telling how far it is read: {error}");
+            let mut passed = self.next().await;
+            passed.retain(|partition, cut| told.get(partition) != Some(cut));
+            let telling = passed.into_iter().map(|(partition, cut)| async move {
+                let outcome = inputs[partition.0].input.passed(&partition.1, cut).await;
+                (partition, cut, outcome)
+            });
+            let outcomes: Vec<_> = stream::iter(telling).buffer_unordered(AT_ONCE).collect().await;
+            for (partition, cut, outcome) in outcomes {
+                match outcome {
+                    Ok(()) => {
+                        told.insert(partition, cut);
+                    }
+                    Err(error) => {
+                        tracing::warn!(partition = partition.1, "telling how far it is read: {error}");
+                        self.with(|state| {
+                            state.passed.entry(partition).or_insert(cut);
+                        });
+                    }
                 }
             }
             tokio::time::sleep(PAUSE).await;
@@ -103,5 +130,10 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_millis(20), passed.next()).await.is_err(), "each is told once");
         passed.hand_over(Epoch(3));
         assert_eq!(passed.next().await, cuts(30));
+        // One that was told to be gone is not spoken of again.
+        passed.close(Epoch(4), cuts(40));
+        passed.forget(&(0, "p".to_string()));
+        passed.hand_over(Epoch(4));
+        assert!(tokio::time::timeout(Duration::from_millis(20), passed.next()).await.is_err());
     }
 }

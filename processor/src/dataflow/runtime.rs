@@ -330,7 +330,8 @@ impl Gather {
             }
         }
         shared.counters.epochs.fetch_add(1, Ordering::Relaxed);
-        if let Some(passed) = &shared.passed {
+        // Changes that nobody takes any more are not handed over.
+        if let Some(passed) = shared.passed.as_ref().filter(|_| !shared.is_stopping()) {
             passed.hand_over(Epoch(self.next));
         }
         if snapshot && let Some((sources, asked)) = lock(&shared.noted).remove(&self.next) {

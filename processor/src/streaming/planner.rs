@@ -8,6 +8,7 @@
 //! Where lateness is judged row by row, a hidden last column carries the watermark from the watermark node to the first aggregate; expressions name columns
 //! by place, so they do not notice it. What streaming cannot run is refused by name. Each column knows whether it is a time attribute or a window's bound.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aquifer_model::{ChangeBatch, Error, Result};
@@ -73,11 +74,13 @@ pub(super) struct Planner<'a> {
     windows: usize,
     /// Filters above the watermark that is planned next, for its scan.
     pushed: Vec<Expr>,
+    /// How many scans hold a pin of each name.
+    pins: BTreeMap<String, usize>,
 }
 
 /// Plans a job.
 pub(super) fn plan_job(plan: &LogicalPlan, state: &SessionState, watermark_per_row: bool) -> Result<JobSpec> {
-    let mut planner = Planner { state, watermark_per_row, windows: 0, pushed: vec![] };
+    let mut planner = Planner { state, watermark_per_row, windows: 0, pushed: vec![], pins: BTreeMap::new() };
     let mut planned = planner.plan(plan, watermark_per_row)?;
     let schema = Arc::clone(plan.schema().inner());
     if planned.carries {
@@ -253,7 +256,8 @@ impl Planner<'_> {
                 let filter =
                     crate::batch::filter::pushed(table, self.state, &reader_filters).map_err(from_datafusion)?;
                 let time = time.filter(|_| filter.is_some());
-                (Arc::new(TieredInput::new(table, &read, filter, time)?), read)
+                let pin = table.pin.as_deref().map(|name| self.own_pin(name));
+                (Arc::new(TieredInput::new(table, &read, filter, time)?.pinned(pin)), read)
             }
             ScannedTable::Connector(table) => match table.projected(&read) {
                 Some(narrow) => (Arc::new(ConnectorInput::new(&narrow)), read),
@@ -280,6 +284,16 @@ impl Planner<'_> {
             planned.marks = vec![None; wanted.len()];
         }
         Ok(planned)
+    }
+
+    /// The pin of one more scan: under one name the faster scan would let go of what the slower still needs.
+    fn own_pin(&mut self, name: &str) -> String {
+        let scans = self.pins.entry(name.to_string()).or_default();
+        *scans += 1;
+        match *scans - 1 {
+            0 => name.to_string(),
+            others => format!("{name}-{others}"),
+        }
     }
 
     fn values(&self, values: &Values, carries: bool) -> Result<Planned> {

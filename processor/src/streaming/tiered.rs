@@ -46,8 +46,10 @@ pub(super) struct TieredInput {
     /// `None` before the partitions were listed first.
     found: Mutex<Option<BTreeMap<String, Found>>>,
     /// By partition's name.
-    pins: AsyncMutex<BTreeMap<String, Box<dyn Pin>>>,
+    pins: Mutex<BTreeMap<String, HeldPin>>,
 }
+
+type HeldPin = Arc<AsyncMutex<Box<dyn Pin>>>;
 
 #[derive(Debug, Clone)]
 struct Found {
@@ -89,12 +91,18 @@ impl TieredInput {
             pin: table.pin.clone(),
             statistics: Arc::clone(&table.statistics),
             found: Mutex::default(),
-            pins: AsyncMutex::default(),
+            pins: Mutex::default(),
         })
     }
 }
 
 impl TieredInput {
+    /// The same under another pin.
+    pub(super) fn pinned(mut self, pin: Option<String>) -> Self {
+        self.pin = pin;
+        self
+    }
+
     /// A topic's partitions and where to start in them.
     async fn listed(&self, topic: &TieredTopic, first: bool) -> Result<Vec<(Partition, Cut)>> {
         // What stands at the end now is where a read from `latest` starts; a bounded read has its ends already. What is found later is read from its
@@ -175,7 +183,7 @@ impl JobInput for TieredInput {
             if let Cut::After(position) = from {
                 pin.advance(position).await?;
             }
-            self.pins.lock().await.insert(partition.to_string(), pin);
+            lock(&self.pins).insert(partition.to_string(), Arc::new(AsyncMutex::new(pin)));
         }
         let reader = found.topic.open(&found.partition, from, to, request).await?;
         let (schema, statistics) = (Arc::clone(&self.schema), Arc::clone(&self.statistics));
@@ -203,14 +211,16 @@ impl JobInput for TieredInput {
     }
 
     async fn passed(&self, partition: &str, cut: Cut) -> Result<()> {
-        let mut pins = self.pins.lock().await;
-        let (Some(pin), Cut::After(position)) = (pins.get_mut(partition), cut) else { return Ok(()) };
-        let moved = pin.advance(position).await;
-        // One that somebody removed is not made again.
-        if moved.as_ref().is_err_and(|error| error.kind() == ErrorKind::Gone) {
-            pins.remove(partition);
+        let pin = lock(&self.pins).get(partition).cloned();
+        let (Some(pin), Cut::After(position)) = (pin, cut) else { return Ok(()) };
+        match pin.lock().await.advance(position).await {
+            // Somebody removed it, which the pin has said itself; it is not made again.
+            Err(error) if error.kind() == ErrorKind::Gone => {
+                lock(&self.pins).remove(partition);
+                Ok(())
+            }
+            moved => moved,
         }
-        moved
     }
 
     /// Topics of a pattern come and go while a stream without an end runs. A read that has a stop was promised what it fails to get.
@@ -231,7 +241,7 @@ impl JobInput for TieredInput {
             found.remove(partition);
         }
         if gone {
-            self.pins.lock().await.remove(partition);
+            lock(&self.pins).remove(partition);
         }
         gone
     }

@@ -26,11 +26,9 @@ use super::commands;
 use super::failure::{Failure, Refusal, Tried};
 use super::queue::EntryQueue;
 use super::session::{Answer, Event, Session, SessionError};
+use super::slabs::{SLAB_BYTES, Slabs};
 use super::tls::{self, TlsSettings};
 use super::transport::{Moved, Transport};
-
-/// What is read from the socket at once, at least.
-const READ_BYTES: usize = 64 * 1024;
 
 /// Where to connect.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -119,7 +117,8 @@ impl Connection {
             session,
             authenticator: options.authenticator.clone(),
             authenticating: None,
-            buffer: BytesMut::with_capacity(READ_BYTES),
+            buffer: BytesMut::with_capacity(SLAB_BYTES),
+            slabs: Slabs::default(),
             operations,
             requests: HashMap::new(),
             consumers: HashMap::new(),
@@ -319,6 +318,7 @@ struct Driver {
     /// The answer to a challenge, being fetched.
     authenticating: Option<BoxFuture<'static, Result<Option<Credentials>>>>,
     buffer: BytesMut,
+    slabs: Slabs,
     operations: mpsc::UnboundedReceiver<Operation>,
     requests: HashMap<u64, oneshot::Sender<Result<Answer, Refusal>>>,
     consumers: HashMap<u64, Arc<EntryQueue>>,
@@ -406,9 +406,7 @@ impl Driver {
         fed.iter().for_each(|queue| queue.announce());
         done?;
         outcome?;
-        if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 4 {
-            self.buffer.reserve(READ_BYTES);
-        }
+        self.slabs.make_room(&mut self.buffer);
         Ok(())
     }
 

@@ -148,6 +148,10 @@ pub(super) fn passing_name() -> String {
 
 #[async_trait]
 impl EntryReader for PulsarReader {
+    fn trickles(&self) -> bool {
+        true
+    }
+
     async fn next(&mut self, max_bytes: usize) -> Result<Vec<Entry>> {
         loop {
             if let Some(looking) = &mut self.looking_back {

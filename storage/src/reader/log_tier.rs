@@ -23,9 +23,9 @@ use crate::log::{Entry, EntryReader, LedgerInfo};
 
 /// Bytes of entries asked for at once.
 const READ_BYTES: usize = 2 << 20;
-/// Entries are taken at most this often while they trickle in, less than half of [`READ_BYTES`] at a time: many together cost less, each, than a few
-/// at once. What comes after a longer pause is taken at once.
-const GATHERING: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 10 });
+/// Entries are taken at most this often while they trickle in, less than fill a batch: many together cost less, each, than a few at once. What comes after
+/// a longer pause is taken at once.
+const LINGER: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 10 });
 /// Inflated payload bytes after which a batch ends.
 const BATCH_BYTES: usize = 8 << 20;
 /// How long a bounded read waits before it asks whether its stop can still come; doubled up to the second.
@@ -72,7 +72,7 @@ pub(super) struct LogTier {
     joined: Option<u64>,
     patience: Duration,
     /// Before this time no entries are taken.
-    gathers_until: Option<Instant>,
+    lingers_until: Option<Instant>,
     batch_rows: usize,
 }
 
@@ -145,7 +145,7 @@ impl LogTier {
             resumed,
             joined: None,
             patience: STALL.0,
-            gathers_until: None,
+            lingers_until: None,
             batch_rows,
         })
     }
@@ -188,7 +188,7 @@ impl LogTier {
 
     /// Waits for entries. With a stop, it also notices that none will come.
     async fn fill(&mut self, scope: &LogScope<'_>, decoding: &mut Decoding) -> Result<Option<FromLog>> {
-        if let Some(until) = self.gathers_until {
+        if let Some(until) = self.lingers_until {
             tokio::time::sleep_until(until).await;
         }
         let Some(stop) = self.stop else {
@@ -229,8 +229,7 @@ impl LogTier {
     }
 
     fn take_in(&mut self, entries: Vec<Entry>) {
-        let bytes: usize = entries.iter().map(|entry| entry.bytes.len()).sum();
-        self.gathers_until = (bytes < READ_BYTES / 2).then(|| Instant::now() + GATHERING);
+        self.lingers_until = self.reader.trickles().then(|| Instant::now() + LINGER);
         self.queue.extend(entries);
     }
 
@@ -305,6 +304,10 @@ impl LogTier {
             }
             at = Cut::After(position);
             self.queue.pop_front();
+        }
+        if self.builder.num_rows() >= self.batch_rows || self.builder.payload_bytes() >= BATCH_BYTES {
+            // There is a backlog.
+            self.lingers_until = None;
         }
         *statistics = counts;
         self.at = at;

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use aquifer_model::{PayloadKind, SqlType};
 use arrow::array::ArrayRef;
 use arrow::array::{
@@ -76,6 +78,7 @@ fn plain_fields_decode_as_the_general_way_does_good_bytes_and_bad() {
     let schema = TopicSchema { name: "t".into(), kind: PayloadKind::Avro, definition, properties: Default::default() };
     let mut random = StdRng::seed_from_u64(3);
     let (mut clean, mut bad) = (0, 0);
+    let (mut pairs, mut held) = (HashMap::new(), Vec::<(RecordBatch, RecordBatch)>::new());
     for turn in 0..300 {
         let count = random.random_range(1..60);
         let rows = rows(&mut random, count);
@@ -101,7 +104,9 @@ fn plain_fields_decode_as_the_general_way_does_good_bytes_and_bad() {
         let versions: BinaryViewArray = std::iter::repeat_n(None::<&[u8]>, count).collect();
         let names: Vec<&str> = TYPES.iter().map(|(name, _)| *name).filter(|_| random.random_bool(0.7)).collect();
         let wanted = columns(if names.is_empty() { &["d"] } else { &names });
-        let [mut flat, mut general] = decoders(&wanted, &schema);
+        // The same decoders for several batches, of which some are still held when the next is decoded.
+        let kept = pairs.entry(names.clone()).or_insert_with(|| decoders(&wanted, &schema));
+        let [flat, general] = kept;
         let from = random.random_range(0..count);
         let (payloads, versions) = (payloads.slice(from, count - from), versions.slice(from, count - from));
         let (flat, general) = (
@@ -110,6 +115,9 @@ fn plain_fields_decode_as_the_general_way_does_good_bytes_and_bad() {
         );
         assert_eq!(flat.errors, general.errors);
         assert_eq!(flat.rows, general.rows);
+        held.retain(|_| random.random_bool(0.5));
+        held.push((flat.rows.clone(), general.rows));
+        assert!(held.iter().all(|(flat, general)| flat == general), "what is held stays as it was");
         if flat.errors.is_empty() { clean += 1 } else { bad += 1 }
     }
     assert!(clean > 150 && bad > 20, "{clean} clean, {bad} bad");
