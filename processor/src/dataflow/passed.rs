@@ -59,7 +59,9 @@ impl Passed {
     /// A partition is no longer there: one that is made again under its name has other positions.
     pub(crate) fn forget(&self, partition: &(usize, String)) {
         self.with(|state| {
-            state.closed.iter_mut().for_each(|(_, cuts)| drop(cuts.remove(partition)));
+            for (_, cuts) in &mut state.closed {
+                cuts.remove(partition);
+            }
             state.passed.remove(partition);
         });
     }
