@@ -91,8 +91,8 @@ pub struct Settings {
     /// Where a JSON line a figure is added
     #[arg(long, value_name = "FILE", default_value = "bench/results/latest.jsonl")]
     pub results: PathBuf,
-    /// Messages of a live topic
-    #[arg(long, default_value_t = 2_000_000)]
+    /// Messages of a live topic; with fewer, what a process costs once counts
+    #[arg(long, default_value_t = 5_000_000)]
     pub messages: u64,
     /// Messages in an entry of a live topic
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
