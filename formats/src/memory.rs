@@ -1,6 +1,6 @@
 //! Memory that serves one batch's column after the other: new memory for each costs a reader more than to put something there.
 
-use arrow::buffer::Buffer;
+use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::datatypes::ArrowNativeType;
 
 /// Memory of more than this is not kept.
@@ -38,6 +38,32 @@ impl Memory {
     /// Lets go of it.
     pub fn release(&mut self) {
         self.0 = None;
+    }
+}
+
+/// The values of a column being filled, in memory that serves one batch after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Reused<T> {
+    pub values: Vec<T>,
+    memory: Memory,
+}
+
+impl<T: ArrowNativeType> Reused<T> {
+    /// Room for so many values, where none is there yet.
+    pub fn reserve(&mut self, room: usize) {
+        if self.values.is_empty() {
+            self.values = self.memory.take_empty(room);
+        }
+    }
+
+    /// The values; none are left.
+    pub fn finish(&mut self) -> ScalarBuffer<T> {
+        self.memory.lend(std::mem::take(&mut self.values)).into()
+    }
+
+    /// Lets go of the memory that is kept for the next batch.
+    pub fn release(&mut self) {
+        self.memory.release();
     }
 }
 

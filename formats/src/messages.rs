@@ -14,8 +14,8 @@ use arrow::array::{
     Int32Array, Int64Array, MapArray, RecordBatch, StringArray, StringBuilder, StringViewArray, StructArray,
     TimestampMillisecondArray, UInt64Array, new_null_array,
 };
-use arrow::buffer::{OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{ArrowNativeType, BinaryViewType, DataType, Field, Schema, SchemaRef, StringViewType, TimeUnit};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{BinaryViewType, DataType, Field, Schema, SchemaRef, StringViewType, TimeUnit};
 use base64::Engine;
 use bytes::Bytes;
 use pulsar::message::proto::MessageMetadata;
@@ -24,7 +24,7 @@ use self::payloads::Payloads;
 use self::shared::Shared;
 use crate::chunked::ChunkBounds;
 use crate::entry::{BrokerMetadata, EntryLimits, ParsedEntry, broker_metadata};
-use crate::memory::Memory;
+use crate::memory::Reused;
 use crate::single::{SingleMetadata, WrittenProperties};
 
 /// Names of the columns that describe a message, the same in memory and in archive files.
@@ -120,10 +120,10 @@ impl MessageBatch {
 #[derive(Debug)]
 pub struct MessageBatchBuilder {
     limits: EntryLimits,
-    ledger: Numbers<u64>,
-    entry: Numbers<u64>,
-    batch_index: Numbers<i32>,
-    publish_time: Numbers<i64>,
+    ledger: Reused<u64>,
+    entry: Reused<u64>,
+    batch_index: Reused<i32>,
+    publish_time: Reused<i64>,
     event_time: Vec<Option<i64>>,
     key: BinaryViewBuilder,
     /// Rows without a key behind those in `key`: most topics have none.
@@ -144,25 +144,6 @@ pub struct MessageBatchBuilder {
     /// How many rows the last batch had: the next one will hardly be another size.
     room: usize,
     left_out: LeftOut,
-}
-
-/// A column of numbers, whose memory serves one batch after the other.
-#[derive(Debug, Default)]
-struct Numbers<T> {
-    values: Vec<T>,
-    memory: Memory,
-}
-
-impl<T: ArrowNativeType> Numbers<T> {
-    fn reserve(&mut self, rows: usize) {
-        if self.values.is_empty() {
-            self.values = self.memory.take_empty(rows);
-        }
-    }
-
-    fn finish(&mut self) -> ScalarBuffer<T> {
-        self.memory.lend(std::mem::take(&mut self.values)).into()
-    }
 }
 
 /// Columns that nobody asks for: they are not filled.
@@ -200,10 +181,10 @@ impl MessageBatchBuilder {
     pub fn new(limits: EntryLimits) -> Self {
         Self {
             limits,
-            ledger: Numbers::default(),
-            entry: Numbers::default(),
-            batch_index: Numbers::default(),
-            publish_time: Numbers::default(),
+            ledger: Reused::default(),
+            entry: Reused::default(),
+            batch_index: Reused::default(),
+            publish_time: Reused::default(),
             event_time: Vec::new(),
             key: BinaryViewBuilder::new(),
             keyless: 0,
@@ -381,14 +362,10 @@ impl MessageBatchBuilder {
     /// Lets go of the memory that is kept for the next batch: for one who waits long.
     pub fn release(&mut self) {
         self.payloads.release();
-        for memory in [
-            &mut self.ledger.memory,
-            &mut self.entry.memory,
-            &mut self.batch_index.memory,
-            &mut self.publish_time.memory,
-        ] {
-            memory.release();
-        }
+        self.ledger.release();
+        self.entry.release();
+        self.batch_index.release();
+        self.publish_time.release();
         for shared in [&mut self.producer_name, &mut self.schema_version, &mut self.replicated_from] {
             shared.release();
         }

@@ -1,4 +1,4 @@
-//! A script whose last statement has no end, run by the binary.
+//! A script whose last statement has no end, run by the binary, and the numbers that it reads.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -7,7 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
-use crate::aquifer_path;
+use crate::{aquifer_path, sql};
+
+/// Writes numbers into the column `n` of a table of the catalog `p`.
+pub fn insert(data_dir: &Path, table: &str, numbers: std::ops::Range<i64>) {
+    let rows: Vec<String> = numbers.map(|n| format!("({n})")).collect();
+    sql(data_dir, &format!("USE CATALOG p;\nINSERT INTO {table} VALUES {};\n", rows.join(", "))).success("INSERT");
+}
 
 /// One that runs; killed, as by SIGKILL, when dropped.
 #[derive(Debug)]

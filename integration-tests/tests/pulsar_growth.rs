@@ -1,17 +1,11 @@
 //! A statement that runs finds the partitions that its topic gets meanwhile, and the topics that come and go: on a real Pulsar, over streams without
 //! an end.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use aquifer_integration_tests::endless::Endless;
+use aquifer_integration_tests::endless::{Endless, insert};
 use aquifer_integration_tests::{Pulsar, run, sql};
-
-fn insert(data_dir: &Path, topic: &str, numbers: std::ops::Range<i64>) {
-    let rows: Vec<String> = numbers.map(|n| format!("({n})")).collect();
-    sql(data_dir, &format!("USE CATALOG p;\nINSERT INTO {topic} VALUES {};\n", rows.join(", "))).success("INSERT");
-}
 
 fn add_partitions(pulsar: &Pulsar, topic: &str, count: u32) {
     let url = format!("{}/admin/v2/persistent/public/default/{topic}/partitions", pulsar.admin_url);

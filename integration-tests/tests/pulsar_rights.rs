@@ -133,11 +133,8 @@ fn a_stream_holds_a_subscription_with_the_right_to_consume(cluster: &Cluster) {
     let script = "USE CATALOG reader;
                   SET 'execution.runtime-mode' = 'streaming';
                   SELECT n FROM mine /*+ OPTIONS('source.subscription-name' = 'mine') */;";
-    let _running = {
-        let mut running = Endless::start(&cluster.data_dir, script);
-        running.take(1..5);
-        running
-    };
+    let mut running = Endless::start(&cluster.data_dir, script);
+    running.take(1..5);
     for partition in 0..2 {
         let path = format!("persistent/public/default/mine-partition-{partition}/subscriptions");
         assert!(cluster.admin("GET", &path, "").contains("\"mine\""), "partition {partition}");

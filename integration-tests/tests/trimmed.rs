@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use aquifer_integration_tests::endless::Endless;
+use aquifer_integration_tests::endless::{Endless, insert};
 use aquifer_integration_tests::weather::{Produce, compare};
 use aquifer_integration_tests::{OwnPulsar, Pulsar, aquifer_path, rows_by_tier, run, sql};
 
@@ -77,10 +77,6 @@ fn what_a_killed_stream_did_not_read_is_kept_by_its_subscription_and_nothing_els
     let made = format!("{catalog}USE CATALOG p;\n{}{}", create("held"), create("free"));
     sql(&data_dir, &made).success("CREATE TABLE");
     sql(&reading, &catalog).success("CREATE CATALOG");
-    let insert = |table: &str, numbers: std::ops::Range<i64>| {
-        let rows: Vec<String> = numbers.map(|n| format!("({n})")).collect();
-        sql(&data_dir, &format!("USE CATALOG p;\nINSERT INTO {table} VALUES {};\n", rows.join(", "))).success("INSERT");
-    };
     let script = "USE CATALOG p;\nSET 'execution.runtime-mode' = 'streaming';\nSELECT n FROM held /*+ OPTIONS('source.subscription-name' = 'mine') */;\n";
     let topic = "persistent/public/default/held";
     let backlog = || pulsar.admin(&format!("{topic}/stats"))["subscriptions"]["mine"]["msgBacklog"].as_i64();
@@ -88,16 +84,16 @@ fn what_a_killed_stream_did_not_read_is_kept_by_its_subscription_and_nothing_els
     let mut first = Endless::start(&reading, script);
     wait_for("the stream subscribes", || backlog() == Some(0));
     let oldest = ledgers(pulsar, "held")[0];
-    insert("held", 0..50);
+    insert(&data_dir, "held", 0..50);
     first.take(0..50);
     wait_for("what was read is acknowledged", || backlog() == Some(0));
     wait_for("what was read is trimmed", || !ledgers(pulsar, "held").contains(&oldest));
     drop(first);
-    insert("held", 50..120);
+    insert(&data_dir, "held", 50..120);
     assert_eq!(backlog(), Some(70), "nobody read it");
     // Where nobody holds anything all but the last ledger are trimmed.
     let oldest = ledgers(pulsar, "free")[0];
-    insert("free", 0..70);
+    insert(&data_dir, "free", 0..70);
     wait_for("what nobody holds is trimmed", || !ledgers(pulsar, "free").contains(&oldest));
 
     let mut second = Endless::start(&reading, script);

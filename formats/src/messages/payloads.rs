@@ -16,12 +16,11 @@ use bytes::Bytes;
 
 use crate::compression::inflate_into;
 use crate::entry::{EntryLimits, ParsedEntry};
-use crate::memory::Memory;
+use crate::memory::{Memory, Reused};
 
 #[derive(Debug)]
 pub(super) struct Payloads {
-    views: Vec<u128>,
-    memory_of_views: Memory,
+    views: Reused<u128>,
     valid: NullBufferBuilder,
     /// Block 0 up to `used`; what lies behind is old.
     inflated: Vec<u8>,
@@ -52,8 +51,7 @@ impl Place {
 impl Payloads {
     pub fn new() -> Self {
         Self {
-            views: Vec::new(),
-            memory_of_views: Memory::default(),
+            views: Reused::default(),
             valid: NullBufferBuilder::new(0),
             inflated: Vec::new(),
             used: 0,
@@ -64,9 +62,7 @@ impl Payloads {
     }
 
     pub fn reserve(&mut self, rows: usize) {
-        if self.views.is_empty() {
-            self.views = self.memory_of_views.take_empty(rows);
-        }
+        self.views.reserve(rows);
     }
 
     /// Payload bytes of the entries taken in, inflated.
@@ -109,11 +105,11 @@ impl Payloads {
             match message {
                 Some(range) => {
                     let at = base + range.start;
-                    self.views.push(make_view(&payload[range], block as u32, at as u32));
+                    self.views.values.push(make_view(&payload[range], block as u32, at as u32));
                     self.valid.append_non_null();
                 }
                 None => {
-                    self.views.push(0);
+                    self.views.values.push(0);
                     self.valid.append_null();
                 }
             }
@@ -132,14 +128,13 @@ impl Payloads {
         let first = self.memory.lend(inflated);
         let blocks: Vec<Buffer> = std::iter::once(first).chain(self.others.drain(..)).collect();
         self.bytes = 0;
-        let views = std::mem::take(&mut self.views);
-        BinaryViewArray::try_new(self.memory_of_views.lend(views).into(), blocks, self.valid.finish())
+        BinaryViewArray::try_new(self.views.finish(), blocks, self.valid.finish())
             .expect("each view was made of what lies there")
     }
 
     /// Lets go of the memory that is kept for the next batch.
     pub fn release(&mut self) {
         self.memory.release();
-        self.memory_of_views.release();
+        self.views.release();
     }
 }
