@@ -30,7 +30,7 @@ demo: need-build ## sensors → log → archive → one query, batch and streami
 .PHONY: check
 check: need-build ## format and lints, warnings denied
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	$(CARGO) clippy $(LOCKED) --workspace --all-targets --features containers -- -D warnings
 
 .PHONY: licences
 licences: ## hold the dependencies against deny.toml (licences, bans, sources); no network needed

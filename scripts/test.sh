@@ -26,9 +26,6 @@ cargo test "${locked[@]}" --workspace --no-run
 peer=${CARGO_TARGET_DIR:-$PWD/target}/magnetar
 cargo build --locked --manifest-path integration-tests/magnetar/Cargo.toml --target-dir "$peer"
 export AQUIFER_TEST_MAGNETAR=$peer/debug/magnetar-peer
-# What takes a Pulsar from a container is compiled here, and run by whoever has a Docker engine.
-containers=${CARGO_TARGET_DIR:-$PWD/target}/containers
-cargo test --locked --manifest-path integration-tests/containers/Cargo.toml --target-dir "$containers"
 wait $fetching; wait $venv; wait $store
 export AQUIFER_TEST_PYTHON; AQUIFER_TEST_PYTHON=$("$services/python.sh" venv)
 export AQUIFER_TEST_WEATHER; AQUIFER_TEST_WEATHER=$("$services/python.sh" weather)

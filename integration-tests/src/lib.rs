@@ -11,6 +11,8 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "containers")]
+pub mod containers;
 pub mod endless;
 pub mod hostile;
 pub mod killed;
@@ -64,6 +66,7 @@ pub struct OwnPulsar {
     /// Where it listens.
     pub pulsar: Pulsar,
     folder: tempfile::TempDir,
+    settings: Vec<String>,
 }
 
 impl OwnPulsar {
@@ -71,17 +74,31 @@ impl OwnPulsar {
     pub fn start(settings: &[&str]) -> Option<Self> {
         let services = setting("AQUIFER_TEST_SERVICES")?;
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let output = Command::new(Path::new(&services).join("pulsar.sh"))
-            .arg("start")
-            .arg(folder.path())
-            .args(settings)
-            .stderr(Stdio::inherit())
-            .output()
-            .expect("pulsar.sh can be started");
-        assert!(output.status.success(), "pulsar.sh start failed");
-        let pulsar = Pulsar::parse(&String::from_utf8_lossy(&output.stdout));
-        Some(Self { pulsar, folder })
+        let settings: Vec<String> = settings.iter().map(|setting| setting.to_string()).collect();
+        let pulsar = start_pulsar(&services, folder.path(), &settings);
+        Some(Self { pulsar, folder, settings })
     }
+
+    /// SIGKILL.
+    pub fn kill(&self) {
+        if let Some(services) = setting("AQUIFER_TEST_SERVICES") {
+            let _ = Command::new(Path::new(&services).join("pulsar.sh")).arg("kill").arg(self.folder.path()).status();
+        }
+    }
+
+    /// Starts it again after it was killed, with its data and under its addresses.
+    pub fn start_again(&self) {
+        let services = setting("AQUIFER_TEST_SERVICES").expect("it was there");
+        start_pulsar(&services, self.folder.path(), &self.settings);
+    }
+}
+
+fn start_pulsar(services: &str, folder: &Path, settings: &[String]) -> Pulsar {
+    let mut command = Command::new(Path::new(services).join("pulsar.sh"));
+    command.arg("start").arg(folder).args(settings).stderr(Stdio::inherit());
+    let output = command.output().expect("pulsar.sh can be started");
+    assert!(output.status.success(), "pulsar.sh start failed");
+    Pulsar::parse(&String::from_utf8_lossy(&output.stdout))
 }
 
 /// A token for `role` that a broker accepts which was started with `--tokens`; `admin` is its super user.
@@ -94,10 +111,8 @@ pub fn token(role: &str) -> Option<String> {
 
 impl Drop for OwnPulsar {
     fn drop(&mut self) {
-        if let Some(services) = setting("AQUIFER_TEST_SERVICES") {
-            // It holds nothing that is worth an orderly end.
-            let _ = Command::new(Path::new(&services).join("pulsar.sh")).arg("kill").arg(self.folder.path()).status();
-        }
+        // It holds nothing that is worth an orderly end.
+        self.kill();
     }
 }
 

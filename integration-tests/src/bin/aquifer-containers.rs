@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use aquifer_containers::Pulsar;
+use aquifer_integration_tests::containers::Pulsar;
 
 #[tokio::main]
 async fn main() -> ExitCode {

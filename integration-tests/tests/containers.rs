@@ -2,11 +2,11 @@
 
 use std::process::Command;
 
-use aquifer_containers::Pulsar;
+use aquifer_integration_tests::containers::Pulsar;
 use tokio::net::TcpStream;
 
 #[tokio::test]
-#[ignore = "needs a Docker engine: cargo test --manifest-path integration-tests/containers/Cargo.toml -- --ignored"]
+#[ignore = "needs a Docker engine"]
 async fn a_container_gives_a_pulsar_that_listens_on_both_addresses() {
     let pulsar = Pulsar::start().await.expect("a Docker engine and the image");
     let (service, admin) = pulsar.address().split_once(',').expect("two addresses");
