@@ -42,7 +42,7 @@ test: need-tests ## unit, doc and integration tests, with a real Pulsar that it 
 	scripts/test.sh
 
 .PHONY: soak
-soak: need-tests ## drills at full length: 100,000 hostile statements (AQUIFER_HOSTILE=n), a million mutations, 10,000 reads, 200 cuts, 100 kills of the broker, 50 of a producer, 100 of those who change definitions, 200 schema versions
+soak: need-tests ## drills at full length: 100,000 hostile statements (AQUIFER_HOSTILE=n), a million mutations, 10,000 reads, 200 cuts, 100 kills of the broker, 50 of a producer, 100 of those who change catalogs and 40 of those who change tables, 200 schema versions
 	$(CARGO) test $(LOCKED) --workspace --test hostile -- --ignored --nocapture hostile_statements
 	AQUIFER_FUZZ_ROUNDS=$${AQUIFER_FUZZ_ROUNDS:-120000} $(CARGO) test $(LOCKED) --workspace --test fuzz_corpus
 	AQUIFER_READS=$${AQUIFER_READS:-10000} $(CARGO) test $(LOCKED) --workspace --lib random_reads -- --nocapture

@@ -6,11 +6,12 @@
 
 use std::sync::{Arc, OnceLock};
 
-use aquifer_formats::chunked::{ChunkBounds, ChunkJoiner, Joined};
-use aquifer_formats::entry::{EntryLimits, EntrySpec, NewMessage, build_entry};
+use aquifer_formats::chunked::{ChunkBounds, ChunkJoiner, Joined, without_messages};
+use aquifer_formats::encrypted::cipher_text_message;
+use aquifer_formats::entry::{EntryLimits, EntrySpec, NewMessage, broker_metadata, build_entry, summarize};
 use aquifer_formats::messages::MessageBatchBuilder;
 use aquifer_formats::payload::{Format, columns_of, decoder, encoder, topic_schema_of};
-use aquifer_model::{Cut, Interval, PayloadKind, Position, TopicSchema};
+use aquifer_model::{Cut, Interval, PayloadKind, Position, SchemaVersion, TopicSchema};
 use aquifer_storage::archive::file::FileWriter;
 use aquifer_storage::archive::hostile::{PageLimit, check_end, check_pages, footer_bytes, guarded, next_rows};
 use arrow::array::{ArrayRef, AsArray, BinaryViewBuilder};
@@ -39,11 +40,24 @@ pub fn session(bytes: &[u8]) {
     assert_eq!(whole, pieces, "what a connection is told depends on where its bytes are cut");
 }
 
-/// An entry, taken apart into messages.
+/// An entry: its head, what the broker put before it, its messages; an encrypted one as its cipher text too.
 pub fn entry(bytes: &[u8]) {
+    let bytes = Bytes::copy_from_slice(bytes);
+    let _ = summarize(&bytes, &limits());
+    let _ = broker_metadata(&bytes);
+    let _ = without_messages(&bytes);
+    split(&bytes);
+    if let Ok(plain) = cipher_text_message(&bytes)
+        && plain != bytes
+    {
+        split(&plain);
+    }
+}
+
+fn split(bytes: &Bytes) {
     let mut builder = MessageBatchBuilder::new(limits());
     let before = builder.num_rows();
-    match builder.append_entry(Position::new(1, 2), &Bytes::copy_from_slice(bytes)) {
+    match builder.append_entry(Position::new(1, 2), bytes) {
         Ok(rows) => assert_eq!(builder.finish().rows().num_rows(), before + rows as usize),
         Err(_) => assert_eq!(builder.num_rows(), before, "a refused entry adds nothing"),
     }
@@ -205,10 +219,95 @@ pub fn key_value_samples() -> (TopicSchema, Vec<Vec<u8>>) {
     (schema, vec![[&[0, 0, 0, 1][..], b"k", &[0, 0, 0, 4], &[0, 0, 0, 9]].concat()])
 }
 
-/// A pair.
+/// A pair; and the parts of a separated one, of which the key stands beside the payload.
 pub fn key_value(bytes: &[u8]) {
-    let (schema, good) = key_value_samples();
+    let (mut schema, good) = key_value_samples();
     decode(&schema, bytes, &good[0]);
+    schema.properties.insert("kv.encoding.type".into(), "SEPARATED".into());
+    let (format, columns) = columns_of(&schema).expect("a schema that is known");
+    let mut decoder = decoder(format, columns, Some(&schema)).expect("a decoder");
+    let (key, value): (&[u8], &[u8]) = (b"k", &[0, 0, 0, 9]);
+    for (bad_key, bad_value) in [(bytes, value), (key, bytes), (bytes, bytes)] {
+        let keys = BinaryViewArray::from_iter_values([key, bad_key, key]);
+        let values = BinaryViewArray::from_iter_values([value, bad_value, value]);
+        let none = BinaryViewArray::new_null(3);
+        let decoded = decoder.decode_keyed(&values, &keys, &none).expect("a bad payload is no error");
+        assert_eq!(decoded.rows.num_rows(), 3);
+        assert!(decoded.errors.iter().all(|error| error.row == 1), "a bad payload harmed its neighbour");
+    }
+}
+
+/// Which schema the bytes of the schema target are.
+const SCHEMA_KINDS: [PayloadKind; 5] =
+    [PayloadKind::Avro, PayloadKind::Json, PayloadKind::ProtobufNative, PayloadKind::Protobuf, PayloadKind::KeyValue];
+
+/// A schema of the registry, and a payload by it: a byte that says which kind, the definition behind two bytes of its length, properties (`name=value`, a line each)
+/// behind two of theirs, and what is left is the payload. `corpus/schema.py` writes some.
+pub fn schema(bytes: &[u8]) {
+    let Some((which, rest)) = bytes.split_first() else { return };
+    let Some((definition, rest)) = part(rest) else { return };
+    let Some((properties, payload)) = part(rest) else { return };
+    let properties = String::from_utf8_lossy(properties);
+    let properties = properties.lines().filter_map(|line| line.split_once('='));
+    let schema = TopicSchema {
+        name: "fuzzed".into(),
+        kind: SCHEMA_KINDS[usize::from(*which) % SCHEMA_KINDS.len()],
+        definition: definition.to_vec(),
+        properties: properties.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+    };
+    let rows = columns_of(&schema).ok().and_then(|(format, columns)| read_by(format, columns, &schema, payload));
+    // What was read is written again, where it can be.
+    if let Some((format, rows)) = rows
+        && let Ok(mut encoder) = encoder(format, rows.schema(), Some(&schema))
+    {
+        let _ = encoder.encode(&rows).and_then(|_| encoder.encode_keys(&rows));
+    }
+    // Of a table that was declared otherwise.
+    for format in [Format::Avro, Format::Json, Format::Protobuf, Format::KeyValue] {
+        if format.fits(schema.kind) {
+            read_by(format, columns(), &schema, payload);
+        }
+    }
+    as_another_version(&schema, payload);
+}
+
+/// What stands behind two bytes of its length, and what is left. A length that is too long means all.
+fn part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<2>()?;
+    Some(rest.split_at(usize::from(u16::from_be_bytes(*length)).min(rest.len())))
+}
+
+/// Reads a payload and NULL by a schema that may be anything; `None`: it was refused.
+fn read_by(format: Format, columns: SchemaRef, schema: &TopicSchema, payload: &[u8]) -> Option<(Format, RecordBatch)> {
+    let mut decoder = decoder(format, columns, Some(schema)).ok()?;
+    let payloads: BinaryViewArray = [Some(payload), None, Some(payload)].into_iter().collect();
+    let decoded = decoder.decode_keyed(&payloads, &payloads, &BinaryViewArray::new_null(3)).ok()?;
+    assert_eq!(decoded.rows.num_rows(), 3);
+    assert!(decoded.errors.iter().all(|error| error.row < 3), "an error of a row that is not there");
+    decoder.schema().fields().iter().for_each(|column| drop(decoder.lacking(column, 2)));
+    Some((format, decoded.rows))
+}
+
+/// Reads a payload whose message names the schema, where the topic's own is another.
+fn as_another_version(schema: &TopicSchema, payload: &[u8]) {
+    let (own, good) = match schema.kind {
+        PayloadKind::Avro => avro_samples(),
+        PayloadKind::Json => json_samples(),
+        PayloadKind::KeyValue => key_value_samples(),
+        _ => protobuf_samples(),
+    };
+    let (format, columns) = columns_of(&own).expect("a schema that is known");
+    let mut decoder = decoder(format, columns, Some(&own)).expect("a decoder");
+    if decoder.add_schema(SchemaVersion(b"fuzzed".to_vec()), Some(schema)).is_err() {
+        return;
+    }
+    let good: &[u8] = &good[0];
+    let payloads = BinaryViewArray::from_iter_values([good, payload, good]);
+    let versions: BinaryViewArray = [None, Some(&b"fuzzed"[..]), None].into_iter().collect();
+    if let Ok(decoded) = decoder.decode(&payloads, &versions) {
+        assert_eq!(decoded.rows.num_rows(), 3);
+        assert!(decoded.errors.iter().all(|error| error.row == 1), "a bad payload harmed its neighbour");
+    }
 }
 
 /// The schema of the Protobuf target (a message with numbers, texts, a list, a map, a message) and a good message.

@@ -13,15 +13,17 @@ use std::sync::Arc;
 
 use aquifer_formats::chunked::ChunkBounds;
 use aquifer_formats::entry::EntryLimits;
-use aquifer_formats::payload::{Format, VALUE_COLUMN, columns_of, topic_schema_of};
-use aquifer_model::{Error, ErrorKind, PayloadKind, Result, SchemaVersion, TopicIdentity, TopicName, TopicSchema};
+use aquifer_formats::payload::{Format, columns_of, topic_schema_of};
+use aquifer_model::{
+    Error, ErrorKind, Partition, PayloadKind, Result, SchemaVersion, TopicIdentity, TopicName, TopicSchema,
+};
 use aquifer_storage::Log;
-use aquifer_storage::pulsar::TlsSettings;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use crate::alter::BegunChange;
 use crate::catalogs::Shared;
+use crate::credentials::with_credentials_of;
 use crate::databases::split;
 use crate::definition::{CatalogDefinition, Origin, TableDefinition, ViewDefinition};
 use crate::names::{find, suggestion};
@@ -200,6 +202,9 @@ impl Catalog {
             None => (None, None),
         };
         let log = self.log().await?;
+        if let Some(partition) = topic.as_partition() {
+            check_no_partition(log.as_ref(), table, &partition).await?;
+        }
         if !is_there(log.as_ref(), &topic).await? {
             return Ok(None);
         }
@@ -245,13 +250,13 @@ impl Catalog {
         let reading = self.reading(&settings, definition, format).await?;
         Ok(match settings.pattern {
             Some(pattern) => Target::Pattern(Arc::new(PatternTopics { pattern, reading })),
-            None => Target::Topics(settings.topics.into_iter().map(|topic| reading.of(topic)).collect()),
+            None => Target::Topics(settings.topics.into_iter().map(|named| reading.of_named(named)).collect()),
         })
     }
 
     async fn reading(&self, settings: &TableSettings, definition: &TableDefinition, format: Format) -> Result<Reading> {
         let log = settings.log.clone().unwrap_or_else(|| self.settings.log.clone());
-        let mut log = settings.log_reading.over(with_token_of(log, &self.settings.log))?;
+        let mut log = settings.log_reading.over(with_credentials_of(log, &self.settings.log))?;
         let inflated = settings.max_inflated_bytes.or(self.settings.max_inflated_bytes);
         if let (LogSettings::Pulsar(config), Some(bytes)) = (&mut log, inflated) {
             config.chunks = ChunkBounds::of_inflated(bytes);
@@ -313,18 +318,23 @@ impl Catalog {
                 "the table `{table}` has no column of its own: a topic's messages need at least one"
             )));
         }
+        if let Some(partition) = topic.as_partition() {
+            return Err(Error::invalid(format!(
+                "`{table}` is Pulsar's name for a partition of a topic `{}`: give the table another name (a table WITH ('connector' = 'pulsar', …) may be called so)",
+                partition.topic.name
+            )));
+        }
         let settings = options::table_settings(&definition.options)?;
         let format = settings.format.unwrap_or(self.settings.default_format);
         // All that can be wrong is found before the topic is made.
         let schema = topic_schema_of(format, table, &columns)?;
-        if let Some(other) =
-            columns.fields().iter().find(|column| format == Format::Raw && column.name() != VALUE_COLUMN)
-        {
-            return Err(Error::invalid(format!(
-                "the messages of a `raw` topic are values without a name: the column `{}` must be called `{VALUE_COLUMN}`",
-                other.name()
-            )));
+        let is_named = schema.kind == PayloadKind::Bytes && !schema.properties.is_empty();
+        if is_named && matches!(self.settings.log, LogSettings::Pulsar(_)) {
+            return Err(Error::unsupported(
+                "a topic of bytes has no schema in Pulsar, which would keep its column's name: call the column `value` (a table WITH ('connector' = 'pulsar', 'format' = 'raw', …) over the topic may call it as it likes)",
+            ));
         }
+        columns_for(format, &definition)?;
         let log = self.log().await?;
         match is_there(log.as_ref(), &topic).await {
             Ok(true) => return if if_not_exists { Ok(()) } else { Err(exists()) },
@@ -554,6 +564,22 @@ async fn is_there(log: &dyn Log, topic: &TopicName) -> Result<bool> {
     }
 }
 
+/// That a name is none of a partition of a topic that is there: read as a topic of its own, its archive would not be found.
+async fn check_no_partition(log: &dyn Log, table: &str, partition: &Partition) -> Result<()> {
+    let of = &partition.topic;
+    match log.partitions(of).await {
+        Ok(all) if all.contains(partition) => Err(Error::invalid(format!(
+            "`{table}` is partition {0} of the topic `{1}`, and no table: SELECT … FROM `{1}` WHERE `partition` = {0}, or make a table WITH ('connector' = 'pulsar', \
+             'topics' = '{table}')",
+            partition.number(),
+            of.name
+        ))),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::Invalid => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// The format and the columns of a topic, by its newest schema.
 pub(crate) fn own_columns(
     topic: &TopicName,
@@ -569,22 +595,4 @@ pub(crate) fn own_columns(
         },
     };
     columns_of(&schema).map_err(|error| error.context(format!("the schema of the topic `{topic}`")))
-}
-
-/// A table's own address under the catalog's token if it is the catalog's cluster and brings no token of its own.
-fn with_token_of(log: LogSettings, catalog: &LogSettings) -> LogSettings {
-    match (log, catalog) {
-        (LogSettings::Pulsar(mut own), LogSettings::Pulsar(catalog))
-            if own.authentication.is_none()
-                && (own.service_url.is_some() && own.service_url == catalog.service_url
-                    || own.admin_url.is_some() && own.admin_url == catalog.admin_url) =>
-        {
-            own.authentication = catalog.authentication.clone();
-            if own.tls == TlsSettings::default() {
-                own.tls = catalog.tls.clone();
-            }
-            LogSettings::Pulsar(own)
-        }
-        (log, _) => log,
-    }
 }

@@ -2,11 +2,11 @@
 //!
 //! Expressions are kept as the user wrote them; the processor parses and binds them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-use aquifer_model::{Error, Result, SqlType, TopicName};
+use aquifer_model::{Error, Partition, Result, SqlType, TopicName};
 use serde::{Deserialize, Serialize};
 
 use crate::options::masked;
@@ -175,7 +175,7 @@ pub struct WatermarkDefinition {
 }
 
 macro_rules! metadata_keys {
-    ($($variant:ident, $name:literal, [$($alias:literal),*], $column:literal, $type:expr, $doc:literal;)*) => {
+    ($($variant:ident, [$($name:literal),+], [$($hidden:literal),*], [$($word:literal),*], $column:literal, $type:expr, $doc:literal;)*) => {
         /// A part of a message that a metadata column can show.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
@@ -185,9 +185,19 @@ macro_rules! metadata_keys {
             /// All of them.
             pub const ALL: &[MetadataKey] = &[$(MetadataKey::$variant),*];
 
-            /// The name in `METADATA FROM '…'`.
-            pub fn name(self) -> &'static str {
-                match self { $(MetadataKey::$variant => $name,)* }
+            /// Its names, the one that is shown first.
+            fn names(self) -> &'static [&'static str] {
+                match self { $(MetadataKey::$variant => &[$($name),+],)* }
+            }
+
+            /// Names that it has between underscores only.
+            fn hidden_names(self) -> &'static [&'static str] {
+                match self { $(MetadataKey::$variant => &[$($hidden),*],)* }
+            }
+
+            /// Words of other systems that only `METADATA FROM '…'` takes: a column of a payload may well be called so.
+            fn words(self) -> &'static [&'static str] {
+                match self { $(MetadataKey::$variant => &[$($word),*],)* }
             }
 
             /// The reader's column that holds it.
@@ -200,17 +210,39 @@ macro_rules! metadata_keys {
                 match self { $(MetadataKey::$variant => $type,)* }
             }
         }
-
-        impl FromStr for MetadataKey {
-            type Err = Error;
-            fn from_str(text: &str) -> Result<Self> {
-                match text {
-                    $( $name $(| $alias)* => Ok(MetadataKey::$variant), )*
-                    _ => Err(unknown_key(text)),
-                }
-            }
-        }
     };
+}
+
+/// Pulsar SQL's id of a message, which is a text; `__message_id` and StreamNative's `__messageId` are its bytes.
+const TEXT_ID: &str = "__message_id__";
+
+impl MetadataKey {
+    /// The name in `METADATA FROM '…'`.
+    pub fn name(self) -> &'static str {
+        self.names().first().copied().unwrap_or_default()
+    }
+
+    /// Every name that a query over a topic may call it by, its own first: plain, StreamNative's `__name` and Pulsar SQL's `__name__`.
+    pub fn column_names(self) -> Vec<String> {
+        let mut names: Vec<String> = self.names().iter().map(ToString::to_string).collect();
+        for name in self.names().iter().chain(self.hidden_names()) {
+            names.extend([format!("__{name}"), format!("__{name}__")]);
+        }
+        match self {
+            Self::MessageId => names.retain(|name| name != TEXT_ID),
+            Self::MessageIdText => names.push(TEXT_ID.to_string()),
+            _ => {}
+        }
+        names
+    }
+}
+
+impl FromStr for MetadataKey {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let is_called = |key: &MetadataKey| key.words().contains(&text) || key.column_names().iter().any(|n| n == text);
+        MetadataKey::ALL.iter().copied().find(is_called).ok_or_else(|| unknown_key(text))
+    }
 }
 
 /// Why a name of `METADATA FROM '…'` is none that is known; those of other systems are told apart.
@@ -219,6 +251,10 @@ fn unknown_key(text: &str) -> Error {
     let reason = match bare {
         "redelivery_count" | "redeliveryCount" => {
             "a broker counts how often it gave a message again to a subscription; tables are read without one, so there is no such count"
+        }
+        // RisingWave's `header 'name'` is one of them.
+        _ if bare.starts_with("header ") || bare.starts_with("headers") => {
+            "declare all of them as MAP<STRING, STRING> METADATA FROM 'properties', and name one as `properties`['name']"
         }
         // Pulsar SQL's `__key.field` are a key-value topic's columns.
         _ if text.starts_with("__key.") => {
@@ -237,26 +273,26 @@ fn string_map() -> SqlType {
 }
 
 metadata_keys! {
-    Topic, "topic", ["__topic"], "__topic", SqlType::STRING, "The topic's full name.";
-    Partition, "partition", ["__partition", "__partition__"], "__partition", SqlType::Int, "The partition's number.";
-    PublishTime, "publish_time", ["__publishTime", "__publish_time__"], "__publish_time", SqlType::TimestampLtz(3), "When it was sent.";
-    EventTime, "event_time", ["__eventTime", "__event_time__"], "__event_time", SqlType::TimestampLtz(3), "The producer's event time.";
-    Key, "key", ["__key", "__key__"], "__key", SqlType::BYTES, "The partition key; declared as STRING it is read as UTF-8.";
-    Properties, "properties", ["__properties", "__properties__"], "__properties", string_map(), "The properties.";
-    ProducerName, "producer_name", ["__producer_name", "__producer_name__"], "__producer_name", SqlType::STRING, "Who sent it.";
-    SequenceId, "sequenceId", ["sequence_id", "__sequence_id", "__sequence_id__"], "__sequence_id", SqlType::BigInt, "The producer's sequence id.";
-    MessageId, "message_id", ["__messageId", "__message_id"], "__message_id", SqlType::BYTES, "The message's id, as clients serialize it.";
-    MessageIdText, "message_id_text", ["__message_id__", "__message_id_text"], "__message_id_text", SqlType::STRING, "The message's id as `ledger:entry:partition:batch index`.";
-    Ledger, "ledger", ["__ledger"], "__ledger", SqlType::BigInt, "The position's ledger.";
-    Entry, "entry", ["__entry"], "__entry", SqlType::BigInt, "The position's entry.";
-    BatchIndex, "batch_index", ["__batch_index"], "__batch_index", SqlType::Int, "The place in its entry.";
-    SchemaVersion, "schema_version", ["__schema_version"], "__schema_version", SqlType::BYTES, "The registry's version bytes.";
-    OrderingKey, "ordering_key", ["__ordering_key", "__orderingKey", "__ordering_key__"], "__ordering_key", SqlType::BYTES, "The ordering key; declared as STRING it is read as UTF-8.";
-    ReplicatedFrom, "replicated_from", ["__replicated_from", "__replicatedFrom", "__replicated_from__"], "__replicated_from", SqlType::STRING, "The cluster it was first written in.";
-    MessageSize, "message_size", ["__message_size", "__messageSize", "__message_size__"], "__message_size", SqlType::Int, "How many bytes its payload has, not compressed.";
-    BrokerPublishTime, "broker_publish_time", ["__broker_publish_time", "__brokerPublishTime", "__broker_publish_time__"], "__broker_publish_time", SqlType::TimestampLtz(3), "When the broker took it, by the broker's clock; NULL where brokers do not say.";
-    MessageIndex, "message_index", ["index", "__index", "__message_index", "__messageIndex", "__message_index__"], "__message_index", SqlType::BigInt, "The broker's number of it in its partition; NULL where brokers give none.";
-    Tier, "tier", ["__tier"], "__tier", SqlType::STRING, "`log` or `archive`.";
+    Topic, ["topic"], [], [], "__topic", SqlType::STRING, "The topic's full name.";
+    Partition, ["partition"], [], [], "__partition", SqlType::Int, "The partition's number.";
+    PublishTime, ["publish_time"], ["publishTime"], ["timestamp"], "__publish_time", SqlType::TimestampLtz(3), "When it was sent.";
+    EventTime, ["event_time"], ["eventTime"], [], "__event_time", SqlType::TimestampLtz(3), "The producer's event time.";
+    Key, ["key"], [], [], "__key", SqlType::BYTES, "The partition key; declared as STRING it is read as UTF-8.";
+    Properties, ["properties"], [], ["header"], "__properties", string_map(), "The properties.";
+    ProducerName, ["producer_name"], ["producerName"], [], "__producer_name", SqlType::STRING, "Who sent it.";
+    SequenceId, ["sequenceId", "sequence_id"], [], [], "__sequence_id", SqlType::BigInt, "The producer's sequence id.";
+    MessageId, ["message_id"], ["messageId"], [], "__message_id", SqlType::BYTES, "The message's id, as clients serialize it.";
+    MessageIdText, ["message_id_text"], [], ["offset"], "__message_id_text", SqlType::STRING, "The message's id as `ledger:entry:partition:batch index`.";
+    Ledger, ["ledger"], [], [], "__ledger", SqlType::BigInt, "The position's ledger.";
+    Entry, ["entry"], [], [], "__entry", SqlType::BigInt, "The position's entry.";
+    BatchIndex, ["batch_index"], [], [], "__batch_index", SqlType::Int, "The place in its entry.";
+    SchemaVersion, ["schema_version"], [], [], "__schema_version", SqlType::BYTES, "The registry's version bytes.";
+    OrderingKey, ["ordering_key"], ["orderingKey"], [], "__ordering_key", SqlType::BYTES, "The ordering key; declared as STRING it is read as UTF-8.";
+    ReplicatedFrom, ["replicated_from"], ["replicatedFrom"], [], "__replicated_from", SqlType::STRING, "The cluster it was first written in.";
+    MessageSize, ["message_size"], ["messageSize"], [], "__message_size", SqlType::Int, "How many bytes its payload has, not compressed.";
+    BrokerPublishTime, ["broker_publish_time"], ["brokerPublishTime"], [], "__broker_publish_time", SqlType::TimestampLtz(3), "When the broker took it, by the broker's clock; NULL where brokers do not say.";
+    MessageIndex, ["message_index"], ["messageIndex", "index"], ["index"], "__message_index", SqlType::BigInt, "The broker's number of it in its partition; NULL where brokers give none.";
+    Tier, ["tier"], [], [], "__tier", SqlType::STRING, "`log` or `archive`.";
 }
 
 impl fmt::Display for MetadataKey {
@@ -265,7 +301,121 @@ impl fmt::Display for MetadataKey {
     }
 }
 
-/// Which topics an explicit table reads, from its `topics` option (`;` between them).
-pub fn parse_topics(option: &str) -> Result<Vec<TopicName>> {
-    option.split(';').map(|topic| topic.trim().parse()).collect()
+/// A topic that an explicit table names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedTopic {
+    /// The topic.
+    pub topic: TopicName,
+    /// The numbers of the partitions that are meant; none: all there are.
+    pub partitions: BTreeSet<u32>,
+}
+
+/// Which topics an explicit table reads, from its `topics` option: names of topics and of their partitions (`t-partition-0`), `;` between them.
+pub fn parse_topics(option: &str) -> Result<Vec<NamedTopic>> {
+    let mut named: Vec<NamedTopic> = Vec::new();
+    for text in option.split(';') {
+        let Partition { topic, index } = text.trim().parse()?;
+        match named.iter_mut().find(|one| one.topic == topic) {
+            Some(one) if one.partitions.is_empty() != index.is_none() => {
+                return Err(Error::invalid(format!("it names the topic `{topic}` and a partition of it: keep one")));
+            }
+            Some(one) => one.partitions.extend(index),
+            None => named.push(NamedTopic { topic, partitions: index.into_iter().collect() }),
+        }
+    }
+    Ok(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_are_named_whole_or_by_partitions() {
+        let shown = |option: &str| {
+            let named = parse_topics(option).expect(option);
+            named.iter().map(|one| format!("{} {:?}", one.topic.name, one.partitions)).collect::<Vec<_>>()
+        };
+        assert_eq!(shown("a; b"), ["a {}", "b {}"]);
+        assert_eq!(shown("a-partition-2;b;a-partition-0"), ["a {0, 2}", "b {}"]);
+        assert_eq!(shown("a;a"), ["a {}"]);
+        for (option, part) in
+            [("a;a-partition-0", "keep one"), ("a-partition-0;a", "keep one"), ("a;", "no topic name")]
+        {
+            assert!(parse_topics(option).expect_err(option).to_string().contains(part), "{option}");
+        }
+    }
+
+    #[test]
+    fn metadata_is_found_under_every_spelling_and_no_name_means_two_things() {
+        let mut all: Vec<String> = Vec::new();
+        for key in MetadataKey::ALL {
+            let names = key.column_names();
+            assert_eq!(names[0], key.name());
+            let text_id = *key == MetadataKey::MessageId;
+            for form in [key.name().to_string(), format!("__{key}"), format!("__{key}__")] {
+                assert!(names.contains(&form) || text_id && form == TEXT_ID, "{form}");
+            }
+            for name in names.iter().map(String::as_str).chain(key.words().iter().copied()) {
+                assert_eq!(name.parse::<MetadataKey>().expect("known"), *key, "{name}");
+            }
+            all.extend(names);
+            all.extend(key.words().iter().map(ToString::to_string));
+        }
+        // `index` is a name between underscores and a word.
+        all.sort();
+        assert!(all.windows(2).all(|two| two[0] != two[1]), "{all:?}");
+    }
+
+    #[test]
+    fn metadata_has_the_names_of_other_systems() {
+        use MetadataKey as Key;
+        for (name, key) in [
+            // StreamNative's of 2019 to 2021.
+            ("__topic", Key::Topic),
+            ("__messageId", Key::MessageId),
+            ("__publishTime", Key::PublishTime),
+            ("__eventTime", Key::EventTime),
+            ("__key", Key::Key),
+            // Flink's connector.
+            ("message_id", Key::MessageId),
+            ("sequenceId", Key::SequenceId),
+            ("message_size", Key::MessageSize),
+            // Pulsar SQL.
+            ("__partition__", Key::Partition),
+            ("__message_id__", Key::MessageIdText),
+            ("__publish_time__", Key::PublishTime),
+            ("__event_time__", Key::EventTime),
+            ("__key__", Key::Key),
+            ("__properties__", Key::Properties),
+            ("__producer_name__", Key::ProducerName),
+            ("__sequence_id__", Key::SequenceId),
+            // RisingWave.
+            ("partition", Key::Partition),
+            ("offset", Key::MessageIdText),
+            ("timestamp", Key::PublishTime),
+            ("key", Key::Key),
+            ("header", Key::Properties),
+            // Ours.
+            ("__tier__", Key::Tier),
+            ("__ledger", Key::Ledger),
+            ("__schema_version__", Key::SchemaVersion),
+            ("__sequenceId", Key::SequenceId),
+            ("__index__", Key::MessageIndex),
+            ("index", Key::MessageIndex),
+        ] {
+            assert_eq!(name.parse::<Key>().expect("known"), key, "{name}");
+        }
+        for (name, part) in [
+            ("redelivery_count", "subscription"),
+            ("__key.id", "columns of the table"),
+            ("header 'trace'", "'properties'"),
+            ("size", "known are topic, partition"),
+            ("publishTime", "unknown metadata key"),
+            ("", "unknown metadata key"),
+        ] {
+            let error = name.parse::<Key>().expect_err(name).to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
 }

@@ -16,10 +16,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aquifer_formats::changelog::MessageFormat;
 use aquifer_formats::csv::CsvFormat;
 use aquifer_formats::entry::Compression;
 use aquifer_formats::payload::Format;
-use aquifer_model::{Error, Result, TopicName};
+use aquifer_model::{Error, Result};
 use aquifer_storage::embedded::EmbeddedSettings;
 use aquifer_storage::pulsar::{Authentication, EncryptedMessages, PulsarConfig, TlsSettings};
 use aquifer_storage::reader::{OnDecodeError, Tiers};
@@ -27,11 +28,11 @@ use aquifer_storage::s3;
 
 pub use self::database::{database_options, database_policies};
 use self::known::{Row, Take};
-use crate::definition::parse_topics;
+use crate::definition::{NamedTopic, parse_topics};
 use crate::names::nearest;
 use crate::topic_pattern::TopicsPattern;
 
-pub use self::range::{Startup, Stop};
+pub use self::range::{EventStop, Startup, Stop};
 pub use self::values::{Units, parse_duration, scaled};
 
 /// Options with canonical keys and checked values, and what to tell the user about some of them.
@@ -85,7 +86,7 @@ pub enum LogSettings {
 #[derive(Debug, Clone, Default)]
 pub struct TableSettings {
     /// The topics of an explicit table; empty for a topic of the catalog.
-    pub topics: Vec<TopicName>,
+    pub topics: Vec<NamedTopic>,
     /// Which topics an explicit table reads, by their names.
     pub pattern: Option<TopicsPattern>,
     /// How often a stream looks for new topics and partitions; `None`: never.
@@ -100,6 +101,10 @@ pub struct TableSettings {
     pub startup: Startup,
     /// Where it stops.
     pub stop: Stop,
+    /// The event time up to which is read, beside that stop: what is reached first counts.
+    pub stop_event_time: Option<EventStop>,
+    /// How a stream over it tells time.
+    pub watermarks: WatermarkSettings,
     /// What becomes of a message that does not decode.
     pub on_decode_error: OnDecodeError,
     /// Which tiers are read.
@@ -114,6 +119,53 @@ pub struct TableSettings {
     pub partitions: Option<u32>,
     /// How rows become messages.
     pub sink: SinkSettings,
+}
+
+/// How a stream over a table tells time, as far as that is said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WatermarkSettings {
+    /// When a watermark is said.
+    pub emit: Option<Emit>,
+    /// After this long without a row a partition no longer holds the watermark back; zero: never.
+    pub idle_timeout: Option<Duration>,
+    /// Which sources it does not run ahead of.
+    pub alignment: Option<Alignment>,
+}
+
+/// When a watermark is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Emit {
+    /// Now and then.
+    Periodic,
+    /// After every so many rows of a partition.
+    Rows(u64),
+}
+
+/// A group of sources none of which runs ahead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alignment {
+    /// The group's name.
+    pub group: String,
+    /// A partition whose watermark is ahead of the lowest of the group by more than this waits.
+    pub max_drift: Duration,
+}
+
+impl WatermarkSettings {
+    fn of(options: &BTreeMap<String, String>) -> Result<Self> {
+        let get = |key: &str| options.get(key).map(String::as_str);
+        let emit = match get("scan.watermark.emit.strategy") {
+            Some("on-event") => Some(Emit::Rows(number(options, "scan.watermark.emit.on-event.gap")?.unwrap_or(1))),
+            Some(_) => Some(Emit::Periodic),
+            None => None,
+        };
+        let max_drift = get("scan.watermark.alignment.max-drift").map(duration).transpose()?;
+        let group = get("scan.watermark.alignment.group").map(String::from);
+        Ok(Self {
+            emit,
+            idle_timeout: get("scan.watermark.idle-timeout").map(duration).transpose()?,
+            alignment: group.zip(max_drift).map(|(group, max_drift)| Alignment { group, max_drift }),
+        })
+    }
 }
 
 /// How a cluster is read, as far as that is said.
@@ -292,11 +344,11 @@ fn check_key(options: &BTreeMap<String, String>) -> Result<()> {
         _ if get("value.fields-include") == Some("EXCEPT_KEY") && get("connector").is_none() => Err(Error::invalid(
             "'value.fields-include' = 'EXCEPT_KEY' needs 'connector' = 'pulsar': the columns of a topic of the catalog are those of its values",
         )),
-        _ if get("value.fields-include") == Some("EXCEPT_KEY")
-            && (get("key.format").unwrap_or("raw") != "raw" || get("key.fields").is_some_and(|f| f.contains(';'))) =>
+        _ if get("key.fields-prefix").is_some_and(|prefix| !prefix.is_empty())
+            && get("value.fields-include") != Some("EXCEPT_KEY") =>
         {
-            Err(Error::unsupported(
-                "'value.fields-include' = 'EXCEPT_KEY' is built for 'key.format' = 'raw' and one column: write ALL, which keeps the key in the value too",
+            Err(Error::invalid(
+                "'key.fields-prefix' needs 'value.fields-include' = 'EXCEPT_KEY': a column that stands in the value too has one name",
             ))
         }
         _ if upsert && get("sink.topic-routing-mode") == Some("round-robin") => Err(Error::invalid(
@@ -462,7 +514,9 @@ pub fn catalog_settings(options: &BTreeMap<String, String>) -> Result<CatalogSet
 pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSettings> {
     let get = |key: &str| options.get(key).map(String::as_str);
     let csv = CsvFormat::parse(|key| get(&format!("csv.{key}")))?;
-    let lenient = csv.ignore_parse_errors.then_some("skip");
+    let json = MessageFormat::parse("json", |key| get(&format!("json.{key}")))?;
+    // A wrong field is NULL then; what is left are messages that are no record and no object.
+    let lenient = (csv.ignore_parse_errors || json.rules.ignore_errors).then_some("skip");
     Ok(TableSettings {
         topics: get("topics").map_or(Ok(Vec::new()), parse_topics)?,
         pattern: get("topics-pattern").map(str::parse).transpose()?,
@@ -475,6 +529,8 @@ pub fn table_settings(options: &BTreeMap<String, String>) -> Result<TableSetting
         format: get("format").map(str::parse).transpose()?,
         startup: range::startup_of(options)?,
         stop: range::stop_of(options)?,
+        stop_event_time: range::event_stop_of(options)?,
+        watermarks: WatermarkSettings::of(options)?,
         on_decode_error: match (get("aquifer.on-decode-error").or(lenient), get("aquifer.dead-letter-topic")) {
             (Some("dead-letter") | None, Some(topic)) => OnDecodeError::DeadLetter(topic.parse()?),
             (Some("dead-letter"), None) => {

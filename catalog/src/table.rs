@@ -1,5 +1,6 @@
 //! A table found by name: its columns, and what it reads and writes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use aquifer_formats::entry::EntryLimits;
@@ -11,7 +12,9 @@ use aquifer_storage::reader::{OnDecodeError, TieredTopic};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
-use crate::definition::{ColumnDefinition, ColumnKind, MetadataKey, Origin, TableDefinition};
+use crate::definition::{ColumnDefinition, ColumnKind, MetadataKey, NamedTopic, Origin, TableDefinition};
+use crate::key_columns::KeyColumns;
+use crate::some_partitions::SomePartitions;
 use crate::topic_pattern::PatternTopics;
 
 /// A table found by name.
@@ -80,27 +83,22 @@ impl Reading {
             limits: self.limits,
         }
     }
-}
 
-impl Table {
-    /// The reader's column that holds a physical column: the message's key where the option `value.fields-include` leaves it out of the value.
-    pub fn reader_column(&self, column: &str) -> String {
-        match key_outside(&self.definition) {
-            Some(key) if key == column => MetadataKey::Key.reader_column().to_string(),
-            _ => column.to_string(),
+    /// The same of a topic of which some partitions may be meant.
+    pub fn of_named(&self, named: NamedTopic) -> TieredTopic {
+        let NamedTopic { topic, partitions } = named;
+        let mut tiered = self.of(topic);
+        if !partitions.is_empty() {
+            tiered.log = Arc::new(SomePartitions::new(tiered.log, tiered.topic.clone(), partitions));
         }
+        tiered
     }
 }
 
-/// The physical column that is the message's key and no part of its value, if there is one.
-fn key_outside(definition: &TableDefinition) -> Option<&str> {
-    let option = |key: &str| definition.options.get(key).map(String::as_str);
-    match option("value.fields-include") {
-        Some("EXCEPT_KEY") => option("key.fields").or(match definition.primary_key.as_slice() {
-            [one] => Some(one.as_str()),
-            _ => None,
-        }),
-        _ => None,
+impl Table {
+    /// The physical columns that stand in the message's key and not in its value.
+    pub fn key_columns(&self) -> Result<KeyColumns> {
+        KeyColumns::of(&self.definition)
     }
 }
 
@@ -108,7 +106,7 @@ fn key_outside(definition: &TableDefinition) -> Option<&str> {
 /// read and on names that stand twice.
 pub(crate) fn value_columns(definition: &TableDefinition) -> Result<SchemaRef> {
     let mut fields: Vec<Field> = Vec::new();
-    let outside = key_outside(definition);
+    let outside = KeyColumns::of(definition)?;
     for (n, column) in definition.columns.iter().enumerate() {
         if definition.columns[..n].iter().any(|before| before.name == column.name) {
             return Err(Error::invalid(format!("the column `{}` is declared twice", column.name)));
@@ -116,13 +114,7 @@ pub(crate) fn value_columns(definition: &TableDefinition) -> Result<SchemaRef> {
         if let ColumnKind::Physical { type_text } = &column.kind {
             let column_type =
                 SqlType::parse(type_text).map_err(|error| error.context(format!("the column `{}`", column.name)))?;
-            if outside == Some(column.name.as_str()) {
-                if !matches!(column_type.sql_type, SqlType::Varchar(_) | SqlType::Varbinary(_)) {
-                    return Err(Error::unsupported(format!(
-                        "'value.fields-include' = 'EXCEPT_KEY': the key `{}` is {}, and only STRING and BYTES are read from keys so far; leave the option out",
-                        column.name, column_type.sql_type
-                    )));
-                }
+            if outside.contains(&column.name) {
                 continue;
             }
             fields.push(column_type.to_field(&column.name));
@@ -131,21 +123,28 @@ pub(crate) fn value_columns(definition: &TableDefinition) -> Result<SchemaRef> {
     Ok(Arc::new(Schema::new(fields)))
 }
 
-/// The same for one format: CSV has the table's options beside its columns, where its decoder and encoder look for them.
+/// The same for one format: CSV and JSON have the table's options beside its columns, where their decoders and encoders look for them.
 pub(crate) fn columns_for(format: Format, definition: &TableDefinition) -> Result<SchemaRef> {
     let columns = value_columns(definition)?;
-    let options = definition.options.iter().filter(|(key, _)| key.starts_with("csv."));
-    match format {
-        Format::Csv => {
-            let options = options.map(|(key, value)| (key.clone(), value.clone())).collect();
-            Ok(Arc::new(columns.as_ref().clone().with_metadata(options)))
+    let mut own = HashMap::new();
+    for (key, value) in &definition.options {
+        let Some((of @ ("csv" | "json"), _)) = key.split_once('.') else { continue };
+        let is_own = match format {
+            Format::Csv => of == "csv",
+            // The value's may be JSON.
+            Format::Json | Format::KeyValue => of == "json",
+            _ => false,
+        };
+        if !is_own {
+            return Err(Error::invalid(format!(
+                "the option `{key}` is of the format {of}, and the table's format is {format}: leave it out, or write 'format' = '{of}'"
+            )));
         }
-        _ => match options.map(|(key, _)| key).next() {
-            Some(key) => Err(Error::invalid(format!(
-                "the option `{key}` is of the format csv, and the table's format is {format}: leave it out, or write 'format' = 'csv'"
-            ))),
-            None => Ok(columns),
-        },
+        own.insert(key.clone(), value.clone());
+    }
+    match own.is_empty() {
+        true => Ok(columns),
+        false => Ok(Arc::new(columns.as_ref().clone().with_metadata(own))),
     }
 }
 
@@ -179,15 +178,18 @@ pub(crate) fn merged(own: Vec<ColumnDefinition>, beside: Option<TableDefinition>
     TableDefinition { columns, ..definition }
 }
 
-/// A native table's metadata that is not declared and whose name is free.
+/// A native table's metadata under each of its names that no declared column has.
 pub(crate) fn system_columns(definition: &TableDefinition) -> Vec<ColumnDefinition> {
-    let free = |key: &&MetadataKey| definition.columns.iter().all(|column| column.name != key.name());
-    let declare = |key: &MetadataKey| ColumnDefinition {
-        name: key.name().to_string(),
-        kind: ColumnKind::Metadata { type_text: key.sql_type().to_string(), key: *key, is_virtual: true },
+    let is_free = |name: &String| definition.columns.iter().all(|column| column.name != *name);
+    let declare = |(key, name): (MetadataKey, String)| ColumnDefinition {
+        name,
+        kind: ColumnKind::Metadata { type_text: key.sql_type().to_string(), key, is_virtual: true },
         comment: None,
     };
-    MetadataKey::ALL.iter().filter(free).map(declare).collect()
+    let named = MetadataKey::ALL.iter().flat_map(|key| key.column_names().into_iter().map(move |name| (*key, name)));
+    // Of plain words each has one: a second would take names from users' aliases and views.
+    let is_offered = |key: &MetadataKey, name: &str| name == key.name() || name.starts_with("__");
+    named.filter(|(key, name)| is_offered(key, name) && is_free(name)).map(declare).collect()
 }
 
 /// A type as DDL writes it.
@@ -223,6 +225,30 @@ mod tests {
     }
 
     #[test]
+    fn options_of_a_format_stand_beside_its_columns_and_those_of_others_are_refused() {
+        let of = |option: &str, format: Format| {
+            let options = [(option.to_string(), "true".to_string())].into();
+            columns_for(format, &TableDefinition { columns: vec![physical("a", "INT")], options, ..Default::default() })
+        };
+        for (option, format) in [
+            ("json.encode.ignore-null-fields", Format::Json),
+            ("json.ignore-parse-errors", Format::KeyValue),
+            ("csv.allow-comments", Format::Csv),
+        ] {
+            assert_eq!(of(option, format).expect("its own").metadata()[option], "true", "{option}");
+        }
+        for (option, format) in [
+            ("json.ignore-parse-errors", Format::Avro),
+            ("json.ignore-parse-errors", Format::Csv),
+            ("csv.allow-comments", Format::Json),
+        ] {
+            let error = of(option, format).expect_err("another's").to_string();
+            assert!(error.contains(option) && error.contains(&format!("the table's format is {format}")), "{error}");
+        }
+        assert!(of("scan.tiers", Format::Json).expect("no format's").metadata().is_empty());
+    }
+
+    #[test]
     fn a_declared_column_hides_the_payloads_and_system_columns_take_free_names() {
         let beside = TableDefinition { columns: vec![computed("b"), computed("tier")], ..Default::default() };
         let definition =
@@ -233,6 +259,15 @@ mod tests {
         let system = system_columns(&definition);
         assert!(
             system.iter().any(|c| c.name == "event_time") && system.iter().all(|c| c.name != "tier" && c.name != "key")
+        );
+        for name in ["__event_time__", "__eventTime", "sequenceId", "__sequence_id__", "__tier", "__key__"] {
+            assert!(system.iter().any(|c| c.name == name), "{name} is another name, and free");
+        }
+        // Words that payloads use are none.
+        assert!(
+            system
+                .iter()
+                .all(|c| !["timestamp", "offset", "header", "index", "sequence_id"].contains(&c.name.as_str()))
         );
     }
 

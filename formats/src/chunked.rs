@@ -7,6 +7,8 @@
 //!
 //! A chunked message is given as one entry, as if it had never been cut, in its last chunk's place. A chunk whose earlier ones are not known is an
 //! orphan: the caller may look for them further back. A chunk that comes again is passed over; a first chunk that comes again begins anew.
+//!
+//! What waits is held as the slices of what was received, which a short one would keep alive whole: short ones are copied, one behind the other.
 
 use std::collections::VecDeque;
 
@@ -19,6 +21,11 @@ use crate::entry::{EntryLimits, EntrySpec, NewMessage, ParsedEntry, build_entry,
 
 /// What entries' heads and what the broker may add cost beside metadata and payload, in bytes.
 const HEAD_BYTES: usize = 10;
+/// Chunks that are shorter, or less than half of their entry, are copied: a slice keeps the memory that it was read into, 128 KiB or a longer frame. The others so
+/// keep about twice their own bytes at most.
+const COPIED_BYTES: usize = 64 * 1024;
+/// What names a chunked message is not longer.
+const MAX_ID_BYTES: usize = 64 * 1024;
 /// The varints of the chunk fields are at most so much longer in a later chunk than in the first.
 const FIELD_SLACK: usize = 16;
 
@@ -29,7 +36,7 @@ pub fn build_chunks(spec: &EntrySpec, message: &NewMessage<'_>, max_entry_bytes:
     if whole.len() <= max_entry_bytes {
         return Ok(vec![whole]);
     }
-    let unlimited = EntryLimits { max_entry_bytes: usize::MAX, ..EntryLimits::default() };
+    let unlimited = EntryLimits { max_entry_bytes: usize::MAX, max_inflated_bytes: usize::MAX };
     let ParsedEntry { mut metadata, payload } = ParsedEntry::parse(&whole, &unlimited)?;
     let too_long = |_| Error::invalid("a message above 2 GiB cannot be cut into chunks");
     metadata.uuid = Some(format!("{}-{}", spec.producer_name, message.sequence_id));
@@ -121,11 +128,33 @@ pub struct ChunkJoiner {
     bytes: usize,
 }
 
+/// A message of which some chunks are there.
 #[derive(Debug)]
 struct Open {
     id: ChunkedId,
+    /// How many.
+    chunks: usize,
+    /// Their bytes: long ones as they came, and runs of short ones.
     parts: Vec<Bytes>,
+    /// The short ones behind those in `parts`.
+    copied: Vec<u8>,
     bytes: usize,
+}
+
+impl Open {
+    /// Adds the next chunk, which came in an entry of so many bytes.
+    fn add(&mut self, chunk: Bytes, entry_bytes: usize) {
+        self.chunks += 1;
+        self.bytes += chunk.len();
+        if chunk.len() < COPIED_BYTES.max(entry_bytes / 2) {
+            self.copied.extend_from_slice(&chunk);
+            return;
+        }
+        if !self.copied.is_empty() {
+            self.parts.push(std::mem::take(&mut self.copied).into());
+        }
+        self.parts.push(chunk);
+    }
 }
 
 impl ChunkJoiner {
@@ -155,23 +184,24 @@ impl ChunkJoiner {
         if count < 2 || chunk >= count || count > total || total > self.bounds.max_bytes {
             return given();
         }
+        if metadata.producer_name.len() + uuid.len() > MAX_ID_BYTES {
+            return given();
+        }
         let id = (metadata.producer_name.clone(), uuid.clone());
         let last = chunk + 1 == count;
         let place = self.open.iter().position(|open| open.id == id);
         let place = match place {
             Some(place) if chunk == 0 => {
                 self.give_up(place);
-                self.begin(id, payload);
+                self.begin(id, payload, entry.len());
                 return Joined::Held;
             }
             None if chunk == 0 => {
-                self.begin(id, payload);
+                self.begin(id, payload, entry.len());
                 return Joined::Held;
             }
-            Some(place) if chunk < self.open[place].parts.len() => return Joined::Held,
-            Some(place) if chunk == self.open[place].parts.len() && self.open[place].bytes + payload.len() <= total => {
-                place
-            }
+            Some(place) if chunk < self.open[place].chunks => return Joined::Held,
+            Some(place) if chunk == self.open[place].chunks && self.open[place].bytes + payload.len() <= total => place,
             other => {
                 if let Some(place) = other {
                     self.give_up(place);
@@ -180,29 +210,29 @@ impl ChunkJoiner {
             }
         };
         self.bytes += payload.len();
-        self.open[place].bytes += payload.len();
-        self.open[place].parts.push(payload);
+        self.open[place].add(payload, entry.len());
         if last {
-            let whole = self.open[place].bytes == total;
-            let parts = self.give_up(place);
+            let done = self.give_up(place).filter(|done| done.bytes == total);
             // What the broker says of a message is what it says of its last chunk.
-            let joined = || with_broker_metadata_of(entry, join(metadata, &parts, total));
-            return if whole { Joined::Given(joined()) } else { given() };
+            let joined = |done: Open| Joined::Given(with_broker_metadata_of(entry, join(metadata, &done)));
+            return done.map_or_else(given, joined);
         }
         self.make_room();
         Joined::Held
     }
 
-    fn begin(&mut self, id: ChunkedId, payload: Bytes) {
+    fn begin(&mut self, id: ChunkedId, payload: Bytes, entry_bytes: usize) {
         self.bytes += payload.len();
-        self.open.push_back(Open { id, bytes: payload.len(), parts: vec![payload] });
+        let mut open = Open { id, chunks: 0, parts: Vec::new(), copied: Vec::new(), bytes: 0 };
+        open.add(payload, entry_bytes);
+        self.open.push_back(open);
         self.make_room();
     }
 
-    fn give_up(&mut self, place: usize) -> Vec<Bytes> {
-        let Some(open) = self.open.remove(place) else { return Vec::new() };
+    fn give_up(&mut self, place: usize) -> Option<Open> {
+        let open = self.open.remove(place)?;
         self.bytes -= open.bytes;
-        open.parts
+        Some(open)
     }
 
     fn make_room(&mut self) {
@@ -213,13 +243,14 @@ impl ChunkJoiner {
 }
 
 /// The entry that the message would be, had it never been cut.
-fn join(mut metadata: MessageMetadata, parts: &[Bytes], total: usize) -> Bytes {
+fn join(mut metadata: MessageMetadata, open: &Open) -> Bytes {
     metadata.uuid = None;
     metadata.num_chunks_from_msg = None;
     metadata.chunk_id = None;
     metadata.total_chunk_msg_size = None;
-    let mut payload = BytesMut::with_capacity(total);
-    parts.iter().for_each(|part| payload.extend_from_slice(part));
+    let mut payload = BytesMut::with_capacity(open.bytes);
+    open.parts.iter().for_each(|part| payload.extend_from_slice(part));
+    payload.extend_from_slice(&open.copied);
     frame(&metadata, &payload)
 }
 
@@ -301,6 +332,51 @@ mod tests {
         assert_eq!(given.len(), 1);
         assert_eq!(broker_metadata(&given[0]).index, Some(chunks.len() as u64 - 1));
         assert_eq!(given[0].slice(8..), whole);
+    }
+
+    /// Whether `inner` lies in the memory of `outer`.
+    fn lies_in(inner: &[u8], outer: &[u8]) -> bool {
+        outer.as_ptr_range().contains(&inner.as_ptr())
+    }
+
+    #[test]
+    fn short_chunks_keep_nothing_of_what_they_were_received_in() {
+        // Chunks of each length, each received in front of a long rest.
+        let lengths = [1, COPIED_BYTES, 1, 2, COPIED_BYTES - 1, COPIED_BYTES + 1, 5];
+        let payload = noise(lengths.iter().sum());
+        let mut metadata = MessageMetadata {
+            producer_name: "a".into(),
+            uuid: Some("a-1".into()),
+            num_chunks_from_msg: Some(lengths.len() as i32 + 1),
+            total_chunk_msg_size: Some(payload.len() as i32 + 1),
+            ..MessageMetadata::default()
+        };
+        let mut joiner = ChunkJoiner::new(ChunkBounds::default());
+        let (mut received, mut at) = (Vec::new(), 0);
+        for (n, length) in lengths.into_iter().enumerate() {
+            metadata.chunk_id = Some(n as i32);
+            let chunk = frame(&metadata, &payload[at..at + length]);
+            at += length;
+            let memory = Bytes::from([&chunk[..], &[0; 1 << 17]].concat());
+            assert_eq!(joiner.take(&memory.slice(..chunk.len())), Joined::Held);
+            received.push(memory);
+        }
+        let open = &joiner.open[0];
+        assert_eq!((open.chunks, open.bytes, joiner.bytes), (lengths.len(), payload.len(), payload.len()));
+        let is_slice = |part: &[u8]| received.iter().any(|memory| lies_in(part, memory));
+        let parts: Vec<_> = open.parts.iter().map(|part| (part.len(), is_slice(part))).collect();
+        let short = (COPIED_BYTES + 2, false);
+        assert_eq!(parts, [(1, false), (COPIED_BYTES, true), short, (COPIED_BYTES + 1, true)]);
+        assert!(open.copied.len() == 5 && !is_slice(&open.copied));
+        // What was received in front of short chunks is nobody's any more.
+        let free: Vec<_> = received.into_iter().map(|memory| memory.is_unique()).collect();
+        assert_eq!(free, [true, false, true, true, true, false, true]);
+
+        metadata.chunk_id = Some(lengths.len() as i32);
+        let Joined::Given(whole) = joiner.take(&frame(&metadata, b"!")) else { panic!("the last chunk") };
+        let whole = ParsedEntry::parse(&whole, &EntryLimits::default()).expect("an entry");
+        assert_eq!(whole.payload, [&payload[..], b"!"].concat());
+        assert_eq!((joiner.is_empty(), joiner.bytes), (true, 0));
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub fn compress(compression: Compression, bytes: &[u8]) -> Result<Vec<u8>> {
 /// The bytes that a payload claims to inflate to, refused if they are above `limit`.
 pub fn check_claim(claimed: usize, limit: usize) -> Result<usize> {
     if claimed > limit {
-        return Err(Error::corrupt(format!(
+        return Err(Error::unsupported(format!(
             "an entry claims to inflate to {claimed} bytes, above the limit of {limit}: if it is right, set 'aquifer.max-inflated-bytes' of the table or its catalog higher"
         )));
     }

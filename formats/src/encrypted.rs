@@ -8,7 +8,7 @@
 //! | `encryption.compression`, `encryption.uncompressed-size` | how the plain text is compressed, where it is |
 //! | `encryption.messages` | how many messages stand in the plain text, where they are batched |
 
-use aquifer_model::Result;
+use aquifer_model::{Error, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -16,12 +16,19 @@ use pulsar::message::proto::{CompressionType, KeyValue};
 
 use crate::entry::{EntryLimits, ParsedEntry, frame, with_broker_metadata_of};
 
+/// So many keys a data key may be encrypted by: one for each reader.
+const MAX_KEYS: usize = 10_000;
+
 /// The entry with its cipher text as one plain message. What is not encrypted, and a chunk, is given as it came. Fails with `Corrupt` on a broken
 /// entry.
 pub fn cipher_text_message(entry: &Bytes) -> Result<Bytes> {
     let ParsedEntry { mut metadata, payload } = ParsedEntry::parse(entry, &EntryLimits::default())?;
     if metadata.encryption_keys.is_empty() || metadata.num_chunks_from_msg.is_some_and(|count| count > 1) {
         return Ok(entry.clone());
+    }
+    let keys = metadata.encryption_keys.len();
+    if keys > MAX_KEYS {
+        return Err(Error::corrupt(format!("an entry is encrypted by {keys} keys, above the limit of {MAX_KEYS}")));
     }
     let mut tell = |key: String, value: String| metadata.properties.push(KeyValue { key, value });
     if let Some(algorithm) = metadata.encryption_algo.take() {

@@ -35,6 +35,19 @@ const INFLATED_BYTES: usize = 64 * 1024 * 1024;
 /// An entry's head, and what the broker may put before it.
 const BESIDE_BYTES: usize = 74 * 1024;
 
+/// The least that a message in a batch takes: four bytes of length, and two of metadata that say how long it is.
+const LEAST_MESSAGE_BYTES: usize = 6;
+/// What a row takes, beside its payload, while its entry is taken apart and put into columns: 96 bytes of [`crate::messages`]' own and all columns.
+const ROW_BYTES: usize = 256;
+/// So many times what a payload may inflate to may an entry's payload and rows take together.
+const ROWS_TIMES: usize = 4;
+/// What an entry's payload and rows may always take together, however little a payload may inflate to: some 250,000 small messages.
+const LEAST_ROWS_BYTES: usize = 64 * 1024 * 1024;
+/// An entry's metadata may be this part of what its payload may inflate to: a field of two bytes becomes one of up to 72 in memory.
+const METADATA_PART: usize = 10;
+/// How long an entry's metadata may always be.
+const LEAST_METADATA_BYTES: usize = 1024 * 1024;
+
 impl Default for EntryLimits {
     fn default() -> Self {
         Self::of_inflated(INFLATED_BYTES)
@@ -45,6 +58,30 @@ impl EntryLimits {
     /// Payloads of up to `bytes`, inflated. An entry as it is stored may always be as long as by default: a chunked message that was put together is one.
     pub fn of_inflated(bytes: usize) -> Self {
         Self { max_entry_bytes: bytes.max(INFLATED_BYTES) + BESIDE_BYTES, max_inflated_bytes: bytes }
+    }
+
+    /// Refuses a batch that claims more messages than can lie in so many bytes of payload, inflated, or more than may be made of one entry: by default a million
+    /// of a few bytes, 780,000 in 64 MiB. Rows and payload then take at most four times what a payload may inflate to, or 64 MiB where that is more; keys and
+    /// properties are copied, which adds at most three times the payload.
+    pub(crate) fn check_messages(&self, count: u32, payload_bytes: usize) -> Result<()> {
+        let count = count as usize;
+        if count > payload_bytes / LEAST_MESSAGE_BYTES {
+            return Err(Error::corrupt(format!("{count} messages cannot lie in {payload_bytes} bytes")));
+        }
+        let most = self.max_inflated_bytes.saturating_mul(ROWS_TIMES).max(LEAST_ROWS_BYTES);
+        let needed = count.saturating_mul(ROW_BYTES).saturating_add(payload_bytes);
+        if needed > most {
+            return Err(Error::unsupported(format!(
+                "an entry of {count} messages in {payload_bytes} bytes would take {needed} bytes of memory, above the limit of {most}: if it is right, set \
+                 'aquifer.max-inflated-bytes' of the table or its catalog higher"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The longest metadata of an entry.
+    fn max_metadata_bytes(&self) -> usize {
+        (self.max_inflated_bytes / METADATA_PART).max(LEAST_METADATA_BYTES)
     }
 }
 
@@ -198,14 +235,14 @@ impl ParsedEntry {
     /// Checks frame and checksum.
     pub fn parse(bytes: &Bytes, limits: &EntryLimits) -> Result<Self> {
         if bytes.len() > limits.max_entry_bytes {
-            return Err(Error::corrupt(format!(
+            return Err(Error::unsupported(format!(
                 "an entry of {} bytes is above the limit of {}: if it is right, set 'aquifer.max-inflated-bytes' of the table or its catalog higher",
                 bytes.len(),
                 limits.max_entry_bytes
             )));
         }
         if let Some(((long, limit), _)) = cut_off_head(bytes) {
-            return Err(Error::corrupt(format!(
+            return Err(Error::unsupported(format!(
                 "an entry came in a frame of {long} bytes, over the limit of {limit} bytes: to read it raise 'max-frame-bytes'"
             )));
         }
@@ -225,6 +262,12 @@ impl ParsedEntry {
         }
         let size = read_u32(bytes, &mut at)? as usize;
         let end = at.checked_add(size).filter(|end| *end <= bytes.len()).ok_or_else(torn)?;
+        let most = limits.max_metadata_bytes();
+        if size > most {
+            return Err(Error::unsupported(format!(
+                "an entry's metadata of {size} bytes is above the limit of {most}: if it is right, set 'aquifer.max-inflated-bytes' of the table or its catalog higher"
+            )));
+        }
         let metadata = proto::MessageMetadata::decode(&bytes[at..end])
             .map_err(|error| Error::corrupt("an entry's metadata cannot be read").with_source(error))?;
         Ok(Self { metadata, payload: bytes.slice(end..) })
@@ -448,5 +491,37 @@ mod tests {
         let entry = build_entry(&EntrySpec::default(), &[NewMessage::default()]).expect("one message");
         let limits = EntryLimits { max_entry_bytes: entry.len() - 1, ..Default::default() };
         assert!(summarize(&entry, &limits).is_err());
+    }
+
+    #[test]
+    fn messages_are_refused_that_cannot_be_there_or_take_too_much() {
+        const MIB: usize = 1 << 20;
+        let default = EntryLimits::default();
+        for (limits, count, bytes, is_fine) in [
+            (default, 1, 6, true),
+            (default, 2, 11, false),
+            (default, u32::MAX, usize::MAX, false),
+            // What a client may be set to: a batch of 5 MiB of small messages.
+            (default, 500_000, 5 * MIB, true),
+            (default, 780_000, 64 * MIB, true),
+            (default, 1_000_000, 6_000_000, true),
+            (default, 11_000_000, 64 * MIB, false),
+            (EntryLimits::of_inflated(64 << 10), 200_000, 5 * MIB, true),
+            (EntryLimits::of_inflated(64 << 10), 300_000, 5 * MIB, false),
+            (EntryLimits::of_inflated(1 << 30), 11_000_000, 64 * MIB, true),
+            (EntryLimits { max_inflated_bytes: usize::MAX, ..default }, 11_000_000, 64 * MIB, true),
+        ] {
+            assert_eq!(limits.check_messages(count, bytes).is_ok(), is_fine, "{count} in {bytes}");
+        }
+    }
+
+    #[test]
+    fn metadata_above_the_limit_is_refused() {
+        let key = vec![b'k'; LEAST_METADATA_BYTES];
+        let message = NewMessage { key: Some(&key), ..Default::default() };
+        let entry = build_entry(&EntrySpec::default(), &[message]).expect("one message");
+        assert!(summarize(&entry, &EntryLimits::default()).is_ok());
+        let error = summarize(&entry, &EntryLimits::of_inflated(64 << 10)).expect_err("too long");
+        assert!(error.to_string().contains("above the limit of 1048576"), "{error}");
     }
 }

@@ -23,9 +23,6 @@ pub(crate) enum Style {
 }
 
 impl Style {
-    /// A message as Flink writes it without options.
-    pub const MESSAGE: Self = Self::Message { iso: false, skip_nulls: false };
-
     fn is_message(self) -> bool {
         self != Self::Output
     }

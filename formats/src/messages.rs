@@ -240,13 +240,16 @@ impl MessageBatchBuilder {
         }
     }
 
-    /// Checks, inflates and splits one entry, and gives how many rows it added. On an error (`Corrupt`, or `Unsupported` for
-    /// encrypted and chunked messages) nothing is added.
+    /// Checks, inflates and splits one entry, and gives how many rows it added. On an error nothing is added: `Corrupt` where its bytes are wrong, `Unsupported`
+    /// where they may be right (above a limit, encrypted, a part of a chunked message).
     pub fn append_entry(&mut self, position: Position, bytes: &Bytes) -> Result<u32> {
         let entry = ParsedEntry::parse(bytes, &self.limits)?;
         let metadata = &entry.metadata;
         if !metadata.encryption_keys.is_empty() {
-            return Err(Error::unsupported("the entry is encrypted"));
+            return Err(Error::unsupported(
+                "the entry is encrypted, and Aquifer has no keys: 'on-encrypted' = 'discard' of the catalog, or of a table with a connector, leaves such messages out, \
+                 'raw' gives their bytes",
+            ));
         }
         if metadata.num_chunks_from_msg.is_some_and(|count| count > 1) {
             return Err(self.chunk(metadata));
@@ -261,6 +264,7 @@ impl MessageBatchBuilder {
         let place = self.payloads.place(&entry, &self.limits)?;
         let payload = self.payloads.at(&place);
         let messages = if entry.is_batch() {
+            self.limits.check_messages(count, payload.len())?;
             split_batch(&entry, payload, count)?
         } else {
             vec![single_message(&entry, payload)?]
@@ -327,7 +331,7 @@ impl MessageBatchBuilder {
     fn chunk(&self, metadata: &MessageMetadata) -> Error {
         let most = ChunkBounds::of_inflated(self.limits.max_inflated_bytes).max_bytes;
         match metadata.total_chunk_msg_size.and_then(|bytes| usize::try_from(bytes).ok()) {
-            Some(bytes) if bytes > most => Error::corrupt(format!(
+            Some(bytes) if bytes > most => Error::unsupported(format!(
                 "the entry is a part of a chunked message of {bytes} bytes, above the limit of {most}: if it is right, set 'aquifer.max-inflated-bytes' of the table or \
                  its catalog higher"
             )),
@@ -526,11 +530,9 @@ fn single_message<'a>(entry: &'a ParsedEntry, payload: &[u8]) -> Result<Split<'a
     })
 }
 
+/// `count` passed [`EntryLimits::check_messages`].
 fn split_batch<'a>(entry: &ParsedEntry, payload: &'a [u8], count: u32) -> Result<Vec<Split<'a>>> {
-    // Each message takes at least the four bytes of its metadata's length.
-    if count as usize > payload.len() / 4 {
-        return Err(Error::corrupt(format!("{count} messages cannot lie in {} bytes", payload.len())));
-    }
+    // As many as can lie there, and a batch that is right has.
     let mut messages = Vec::with_capacity(count as usize);
     let mut at = 0usize;
     let torn = || Error::corrupt("a batch is torn: it ends before its messages do");

@@ -4,6 +4,7 @@
 //! Each payload is read by the schema version that its message names, projected to the table's columns by name.
 
 pub(crate) mod avro;
+mod avro_bounds;
 mod avro_fit;
 mod avro_flat;
 mod avro_reader;
@@ -13,6 +14,7 @@ mod avro_write;
 mod json;
 pub(crate) mod json_column;
 pub(crate) mod json_text;
+mod json_written;
 mod key_value;
 mod protobuf;
 mod protobuf_shape;
@@ -22,8 +24,10 @@ mod versions;
 
 pub use avro_fit::{cast_column, fit_column};
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -114,6 +118,9 @@ pub struct DecodedPayloads {
     pub rows: RecordBatch,
     /// The bad ones, by row.
     pub errors: Vec<PayloadError>,
+    /// Rows, rising, whose columns tell less than the payload does: it has a field that its schema does not have, or a value that was rounded, cut or taken as
+    /// another type. Bad ones may be among them. Where the columns do not have all fields of the payload's schema, that alone is not told here.
+    pub lossy: Vec<usize>,
 }
 
 /// Payloads to columns.
@@ -191,11 +198,11 @@ pub fn projected_decoder(
             };
             Box::new(avro::AvroDecoder::new(columns, topic_schema.or(own.as_ref()))?)
         }
-        Format::Json => Box::new(json::JsonDecoder::new(columns, topic_schema)?),
+        Format::Json => Box::new(json::JsonDecoder::new(table, columns, topic_schema)?),
         Format::Csv => Box::new(csv::message::MessageDecoder::new(table, columns)?),
         Format::Raw => Box::new(raw::RawDecoder::new(columns, topic_schema)?),
         Format::Protobuf => Box::new(protobuf::ProtobufDecoder::new(columns, topic_schema)?),
-        Format::KeyValue => Box::new(key_value::KeyValueDecoder::new(columns, topic_schema)?),
+        Format::KeyValue => Box::new(key_value::KeyValueDecoder::new(table, columns, topic_schema)?),
     })
 }
 
@@ -226,13 +233,16 @@ pub fn columns_of(schema: &TopicSchema) -> Result<(Format, SchemaRef)> {
         PayloadKind::KeyValue => Ok((Format::KeyValue, key_value::columns(schema)?)),
         kind => {
             let sql_type = raw::type_of(kind).ok_or_else(|| Error::internal("a schema without columns"))?;
-            Ok((Format::Raw, Arc::new(Schema::new(vec![sql_type.nullable().to_field(VALUE_COLUMN)]))))
+            let name = schema.properties.get(COLUMN_PROPERTY).map_or(VALUE_COLUMN, String::as_str);
+            Ok((Format::Raw, Arc::new(Schema::new(vec![sql_type.nullable().to_field(name)]))))
         }
     }
 }
 
-/// The column of a topic whose payload is one value.
+/// The column of a topic whose payload is one value, where its schema gives it no other name.
 pub const VALUE_COLUMN: &str = "value";
+/// The property of such a schema that names the column: the registry has no other place for it, and other clients let it be.
+const COLUMN_PROPERTY: &str = "aquifer.column";
 
 /// The schema to register for a table with these value columns.
 pub fn topic_schema_of(format: Format, name: &str, columns: &SchemaRef) -> Result<TopicSchema> {
@@ -256,7 +266,19 @@ pub fn topic_schema_of(format: Format, name: &str, columns: &SchemaRef) -> Resul
             ));
         }
     };
-    Ok(TopicSchema { name: name.to_string(), kind, definition, properties: Default::default() })
+    let mut properties = BTreeMap::new();
+    if format == Format::Raw
+        && let [one] = columns.fields().as_ref()
+        && one.name() != VALUE_COLUMN
+    {
+        properties.insert(COLUMN_PROPERTY.to_string(), one.name().clone());
+    }
+    Ok(TopicSchema { name: name.to_string(), kind, definition, properties })
+}
+
+/// Asks a library that may panic at what it is given: that is an error then. Its own state is not to be used again.
+fn guarded<T>(what: &str, ask: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| Err(Error::corrupt(format!("{what} cannot be right"))))
 }
 
 /// The versions in this column that are not known yet, each once.
@@ -296,7 +318,7 @@ fn all_bad(columns: &SchemaRef, payloads: &BinaryViewArray, reason: &str) -> Res
     let rows = RecordBatch::try_new_with_options(Arc::clone(columns), arrays, &options)?;
     let bad = (0..payloads.len()).filter(|row| payloads.is_valid(*row));
     let errors = bad.map(|row| PayloadError { row, reason: reason.to_string() }).collect();
-    Ok(DecodedPayloads { rows, errors })
+    Ok(DecodedPayloads { rows, errors, lossy: Vec::new() })
 }
 
 /// Rows of which some are left out: `row[i]` is where row `i` of the result comes from; `None` gives NULLs.

@@ -66,17 +66,18 @@ impl<'a> WrittenProperties<'a> {
     }
 }
 
+/// Key and value of a property. Both must be there, as Pulsar's protocol requires: else two bytes made a property of eight.
 fn key_value(bytes: &[u8]) -> Result<(&str, &str)> {
-    let (mut key, mut value) = ("", "");
+    let (mut key, mut value) = (None, None);
     let text = |bytes| std::str::from_utf8(bytes).map_err(|e| Error::corrupt("a property is not UTF-8").with_source(e));
     for field in Fields(bytes) {
         match field? {
-            (1, Value::Bytes(bytes)) => key = text(bytes)?,
-            (2, Value::Bytes(bytes)) => value = text(bytes)?,
+            (1, Value::Bytes(bytes)) => key = Some(text(bytes)?),
+            (2, Value::Bytes(bytes)) => value = Some(text(bytes)?),
             _ => {}
         }
     }
-    Ok((key, value))
+    key.zip(value).ok_or_else(|| Error::corrupt("a property of a message lacks its key or its value"))
 }
 
 #[cold]

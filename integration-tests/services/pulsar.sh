@@ -6,7 +6,8 @@
 #   pulsar.sh start DIR [PORT HTTP BOOKIE] [KEY=VALUE ...]
 #                                      start with data under DIR, wait until ready, print the value for AQUIFER_TEST_PULSAR;
 #                                      KEY=VALUE lines go to the broker's configuration after ours; a stopped DIR starts again with its data
-#   pulsar.sh token ROLE               print a token for ROLE that a broker started with --tokens accepts; `admin` is the super user
+#   pulsar.sh token ROLE [SECONDS]     print a token for ROLE that a broker started with --tokens accepts, for so long from now if SECONDS are given;
+#                                      `admin` is the super user
 #   pulsar.sh stop DIR                 stop it (SIGTERM, then SIGKILL after 20 s)
 #   pulsar.sh kill DIR                 kill -9
 #
@@ -35,11 +36,12 @@ TOKEN_KEY='a key for tests, 32 bytes long..'
 
 # HS256 over header and claims.
 token() {
-  python3 - "$TOKEN_KEY" "$1" <<'PYTHON'
-import base64, hashlib, hmac, json, sys
-key, role = sys.argv[1:]
+  python3 - "$TOKEN_KEY" "$@" <<'PYTHON'
+import base64, hashlib, hmac, json, sys, time
+key, role, *seconds = sys.argv[1:]
+claims = {"sub": role, **{"exp": int(time.time()) + int(life) for life in seconds}}
 url = lambda data: base64.urlsafe_b64encode(data).rstrip(b"=")
-signed = url(b'{"alg":"HS256"}') + b"." + url(json.dumps({"sub": role}).encode())
+signed = url(b'{"alg":"HS256"}') + b"." + url(json.dumps(claims).encode())
 print((signed + b"." + url(hmac.new(key.encode(), signed, hashlib.sha256).digest())).decode())
 PYTHON
 }
@@ -147,7 +149,7 @@ case ${1:-} in
   fetch) fetch ;;
   lib) fetch; echo "$lib" ;;
   start) shift; start "$@" ;;
-  token) token "$2" ;;
+  token) shift; token "$@" ;;
   stop) stop "$2" ;;
   kill) kill -9 "$(cat "$2/pid")" 2>/dev/null || true; rm -f "$2/pid" ;;
   *) sed -n '2,/^set -euo/p' "${BASH_SOURCE[0]}" | sed '$d; s/^# \{0,1\}//'; [ "${1:-}" = --help ] || exit 2 ;;

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::{aquifer_path, sql};
@@ -20,6 +21,7 @@ pub fn insert(data_dir: &Path, table: &str, numbers: std::ops::Range<i64>) {
 pub struct Endless {
     child: Child,
     numbers: Receiver<i64>,
+    said: Arc<Mutex<String>>,
     /// The numbers that it gave.
     pub seen: BTreeSet<i64>,
 }
@@ -40,8 +42,17 @@ impl Endless {
             .args(["-e", script])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("aquifer can be started");
+        let said = Arc::new(Mutex::new(String::new()));
+        let (stderr, heard) = (child.stderr.take().expect("piped"), Arc::clone(&said));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                eprintln!("{line}");
+                *heard.lock().expect("not poisoned") += &format!("{line}\n");
+            }
+        });
         let stdout = child.stdout.take().expect("piped");
         let (sender, numbers) = mpsc::channel();
         std::thread::spawn(move || {
@@ -53,7 +64,16 @@ impl Endless {
                 }
             }
         });
-        Self { child, numbers, seen: BTreeSet::new() }
+        Self { child, numbers, said, seen: BTreeSet::new() }
+    }
+
+    /// Waits until its standard error has a text.
+    pub fn says(&self, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while !self.said.lock().expect("not poisoned").contains(text) {
+            assert!(Instant::now() < deadline, "in vain: `{text}` is said");
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
     }
 
     /// Takes numbers until it has all of these; none comes twice.

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use aquifer_integration_tests::{Printed, Pulsar, sql};
+use aquifer_integration_tests::endless::{Endless, insert};
+use aquifer_integration_tests::{OwnPulsar, Printed, Pulsar, sql};
 
 /// Nothing listens there.
 const CLOSED: &str = "127.0.0.1:1";
@@ -95,4 +96,25 @@ fn a_cluster_that_is_down_is_named_once() {
     }
     let said = refused(folder.path(), "SELECT * FROM p.`public/default`.over;");
     assert!(said.contains(CLOSED), "{said}");
+}
+
+#[test]
+fn a_stream_outlasts_a_broker_that_is_away_for_longer_than_a_try_takes() {
+    let Some(own) = OwnPulsar::start(&[]) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path();
+    let catalog = own.pulsar.create_catalog("p");
+    let made = format!(
+        "{catalog} ALTER CATALOG p SET ('operation-timeout' = '2 s'); USE CATALOG p; CREATE TABLE t (n BIGINT);"
+    );
+    sql(data, &made).success("CREATE TABLE");
+    insert(data, "t", 0..20);
+    let script = "USE CATALOG p; SET 'execution.runtime-mode' = 'streaming'; SELECT n FROM t;";
+    let mut stream = Endless::start(data, script);
+    stream.take(0..20);
+    own.kill();
+    stream.says("reading goes on when it is back");
+    own.start_again();
+    insert(data, "t", 20..40);
+    stream.take(0..40);
 }

@@ -11,8 +11,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
-use aquifer_integration_tests::{Pulsar, python, sql};
+use aquifer_integration_tests::{Pulsar, python, run, sql};
 use serde_json::Value;
 
 /// The Python side's answer; `None` where it cannot run here.
@@ -87,6 +89,38 @@ fn every_schema_type_is_read_and_written_as_the_python_client_has_it() {
     rows(folder.path(), &cases, |case| format!("INSERT INTO {0}_out SELECT * FROM {0}", text(case, "topic")));
     let checked = ask(&pulsar, "check", &prefix, &[]).expect("it ran before");
     assert_eq!(checked["cases"], cases.len());
+}
+
+#[test]
+fn a_table_of_bytes_is_made_written_and_read_and_its_topic_has_no_schema() {
+    let Some(pulsar) = Pulsar::given() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    sql(folder.path(), &pulsar.create_catalog("p")).success("CREATE CATALOG");
+    for partitions in [0, 2] {
+        let name = format!("bytes_{}_{partitions}", std::process::id());
+        let create = |column: &str| {
+            let options = format!("'format' = 'raw', 'partitions' = '{partitions}'");
+            sql(folder.path(), &format!("USE CATALOG p;\nCREATE TABLE {name} ({column} BYTES) WITH ({options});\n"))
+        };
+        // Nothing would keep the name. It is found before the topic is made, or the name would be taken below.
+        let refused = create("b");
+        assert!(!refused.status.success() && refused.stderr.contains("call the column `value`"), "{}", refused.stderr);
+        create("`value`").success("CREATE TABLE");
+        let script = format!("USE CATALOG p;\nINSERT INTO {name} VALUES (X'00ff'), (CAST('abc' AS BYTES)), (X'');\n");
+        sql(folder.path(), &script).success("INSERT");
+        let case = [serde_json::json!({ "name": name })];
+        let ask = |statement: String| rows(folder.path(), &case, |_| statement.clone()).remove(&name).expect("it ran");
+        let described = ask(format!("DESCRIBE {name}"));
+        let columns: Vec<Value> = described.iter().map(|row| serde_json::json!([row["name"], row["type"]])).collect();
+        assert_eq!(columns, [serde_json::json!(["value", "BYTES"])]);
+        let wanted = ["00ff", "616263", ""].map(|bytes| serde_json::json!({ "value": bytes }));
+        assert_eq!(sorted(&ask(format!("SELECT `value` FROM {name}"))), sorted(&wanted));
+        let url = format!("{}/admin/v2/schemas/public/default/{name}/schema", pulsar.admin_url);
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-m", "30", "-o", "/dev/null", "-w", "%{http_code}", &url]);
+        let answered = run(&mut curl, Duration::from_secs(60)).success("asking for the schema").stdout;
+        assert_eq!(answered, "404", "who writes bytes with another client is not held to a schema");
+    }
 }
 
 #[test]

@@ -357,10 +357,8 @@ impl<'a> TypeParser<'a> {
     }
 
     fn column_type(&mut self) -> Result<ColumnType> {
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err(self.wrong("it is nested too deeply"));
-        }
+        let outer = self.depth;
+        self.deeper()?;
         let mut sql_type = self.base_type()?;
         let mut nullable = self.nullability()?;
         loop {
@@ -371,10 +369,19 @@ impl<'a> TypeParser<'a> {
             } else {
                 break;
             }
+            self.deeper()?;
             nullable = self.nullability()?;
         }
-        self.depth -= 1;
+        self.depth = outer;
         Ok(ColumnType { sql_type, nullable })
+    }
+
+    fn deeper(&mut self) -> Result<()> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(self.wrong("it is nested too deeply"));
+        }
+        Ok(())
     }
 
     fn nullability(&mut self) -> Result<bool> {
@@ -626,6 +633,8 @@ mod tests {
         assert!(SqlType::parse("DECIMAL(39, 0)").is_err());
         assert!(SqlType::parse("TIMESTAMP(10)").is_err());
         assert!(SqlType::parse(&"ARRAY<".repeat(500)).is_err());
+        assert!(SqlType::parse(&format!("INT{}", " ARRAY".repeat(100_000))).is_err());
+        assert!(SqlType::parse(&format!("ROW<a INT{0}, b INT{0}>", " ARRAY".repeat(40))).is_ok());
     }
 
     #[test]

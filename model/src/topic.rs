@@ -29,6 +29,15 @@ impl TopicName {
     pub fn database(&self) -> String {
         format!("{}/{}", self.tenant, self.namespace)
     }
+
+    /// The partition that a name of this form is Pulsar's name of: `t-partition-3`. Whether `t` has it, or is there, is not known from the name.
+    pub fn as_partition(&self) -> Option<Partition> {
+        let (name, number) = self.name.rsplit_once("-partition-")?;
+        let index: u32 = number.parse().ok()?;
+        // As in Pulsar, `t-partition-03` is a topic of its own.
+        let fine = !name.is_empty() && index.to_string() == number;
+        fine.then(|| Partition::new(Self::new(self.tenant.as_str(), self.namespace.as_str(), name), Some(index)))
+    }
 }
 
 impl fmt::Display for TopicName {
@@ -97,6 +106,16 @@ impl Partition {
     }
 }
 
+impl FromStr for Partition {
+    type Err = Error;
+
+    /// Reads a topic's name, or that of one of its partitions, `t-partition-3`.
+    fn from_str(text: &str) -> Result<Self> {
+        let topic: TopicName = text.parse()?;
+        Ok(topic.as_partition().unwrap_or_else(|| Self::new(topic, None)))
+    }
+}
+
 impl fmt::Display for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.topic)?;
@@ -133,6 +152,30 @@ mod tests {
         assert_eq!("sensors".parse::<TopicName>().expect("a name"), full);
         assert_eq!("public/default/sensors".parse::<TopicName>().expect("a name"), full);
         assert_eq!(Partition::new(full, Some(2)).to_string(), "persistent://public/default/sensors-partition-2");
+    }
+
+    #[test]
+    fn a_partitions_name_is_its_topics_and_a_number() {
+        for (text, name, index) in [
+            ("t", "t", None),
+            ("t-partition-0", "t", Some(0)),
+            ("persistent://public/default/t-partition-12", "t", Some(12)),
+            ("t-partition-1-partition-2", "t-partition-1", Some(2)),
+            ("t-partition-", "t-partition-", None),
+            ("t-partition-03", "t-partition-03", None),
+            ("t-partition-+3", "t-partition-+3", None),
+            ("t-partition-x", "t-partition-x", None),
+            ("t-partition-99999999999", "t-partition-99999999999", None),
+            ("-partition-1", "-partition-1", None),
+        ] {
+            let found: Partition = text.parse().expect(text);
+            assert_eq!((found.topic.name.as_str(), found.index), (name, index), "{text}");
+            assert_eq!(
+                found.to_string(),
+                format!("persistent://public/default/{}", text.rsplit('/').next().expect("one"))
+            );
+        }
+        assert!("a/b".parse::<Partition>().is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //!  LogicalPlan ─► DataFusion ─► StreamingTableExec, a stream a partition ─► storage's unified reader, columns and filters pushed into both tiers
 //! ```
 
+mod bounds;
 mod connector_table;
 pub(crate) mod filter;
 
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aquifer_catalog::options::WatermarkSettings;
 use aquifer_catalog::topic_pattern::PatternTopics;
 use aquifer_formats::messages::message_schema;
 use aquifer_model::{Cut, Error, Interval, Partition, Result, Watermark};
@@ -50,8 +52,10 @@ pub struct TieredTable {
     /// Where it stops: one cut a partition, taken over all partitions before the first row is read; `None` reads without an end. A partition that is
     /// not in the map has no rows.
     pub end: Option<BTreeMap<Partition, Cut>>,
-    /// What ends a partition that has no end among those; only a stream can wait for it.
+    /// What else ends a partition, whatever is reached first; only a stream can wait for it.
     pub until: Option<Until>,
+    /// How a stream over it tells time.
+    pub watermarks: WatermarkSettings,
     /// Which tiers.
     pub tiers: Tiers,
     /// The pin that a stream without an end holds on each partition, so that nothing is trimmed before it was read.
@@ -83,13 +87,13 @@ pub enum StartMode {
     Cuts(BTreeMap<Partition, Cut>),
 }
 
-/// What ends a partition that is read as it grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
+/// What ends a partition that is read as it grows; one of them at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Until {
     /// This time, in milliseconds since 1970, has come, and what was published before it is given.
-    PublishTime(i64),
-    /// The partition's own watermark has reached this.
-    Watermark(Watermark),
+    pub publish_time_ms: Option<i64>,
+    /// The partition's own watermark has reached this; or another partition's has, and this one has given what was there then and stays quiet.
+    pub watermark: Option<Watermark>,
 }
 
 /// Fewer archived rows than about this are not worth a reader of their own.
@@ -118,7 +122,7 @@ impl TieredTable {
         self.statistics.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect()
     }
 
-    /// Whether a filter on the table's column can be asked of the reader's: it has the column's type, or is the key shown as text.
+    /// Whether a filter on the table's column can be asked of the reader's: it has the column's type, or is the key shown as text, or tells a row's place.
     pub(crate) fn takes_filters_on(&self, column: &str) -> bool {
         let Ok(index) = self.schema.index_of(column) else { return false };
         let name = &self.reader_columns[index];
@@ -130,7 +134,8 @@ impl TieredTable {
         });
         let of_message =
             message_schema().field_with_name(name).is_ok_and(|f| f.data_type() == self.schema.field(index).data_type());
-        of_payload || of_message || filter::is_key_as_text(name, self.schema.field(index))
+        let shown = self.schema.field(index);
+        of_payload || of_message || filter::is_key_as_text(name, shown) || filter::is_place(name, shown)
     }
 }
 
@@ -176,17 +181,12 @@ impl TableProvider for TieredTable {
         let Some(end) = &self.end else {
             return Err(external(Error::internal(format!("`{}` is read in batch without an end", self.name))));
         };
-        // Batch needs no order: a large archive is read in several stretches side by side.
-        let most = match limit {
-            Some(_) => 1,
-            None => state.config().target_partitions().div_ceil(end.len().max(1)),
-        };
         // A batch is filled before it is given: with a limit and nothing to filter no more is decoded than that.
         let batch_rows = match limit {
             Some(limit) if filter.is_none() => limit.clamp(1, BATCH_ROWS),
             _ => BATCH_ROWS,
         };
-        let mut stretches = Vec::new();
+        let mut parts = Vec::new();
         for (partition, to) in end {
             let Some(topic) = self.topics.iter().find(|topic| topic.topic == partition.topic) else { continue };
             let from = match &self.start {
@@ -194,15 +194,31 @@ impl TableProvider for TieredTable {
                 StartMode::Latest => *to,
                 StartMode::Cuts(cuts) => cuts.get(partition).copied().unwrap_or_default(),
             };
-            let most = if self.tiers == Tiers::Log { 1 } else { most };
-            let found = topic.stretches(partition, (from, *to), most, STRETCH_ROWS).await.map_err(external)?;
-            stretches.extend(found.into_iter().map(|stretch| (topic, partition, stretch)));
+            let wanted = Interval::new(from, *to);
+            let part = match &filter {
+                Some(filter) => {
+                    topic.narrowed(partition, wanted, self.tiers, filter.as_ref()).await.map_err(external)?
+                }
+                None => Some((wanted, self.tiers)),
+            };
+            parts.extend(part.map(|(interval, tiers)| (topic, partition, interval, tiers)));
+        }
+        // Batch needs no order: a large archive is read in several stretches side by side.
+        let most = match limit {
+            Some(_) => 1,
+            None => state.config().target_partitions().div_ceil(parts.len().max(1)),
+        };
+        let mut stretches = Vec::new();
+        for (topic, partition, Interval { from, to }, tiers) in parts {
+            let most = if tiers == Tiers::Log { 1 } else { most };
+            let found = topic.stretches(partition, (from, to), most, STRETCH_ROWS).await.map_err(external)?;
+            stretches.extend(found.into_iter().map(|stretch| (topic, partition, stretch, tiers)));
         }
         // What is too small to be read side by side has row groups that can be decoded so.
         let decoders = if limit.is_some() { 1 } else { state.config().target_partitions() / stretches.len().max(1) };
         let streams: Vec<Arc<dyn PartitionStream>> = stretches
             .into_iter()
-            .map(|(topic, partition, Interval { from, to })| {
+            .map(|(topic, partition, Interval { from, to }, tiers)| {
                 Arc::new(PartitionScan {
                     topic: topic.clone(),
                     partition: partition.clone(),
@@ -210,7 +226,7 @@ impl TableProvider for TieredTable {
                     to,
                     columns: columns.clone(),
                     filter: filter.clone(),
-                    tiers: self.tiers,
+                    tiers,
                     batch_rows,
                     decoders,
                     schema: Arc::clone(&schema),

@@ -10,6 +10,7 @@
 //! * No more than `epochs_in_flight` epochs are between feeder and supervisor.
 //! * An error or a panic in a part stops the whole job; nothing of a job outlives it.
 
+mod alignment;
 pub(crate) mod feeder;
 pub(crate) mod job;
 pub mod operator;

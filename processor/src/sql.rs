@@ -341,6 +341,7 @@ impl Session {
                         Err(error) if has_format(path) => Err(error),
                         Ok(None) | Err(_) => Err(missing),
                     },
+                    (Err(missing), _) => Err(Box::pin(self.missing_part(name, missing)).await),
                     (found, _) => found,
                 },
             },

@@ -13,6 +13,7 @@
 mod admin;
 mod appender;
 mod auth;
+mod bounded;
 mod brokers;
 mod commands;
 mod config;
@@ -24,6 +25,7 @@ mod flow;
 mod frame;
 mod intake;
 mod namespace_policies;
+mod newer;
 mod pin;
 mod producer;
 mod queue;
@@ -67,7 +69,7 @@ pub fn count_frames(bytes: &mut bytes::BytesMut, limit: usize) -> aquifer_model:
 /// `limit` bytes. For whoever tests with bytes of their own.
 pub fn session_events(bytes: &[u8], piece: usize, limit: usize) -> (Vec<String>, Option<String>) {
     let now = std::time::Instant::now();
-    let mut session = session::Session::new(None, None, Some(limit), now);
+    let mut session = session::Session::new(None, None, Some(limit), session::KEEP_ALIVE, now);
     let (mut buffer, mut events, mut end) = (bytes::BytesMut::new(), Vec::new(), None);
     for piece in bytes.chunks(piece.max(1)) {
         buffer.extend_from_slice(piece);
@@ -129,13 +131,24 @@ impl PulsarLog {
     }
 }
 
+/// More partitions than CREATE TABLE makes are not listed: each is a reader or a writer with buffers of its own.
+const MAX_PARTITIONS: u32 = 10_000;
+
+/// The partitions of a topic of which the broker says that it has so many.
+fn partitions_of(topic: &TopicName, count: u32) -> Result<Vec<Partition>> {
+    match count {
+        0 => Ok(vec![Partition::new(topic.clone(), None)]),
+        1..=MAX_PARTITIONS => Ok((0..count).map(|index| Partition::new(topic.clone(), Some(index))).collect()),
+        _ => Err(Error::unsupported(format!(
+            "listing the partitions of `{topic}`: it has {count}, and at most {MAX_PARTITIONS} are read or written here: use a topic with fewer"
+        ))),
+    }
+}
+
 #[async_trait]
 impl Log for PulsarLog {
     async fn partitions(&self, topic: &TopicName) -> Result<Vec<Partition>> {
-        Ok(match self.brokers.count_partitions(topic).await? {
-            0 => vec![Partition::new(topic.clone(), None)],
-            count => (0..count).map(|index| Partition::new(topic.clone(), Some(index))).collect(),
-        })
+        partitions_of(topic, self.brokers.count_partitions(topic).await?)
     }
 
     async fn create_topic(&self, topic: &TopicName, partitions: u32) -> Result<()> {
@@ -208,12 +221,8 @@ impl Log for PulsarLog {
 
     async fn find_pin(&self, partition: &Partition, name: &str) -> Result<Option<Cut>> {
         self.brokers.check_partition(partition).await?;
-        match self.admin.mark(partition, name).await {
-            Ok(cut) => Ok(Some(cut)),
-            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Denied) => Err(error),
-            // Neither a topic that nothing has loaded yet nor one without this subscription has the pin.
-            Err(_) => Ok(None),
-        }
+        // Neither a partition that nobody has used yet nor one without this subscription has the pin.
+        self.admin.find_mark(partition, name).await
     }
 
     async fn remove_pin(&self, partition: &Partition, name: &str) -> Result<()> {
@@ -257,6 +266,23 @@ impl Log for PulsarLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_of_partitions_beyond_all_reason_is_refused_before_they_are_listed() {
+        let topic: TopicName = "t".parse().expect("a name");
+        let indexes = |count| {
+            let listed = partitions_of(&topic, count).expect("so many are listed");
+            listed.iter().map(|partition| partition.index).collect::<Vec<_>>()
+        };
+        assert_eq!(indexes(0), [None::<u32>]);
+        assert_eq!(indexes(2), [Some(0), Some(1)]);
+        assert_eq!(indexes(MAX_PARTITIONS).len(), 10_000);
+        for count in [MAX_PARTITIONS + 1, u32::MAX] {
+            let error = partitions_of(&topic, count).expect_err("too many");
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(error.to_string().contains(&format!("it has {count}, and at most 10000")), "{error}");
+        }
+    }
 
     #[test]
     fn making_a_log_connects_to_nothing() {

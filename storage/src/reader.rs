@@ -15,15 +15,19 @@ mod blooms;
 mod dead_letters;
 mod decode_ahead;
 mod decoding;
+pub(crate) mod error_policy;
 mod extent;
 mod fetch;
 mod gather;
 mod handover;
 mod layout;
+mod linger;
 mod log_tier;
 mod message_id;
+mod narrow;
 mod pages;
 mod places;
+mod ranges;
 mod row_groups;
 mod stored;
 
@@ -36,7 +40,7 @@ use arrow::datatypes::SchemaRef;
 
 use aquifer_formats::entry::EntryLimits;
 use aquifer_formats::payload::Format;
-use aquifer_model::{Cut, ErrorKind, Interval, Partition, Result, TopicIdentity, TopicName};
+use aquifer_model::{Cut, ErrorKind, Interval, Partition, Position, Result, TopicIdentity, TopicName};
 
 use self::archive_tier::ArchiveTier;
 use self::decoding::Decoding;
@@ -113,6 +117,16 @@ pub enum Tier {
     Log,
 }
 
+impl Tier {
+    /// As the column [`TIER`] shows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tier::Archive => "archive",
+            Tier::Log => "log",
+        }
+    }
+}
+
 /// What to read of a topic.
 #[derive(Debug, Clone)]
 pub struct ReadRequest {
@@ -143,6 +157,14 @@ pub trait ReadFilter: Send + Sync + Debug {
     fn may_match(&self, statistics: &dyn ContainerStatistics) -> Result<Vec<bool>>;
     /// The only message keys that rows to keep can have; `None`: any. Row groups without them are left out.
     fn message_keys(&self) -> Option<&[Vec<u8>]> {
+        None
+    }
+    /// Rows to keep lie in entries from the first of these to the second, with both.
+    fn positions(&self) -> (Position, Position) {
+        (Position::new(0, 0), Position::new(u64::MAX, u64::MAX))
+    }
+    /// Rows to keep have a broker's publish time, and it is this one (milliseconds since 1970) or later; `None`: not known.
+    fn broker_published_from(&self) -> Option<i64> {
         None
     }
 }
@@ -454,9 +476,10 @@ impl PartitionReader {
             self.known.clone_from(&state.newest.ledgers);
             let earlier = self.earlier_names().await?;
             let wanted = Wanted {
-                topic: self.topic.topic.clone(),
+                partition: self.partition.clone(),
                 interval: Interval::new(self.cut, end),
                 messages: self.layout.messages.clone(),
+                letters: matches!(self.topic.on_error, OnDecodeError::DeadLetter(_)),
                 values: Arc::clone(&self.layout.values),
                 table: Arc::clone(&self.topic.value_columns),
                 earlier,

@@ -1,7 +1,9 @@
-//! The Pulsar log against a broker of its own, which wants tokens and is killed: `AQUIFER_TEST_SERVICES` names the folder of `pulsar.sh`.
+//! The Pulsar log against a broker of its own, which wants tokens, asks for them again when they run out, and is killed: `AQUIFER_TEST_SERVICES` names
+//! the folder of `pulsar.sh`.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -13,10 +15,17 @@ use aquifer_storage::pulsar::{PulsarConfig, PulsarLog, TokenSource};
 use aquifer_storage::{Log, Receipt};
 use bytes::Bytes;
 
+/// How long a token lives that is to run out: long enough for a connection to be made with it, on a busy machine too.
+const BRIEF_SECONDS: &str = "10";
+
 /// A token for `role`, as the script makes them.
 fn token(role: &str) -> String {
+    made_token(&[role])
+}
+
+fn made_token(words: &[&str]) -> String {
     let services = std::env::var_os("AQUIFER_TEST_SERVICES").unwrap();
-    let output = Command::new(PathBuf::from(services).join("pulsar.sh")).args(["token", role]).output().unwrap();
+    let output = Command::new(PathBuf::from(services).join("pulsar.sh")).arg("token").args(words).output().unwrap();
     assert!(output.status.success(), "pulsar.sh token failed");
     String::from_utf8(output.stdout).unwrap().trim().to_string()
 }
@@ -49,7 +58,7 @@ impl Own {
         let output = Command::new(&self.script)
             .arg("start")
             .arg(self.folder.path())
-            .arg("--tokens")
+            .args(["--tokens", "authenticationRefreshCheckSeconds=1"])
             .stderr(Stdio::inherit())
             .output()
             .unwrap();
@@ -79,6 +88,29 @@ impl Own {
         let response = request.json(&["produce", "consume"]).send().await.unwrap();
         assert!(response.status().is_success(), "{:?}", response.text().await);
     }
+
+    /// From where those who read a partition are connected, as the broker has it in its log too.
+    async fn readers(&self, partition: &Partition) -> BTreeSet<String> {
+        let (topic, local) = (&partition.topic, partition.local_name());
+        let path = format!("persistent/{}/{}/{local}/stats", topic.tenant, topic.namespace);
+        let request = reqwest::Client::builder().no_proxy().build().unwrap();
+        let request = request.get(format!("{}/admin/v2/{path}", self.admin)).bearer_auth(token("admin"));
+        let answer = request.send().await.unwrap().bytes().await.unwrap();
+        let stats: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        let subscriptions = stats["subscriptions"].as_object().unwrap();
+        let consumers = subscriptions.values().flat_map(|subscription| subscription["consumers"].as_array().unwrap());
+        consumers.map(|consumer| consumer["address"].as_str().unwrap().to_string()).collect()
+    }
+
+    /// Waits until the broker's log has a text.
+    async fn says(&self, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let log = self.folder.path().join("broker.log");
+        while !String::from_utf8_lossy(&std::fs::read(&log).unwrap()).contains(text) {
+            assert!(Instant::now() < deadline, "in vain: the broker says `{text}`");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
 }
 
 impl Drop for Own {
@@ -97,6 +129,7 @@ fn entry(id: i64) -> Bytes {
 async fn rights_are_named_and_a_killed_broker_is_come_back_to() {
     let Some(own) = Own::start().map(Arc::new) else { return };
     let partition = rights_are_named(&own).await;
+    a_token_that_runs_out_is_renewed_on_its_connection_or_said_to_be_refused(&own).await;
     nothing_is_lost_or_repeated_when_the_broker_is_killed(&own, &partition).await;
 }
 
@@ -147,6 +180,48 @@ async fn rights_are_named(own: &Own) -> Partition {
         assert!(error.to_string().contains(what), "{what}: {error}");
     }
     partition
+}
+
+/// Two read while their tokens run out, the one with a file that is renewed meanwhile, the other without.
+async fn a_token_that_runs_out_is_renewed_on_its_connection_or_said_to_be_refused(own: &Own) {
+    let admin = own.log(Some(TokenSource::Literal(token("admin"))));
+    let topic = TopicName::new("public", "default", "challenged");
+    admin.create_topic(&topic, 0).await.unwrap();
+    let partition = Partition::new(topic, None);
+    for role in ["renewing", "lapsing"] {
+        own.allow(role, &partition).await;
+    }
+    let mut appender = admin.open_appender(&partition, "writer").await.unwrap();
+    let first = appender.append(entry(0), 0, 0, 1).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+
+    std::fs::write(file("renewing"), made_token(&["renewing", BRIEF_SECONDS])).unwrap();
+    let renewing = own.log(Some(TokenSource::File(file("renewing"))));
+    let mut reader = renewing.open_reader(&partition, Cut::Start).await.unwrap();
+    assert_eq!(first, Receipt::Stored(reader.next(1000).await.unwrap()[0].position));
+    let connected = own.readers(&partition).await;
+    let [address] = Vec::from_iter(&connected)[..] else { panic!("one reads: {connected:?}") };
+    // In one step, so that nobody reads half a token.
+    std::fs::write(file("fresh"), token("renewing")).unwrap();
+    std::fs::rename(file("fresh"), file("renewing")).unwrap();
+
+    std::fs::write(file("lapsing"), made_token(&["lapsing", BRIEF_SECONDS])).unwrap();
+    let lapsing = own.log(Some(TokenSource::File(file("lapsing"))));
+    let mut lapsed = lapsing.open_reader(&partition, Cut::Start).await.unwrap();
+    assert_eq!(first, Receipt::Stored(lapsed.next(1000).await.unwrap()[0].position));
+    assert_eq!(own.readers(&partition).await.len(), 2);
+
+    let waiting = tokio::time::timeout(Duration::from_secs(60), lapsed.next(1000)).await;
+    let error = waiting.expect("it hears that its token has run out").expect_err("the token has run out");
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    assert!(error.to_string().contains("does not accept the token, correct 'auth-params'"), "{error}");
+
+    own.says(&format!("[{address}] Refreshed authentication credentials for role renewing")).await;
+    let second = appender.append(entry(1), 1, 1, 1).await.unwrap();
+    let given = tokio::time::timeout(Duration::from_secs(30), reader.next(1000)).await.expect("an entry in time");
+    assert_eq!(second, Receipt::Stored(given.unwrap()[0].position));
+    assert_eq!(own.readers(&partition).await, connected, "over the connection that it had");
 }
 
 async fn nothing_is_lost_or_repeated_when_the_broker_is_killed(own: &Arc<Own>, partition: &Partition) {

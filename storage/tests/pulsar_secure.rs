@@ -1,10 +1,11 @@
-//! The Pulsar log against a broker of its own that speaks TLS and knows tokens, passwords and client certificates: `AQUIFER_TEST_SERVICES` names the
-//! folder of `pulsar.sh`. The certificates are made by `openssl` for the test.
+//! The Pulsar log against brokers of its own that speak TLS and know tokens, passwords and client certificates, or let nobody in without such a
+//! certificate: `AQUIFER_TEST_SERVICES` names the folder of `pulsar.sh`. The certificates are made by `openssl` for the test.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use aquifer_formats::entry::{EntrySpec, NewMessage, build_entry};
 use aquifer_model::{Cut, ErrorKind, Partition, TopicName};
@@ -17,7 +18,7 @@ fn openssl(folder: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_string()
 }
 
-/// A CA, and what it signs: `server` for `localhost` only, `admin` as a client; and another CA.
+/// A CA, and what it signs: `server` for `localhost` only, `admin` as a client; and another CA, of the same name, which signs `foreign` for that client.
 fn make_certificates(folder: &Path) {
     let authority = |name: &str| {
         let (key, certificate) = (format!("{name}.key"), format!("{name}.pem"));
@@ -26,13 +27,16 @@ fn make_certificates(folder: &Path) {
     };
     authority("ca");
     authority("other");
-    for (name, subject, extension) in
-        [("server", "/CN=broker", "subjectAltName=DNS:localhost"), ("admin", "/CN=admin", "keyUsage=digitalSignature")]
-    {
+    for (name, subject, extension, authority) in [
+        ("server", "/CN=broker", "subjectAltName=DNS:localhost", "ca"),
+        ("admin", "/CN=admin", "keyUsage=digitalSignature", "ca"),
+        ("foreign", "/CN=admin", "keyUsage=digitalSignature", "other"),
+    ] {
         let (key, request, certificate) = (format!("{name}.key"), format!("{name}.csr"), format!("{name}.pem"));
         openssl(folder, &["req", "-newkey", "rsa:2048", "-nodes", "-subj", subject, "-keyout", &key, "-out", &request]);
         std::fs::write(folder.join("extension"), extension).unwrap();
-        let sign = ["x509", "-req", "-days", "2", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"];
+        let (ca, ca_key) = (format!("{authority}.pem"), format!("{authority}.key"));
+        let sign = ["x509", "-req", "-days", "2", "-CA", &ca, "-CAkey", &ca_key, "-CAcreateserial"];
         openssl(folder, &[&sign[..], &["-extfile", "extension", "-in", &request, "-out", &certificate]].concat());
     }
 }
@@ -50,7 +54,8 @@ fn free_port() -> u16 {
 }
 
 impl Own {
-    fn start() -> Option<Self> {
+    /// Starts one; `more` are further settings of the broker.
+    fn start(more: &[&str]) -> Option<Self> {
         let Some(services) = std::env::var_os("AQUIFER_TEST_SERVICES") else {
             assert!(std::env::var_os("AQUIFER_TEST_REQUIRE").is_none(), "AQUIFER_TEST_SERVICES is not set");
             eprintln!("SKIPPED, NOTHING TESTED: set AQUIFER_TEST_SERVICES to the folder of pulsar.sh");
@@ -87,6 +92,7 @@ impl Own {
         ] {
             command.arg(format!("{key}={value}"));
         }
+        command.args(more);
         let output = command.env("PULSAR_ADMIN_TOKEN", &token).stderr(Stdio::inherit()).output().unwrap();
         assert!(output.status.success(), "pulsar.sh start failed");
         let said = String::from_utf8(output.stdout).unwrap();
@@ -96,6 +102,17 @@ impl Own {
 
     fn file(&self, name: &str) -> Option<PathBuf> {
         Some(self.folder.path().join(name))
+    }
+
+    /// What is trusted: the broker's CA.
+    fn trusted(&self) -> TlsSettings {
+        TlsSettings { ca_file: self.file("ca.pem"), ..Default::default() }
+    }
+
+    /// The parameters of the plugin `tls` for a client certificate.
+    fn certificate(&self, name: &str) -> String {
+        let file = |ending: &str| self.folder.path().join(format!("{name}.{ending}")).display().to_string();
+        format!("tlsCertFile:{},tlsKeyFile:{}", file("pem"), file("key"))
     }
 
     fn log(&self, host: &str, plugin: &str, parameters: &str, tls: TlsSettings) -> PulsarLog {
@@ -162,8 +179,8 @@ async fn works(log: &PulsarLog, name: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_and_every_authentication_work_and_each_failure_is_one_sentence() {
-    let Some(own) = Own::start() else { return };
-    let with_ca = || TlsSettings { ca_file: own.file("ca.pem"), ..Default::default() };
+    let Some(own) = Own::start(&[]) else { return };
+    let with_ca = || own.trusted();
     let good = token(own.folder.path(), "admin");
     let file = own.folder.path().join("token");
     std::fs::write(&file, "wrong").unwrap();
@@ -176,9 +193,7 @@ async fn tls_and_every_authentication_work_and_each_failure_is_one_sentence() {
     works(&by_file, "by-token").await;
     works(&own.log("localhost", "basic", r#"{"userId":"admin","password":"a password"}"#, with_ca()), "by-password")
         .await;
-    let files = |name: &str| own.file(name).unwrap().display().to_string();
-    let parameters = format!("tlsCertFile:{},tlsKeyFile:{}", files("admin.pem"), files("admin.key"));
-    works(&own.log("localhost", "tls", &parameters, with_ca()), "by-certificate").await;
+    works(&own.log("localhost", "tls", &own.certificate("admin"), with_ca()), "by-certificate").await;
 
     let failing = |host: &str, plugin: &str, parameters: &str, tls: TlsSettings| {
         let log = own.log(host, plugin, parameters, tls);
@@ -210,4 +225,31 @@ async fn tls_and_every_authentication_work_and_each_failure_is_one_sentence() {
     let plain = own.plain.replace("pulsar://127.0.0.1", "pulsar+ssl://localhost");
     let error = address(plain.clone()).partitions(&topic).await.expect_err("no TLS there");
     assert!(error.to_string().contains("TLS"), "{plain}: {error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_client_certificate_must_be_shown_none_and_a_foreign_one_are_refused_at_once_in_one_sentence() {
+    let Some(own) = Own::start(&["tlsRequireTrustedClientCertOnConnect=true"]) else { return };
+    let topic = TopicName::new("public", "default", "none");
+    let token = token(own.folder.path(), "admin");
+    for (what, plugin, parameters) in
+        [("no certificate", "token", token), ("one of a foreign CA", "tls", own.certificate("foreign"))]
+    {
+        let log = own.log("localhost", plugin, &parameters, own.trusted());
+        let started = Instant::now();
+        let wire = log.partitions(&topic).await.expect_err("refused by the broker");
+        let admin = log.namespaces().await.expect_err("refused by the admin API");
+        // What may pass is tried again for 30 s.
+        assert!(started.elapsed() < Duration::from_secs(20), "{what} was tried again and again: {wire}\n{admin}");
+        for error in [wire, admin] {
+            assert_eq!(error.kind(), ErrorKind::Denied, "{what}: {error}");
+            let said = error.to_string();
+            for words in ["does not accept our certificate, or wants one", "`tls-certificate-file` and `tls-key-file`"]
+            {
+                assert_eq!(said.matches(words).count(), 1, "{what}: {said}");
+            }
+            assert!(!said.contains('\n'), "{what}: {said}");
+        }
+    }
+    works(&own.log("localhost", "tls", &own.certificate("admin"), own.trusted()), "by-required-certificate").await;
 }

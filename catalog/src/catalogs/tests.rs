@@ -304,7 +304,7 @@ async fn an_explicit_table_reads_the_log_that_its_options_name() {
     // Hints lie over the options, and are checked like them.
     let hint = |key: &str, value: &str| vec![(key.to_string(), value.to_string())];
     let skipping = catalog.with_options(&table, &hint("json.ignore-parse-errors", "true")).await.expect("a hint");
-    assert_eq!(skipping.definition.options["aquifer.on-decode-error"], "skip");
+    assert_eq!(skipping.definition.options["json.ignore-parse-errors"], "true");
     let Target::Topics(read) = &skipping.target else { panic!("topics") };
     assert_eq!(read[0].on_error, aquifer_storage::reader::OnDecodeError::Skip);
     let error = catalog.with_options(&table, &hint("scan.bounded.mod", "x")).await.expect_err("unknown").to_string();

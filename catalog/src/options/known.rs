@@ -51,13 +51,21 @@ const NO_KEY_STORES: &str =
 const NO_CIPHERS: &str = "TLS is 1.2 or 1.3 with the ciphers of the library: leave it out";
 const NO_PROXY: &str = "proxies are not built yet";
 const NO_HIDING: &str = "hiding tenants is not built yet; system topics are always hidden";
-const NO_PREFIX: &str = "key columns with a prefix are not built yet; name the columns as the key's fields";
 const NO_ACKS: &str = "nothing is acknowledged one by one here, so nothing is sent again; 'aquifer.dead-letter-topic' takes what cannot be decoded";
 const ONE_READER: &str = "every message is read once, in the order of its partition, whatever else reads: leave it out";
 const NO_FLUSH: &str = "every row is sent, also where a later one of its key follows at once: leave it out";
 const NO_SUBSCRIPTION: &str = "a subscription's place is not read: name where to start with 'scan.startup.mode'";
-const ALIGNED: &str = "the sources of a statement are aligned by its epochs: leave it out";
+const NO_SNAPSHOTS: &str = "a topic is one log and has no numbered or named snapshots: read it as it was at a time, t FOR SYSTEM_TIME AS OF TIMESTAMP '…' or \
+                            'scan.timestamp-millis', or up to a position, 'source.stop.after-message-id' (`t$offsets` and `t$manifests` show positions)";
+const NO_WATERMARK: &str = "read up to an event time, 'source.stop.at-event-time', or as it was at a time, t FOR SYSTEM_TIME AS OF TIMESTAMP '…'";
+const NO_INCREMENTAL: &str = "name the two places as a start and a stop: 'source.start.publish-time' and 'source.stop.at-publish-time', or 'source.start.message-id' and \
+                              'source.stop.at-message-id'";
 const NO_HEADER: &str = "a message is one record, and none is a header";
+const NO_KEY_READING: &str =
+    "a key that does not decode fails the read, or is NULL where bad messages are left out: leave it out";
+const PLAIN_KEYS: &str =
+    "a key's JSON is written as without options: leave it out, or write the key's columns as texts";
+const NO_AVRO_TEXT: &str = "Avro's JSON encoding is not built: Pulsar's own clients write binary datums";
 const NO_CRYPTO: &str = "encrypted messages are not built yet";
 
 /// Options of a catalog.
@@ -226,7 +234,9 @@ pub(super) const CONNECTOR: &[Row] = &[
     value("pulsar.read_compacted", "read-compacted", v::boolean),
     value("pulsar.consumer.readCompacted", "read-compacted", v::boolean),
     value("connect-timeout", "connect-timeout", v::duration),
+    value("pulsar.client.connectionTimeoutMs", "connect-timeout", v::milliseconds),
     value("operation-timeout", "operation-timeout", v::duration),
+    value("pulsar.client.operationTimeoutMs", "operation-timeout", v::milliseconds),
     value("max-frame-bytes", "max-frame-bytes", v::positive),
     value("archive", "archive", v::archive),
     notice("property-version"),
@@ -336,7 +346,7 @@ pub(super) const TOPIC: &[Row] = &[
     value("sink.message-delay-interval", "sink.message-delay-interval", v::duration),
     value("sink.delivery-guarantee", "sink.delivery-guarantee", v::guarantee),
     value("pulsar.sink.deliveryGuarantee", "sink.delivery-guarantee", v::guarantee),
-    refuse("key.fields-prefix", NO_PREFIX),
+    text("key.fields-prefix", "key.fields-prefix"),
     value("scan.startup.mode", "scan.startup.mode", v::startup),
     value("source.start.message-id", "scan.startup.mode", v::startup),
     value("scan.bounded.mode", "scan.bounded.mode", v::stop),
@@ -353,10 +363,8 @@ pub(super) const TOPIC: &[Row] = &[
     value("aquifer.dead-letter-topic", "aquifer.dead-letter-topic", v::topic),
     value("pulsar.consumer.deadLetterPolicy.deadLetterTopic", "aquifer.dead-letter-topic", v::topic),
     value("avro.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
-    value("json.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
     value("raw.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
     value("value.avro.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
-    value("value.json.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
     value("protobuf.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
     value("value.protobuf.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
     value("value.raw.ignore-parse-errors", "aquifer.on-decode-error", v::ignore_parse_errors),
@@ -383,8 +391,34 @@ pub(super) const TOPIC: &[Row] = &[
     text("value.csv.null-literal", "csv.null-literal"),
     value("csv.write-bigdecimal-in-scientific-notation", "csv.write-bigdecimal-in-scientific-notation", v::only_false),
     refuse("csv.ignore-first-line", NO_HEADER),
-    value("json.fail-on-missing-field", "json.fail-on-missing-field", v::only_false),
-    value("value.json.fail-on-missing-field", "json.fail-on-missing-field", v::only_false),
+    value("json.ignore-parse-errors", "json.ignore-parse-errors", v::boolean),
+    value("value.json.ignore-parse-errors", "json.ignore-parse-errors", v::boolean),
+    value("json.fail-on-missing-field", "json.fail-on-missing-field", v::boolean),
+    value("value.json.fail-on-missing-field", "json.fail-on-missing-field", v::boolean),
+    value("json.timestamp-format.standard", "json.timestamp-format.standard", v::json_timestamps),
+    value("value.json.timestamp-format.standard", "json.timestamp-format.standard", v::json_timestamps),
+    value("json.map-null-key.mode", "json.map-null-key.mode", v::json_null_keys),
+    value("value.json.map-null-key.mode", "json.map-null-key.mode", v::json_null_keys),
+    text("json.map-null-key.literal", "json.map-null-key.literal"),
+    text("value.json.map-null-key.literal", "json.map-null-key.literal"),
+    value("json.encode.decimal-as-plain-number", "json.encode.decimal-as-plain-number", v::boolean),
+    value("value.json.encode.decimal-as-plain-number", "json.encode.decimal-as-plain-number", v::boolean),
+    value("json.encode.ignore-null-fields", "json.encode.ignore-null-fields", v::boolean),
+    value("value.json.encode.ignore-null-fields", "json.encode.ignore-null-fields", v::boolean),
+    value("json.decode.json-parser.enabled", "json.decode.json-parser.enabled", v::boolean),
+    value("value.json.decode.json-parser.enabled", "json.decode.json-parser.enabled", v::boolean),
+    // Keys are written and read by their format as it is without options.
+    harmless("key.json.ignore-parse-errors", &["false"], NO_KEY_READING),
+    harmless("key.json.fail-on-missing-field", &["false"], NO_KEY_READING),
+    harmless("key.json.decode.json-parser.enabled", &["true", "false"], NO_KEY_READING),
+    harmless("key.json.timestamp-format.standard", &["SQL"], PLAIN_KEYS),
+    harmless("key.json.map-null-key.mode", &["FAIL"], PLAIN_KEYS),
+    refuse("key.json.map-null-key.literal", PLAIN_KEYS),
+    harmless("key.json.encode.decimal-as-plain-number", &["true", "false"], PLAIN_KEYS),
+    harmless("key.json.encode.ignore-null-fields", &["false"], PLAIN_KEYS),
+    harmless("avro.encoding", &["binary"], NO_AVRO_TEXT),
+    harmless("value.avro.encoding", &["binary"], NO_AVRO_TEXT),
+    harmless("key.avro.encoding", &["binary"], NO_AVRO_TEXT),
     value("source.start.publish-time", "scan.startup.mode", v::start_publish_time),
     value("source.start.event-time", "scan.startup.mode", v::start_event_time),
     value("source.start.inclusive", "source.start.inclusive", v::boolean),
@@ -393,26 +427,27 @@ pub(super) const TOPIC: &[Row] = &[
     value("source.stop.after-message-id", "scan.bounded.mode", v::stop_after_position),
     value("source.stop.at-publish-time", "scan.bounded.mode", v::start_publish_time),
     value("source.stop.after-publish-time", "scan.bounded.mode", v::stop_after_publish_time),
-    value("source.stop.at-event-time", "scan.bounded.mode", v::start_event_time),
-    value("source.stop.after-event-time", "scan.bounded.mode", v::stop_after_event_time),
+    // Beside any other stop: the first that is reached counts.
+    value("source.stop.at-event-time", "source.stop.at-event-time", v::stop_event_time),
+    value("source.stop.after-event-time", "source.stop.at-event-time", v::stop_after_event_time),
+    // As FOR SYSTEM_TIME AS OF: what had been published by then.
+    value("scan.timestamp", "scan.bounded.mode", v::stop_after_publish_time),
+    value("scan.timestamp-millis", "scan.bounded.mode", v::stop_after_publish_time),
+    refuse("scan.snapshot-id", NO_SNAPSHOTS),
+    refuse("scan.version", NO_SNAPSHOTS),
+    refuse("scan.tag-name", NO_SNAPSHOTS),
+    refuse("scan.watermark", NO_WATERMARK),
+    refuse("incremental-between", NO_INCREMENTAL),
+    refuse("incremental-between-timestamp", NO_INCREMENTAL),
     value("scan.bounded.timestamp-millis", "scan.bounded.timestamp-millis", v::time),
     value("scan.bounded.specific-offsets", "scan.bounded.specific-offsets", v::positions),
-    refuse(
-        "scan.watermark.idle-timeout",
-        "SET 'table.exec.source.idle-timeout' instead, which holds for the statement",
-    ),
-    refuse(
-        "scan.watermark.emit.strategy",
-        "SET 'pipeline.auto-watermark-interval' = '0 ms' instead to have a watermark after every row",
-    ),
-    refuse(
-        "scan.watermark.emit.on-event.gap",
-        "SET 'pipeline.auto-watermark-interval' = '0 ms' instead to have a watermark after every row",
-    ),
-    refuse("scan.watermark.alignment.group", ALIGNED),
-    refuse("scan.watermark.alignment.max-drift", ALIGNED),
-    refuse("scan.watermark.alignment.update-interval", ALIGNED),
-    refuse("json.timestamp-format.standard", "timestamps in JSON are read in both of Flink's forms: leave it out"),
+    value("scan.watermark.idle-timeout", "scan.watermark.idle-timeout", v::duration),
+    value("scan.watermark.emit.strategy", "scan.watermark.emit.strategy", v::emit_strategy),
+    value("scan.watermark.emit.on-event.gap", "scan.watermark.emit.on-event.gap", v::positive),
+    value("scan.watermark.alignment.group", "scan.watermark.alignment.group", v::alignment_group),
+    value("scan.watermark.alignment.max-drift", "scan.watermark.alignment.max-drift", v::duration),
+    // Sources are compared before every batch.
+    notice("scan.watermark.alignment.update-interval"),
 ];
 
 #[cfg(test)]

@@ -222,15 +222,65 @@ fn options_whose_meaning_would_be_lost_are_refused() {
     for (key, why) in [
         ("pulsar.producer.initialSequenceId", "numbered"),
         ("scan.startup.sub-start-offset", "scan.startup.mode"),
-        ("scan.watermark.emit.on-event.gap", "pipeline.auto-watermark-interval"),
-        ("scan.watermark.alignment.max-drift", "aligned"),
-        ("scan.watermark.alignment.update-interval", "aligned"),
         ("pulsar.consumer.patternAutoDiscoveryPeriod", "partition.discovery.interval-millis"),
         ("pulsar.consumer.deadLetterPolicy.initialSubscriptionName", "aquifer.dead-letter-topic"),
     ] {
         let error = over_topic(key, "1").expect_err(key).to_string();
         assert!(error.contains(key) && error.contains(why), "{error}");
     }
+}
+
+#[test]
+fn a_table_says_how_its_streams_tell_time() {
+    let settings = |given: &[(&str, &str)]| table_settings(&table(given).expect("taken").options).expect("complete");
+    assert_eq!(settings(&[]).watermarks, WatermarkSettings::default());
+    let all = settings(&[
+        ("scan.watermark.emit.strategy", "on-event"),
+        ("scan.watermark.emit.on-event.gap", "3"),
+        ("scan.watermark.idle-timeout", "1 min"),
+        ("scan.watermark.alignment.group", "g"),
+        ("scan.watermark.alignment.max-drift", "30 s"),
+        ("scan.watermark.alignment.update-interval", "1 s"),
+    ]);
+    let alignment = Alignment { group: "g".to_string(), max_drift: Duration::from_secs(30) };
+    let expected = WatermarkSettings {
+        emit: Some(Emit::Rows(3)),
+        idle_timeout: Some(Duration::from_secs(60)),
+        alignment: Some(alignment),
+    };
+    assert_eq!(all.watermarks, expected);
+    for (strategy, emit) in [("on-event", Emit::Rows(1)), ("on-periodic", Emit::Periodic)] {
+        assert_eq!(settings(&[("scan.watermark.emit.strategy", strategy)]).watermarks.emit, Some(emit));
+    }
+    for (key, wrong) in [
+        ("scan.watermark.emit.strategy", "never"),
+        ("scan.watermark.emit.on-event.gap", "0"),
+        ("scan.watermark.idle-timeout", "soon"),
+        ("scan.watermark.alignment.group", ""),
+        ("scan.watermark.alignment.max-drift", "far"),
+    ] {
+        let error = table(&[(key, wrong)]).expect_err(key).to_string();
+        assert!(error.contains(key), "{error}");
+    }
+    for key in
+        ["scan.watermark.emit.on-event.gap", "scan.watermark.alignment.group", "scan.watermark.alignment.max-drift"]
+    {
+        let alone = table(&[(key, "7")]).expect("taken").options;
+        let error = check_effects(&alone, |_| true).expect_err(key).to_string();
+        assert!(error.contains(key) && error.contains("has no effect without"), "{error}");
+    }
+}
+
+#[test]
+fn a_stop_at_an_event_time_goes_with_any_other_stop() {
+    let given = [("source.stop.after-event-time", "7"), ("scan.bounded.mode", "latest-offset")];
+    let once = table(&given).expect("taken");
+    assert_eq!(check_table(once.options.clone()).expect("again").options, once.options);
+    let settings = table_settings(&once.options).expect("complete");
+    assert_eq!(
+        (settings.stop, settings.stop_event_time),
+        (Stop::Latest, Some(EventStop { time_ms: 7, inclusive: true }))
+    );
 }
 
 #[test]
@@ -436,6 +486,8 @@ fn options_of_formats_are_known_by_flinks_names() {
     assert_eq!(check_table(kept.clone()).expect("again").options, kept);
     for (key, policy) in [
         ("csv.ignore-parse-errors", OnDecodeError::Skip),
+        ("json.ignore-parse-errors", OnDecodeError::Skip),
+        ("value.json.ignore-parse-errors", OnDecodeError::Skip),
         ("protobuf.ignore-parse-errors", OnDecodeError::Skip),
         ("value.protobuf.ignore-parse-errors", OnDecodeError::Skip),
     ] {
@@ -453,6 +505,15 @@ fn options_of_formats_are_known_by_flinks_names() {
         (&[("csv.field-delimiter", "ab")], Some("one ASCII character")),
         (&[("csv.escape-charakter", "x")], Some("did you mean `csv.escape-character`?")),
         (&[("csv.ignore-parse-errors", "true"), ("aquifer.dead-letter-topic", "d")], Some("is skip")),
+        (&[("value.json.timestamp-format.standard", "iso-8601")], None),
+        (&[("json.timestamp-format.standard", "RFC-3339")], Some("SQL, ISO-8601")),
+        (&[("json.fail-on-missing-field", "true"), ("json.map-null-key.mode", "drop")], None),
+        (&[("json.fail-on-missing-field", "true"), ("json.ignore-parse-errors", "true")], Some("cannot both be true")),
+        (&[("json.encode.ignore-null-fields", "true"), ("value.json.encode.decimal-as-plain-number", "true")], None),
+        (&[("key.json.timestamp-format.standard", "SQL"), ("avro.encoding", "binary")], None),
+        (&[("key.json.timestamp-format.standard", "ISO-8601")], Some("is not supported: a key's JSON")),
+        (&[("key.json.map-null-key.literal", "none")], Some("is not supported: a key's JSON")),
+        (&[("value.avro.encoding", "json")], Some("binary datums")),
     ] {
         match (with(options), expected) {
             (Ok(_), None) => {}
@@ -478,4 +539,52 @@ fn what_an_entry_may_inflate_to_has_bounds() {
     }
     let given = catalog(&[("type", "embedded"), ("service-url", "embedded:x"), ("aquifer.max-inflated-bytes", "2 mb")]);
     assert_eq!(catalog_settings(&given.expect("taken").options).expect("complete").max_inflated_bytes, Some(2 << 20));
+}
+
+#[test]
+fn timeouts_of_pulsars_client_are_a_tables_too() {
+    let own = [
+        ("connector", "pulsar"),
+        ("topics", "t"),
+        ("pulsar.client.connectionTimeoutMs", "500"),
+        ("pulsar.client.operationTimeoutMs", "7000"),
+    ];
+    let checked = table(&own).expect("taken");
+    assert_eq!(checked.options["connect-timeout"], "500 ms");
+    let reading = table_settings(&checked.options).expect("settings").log_reading;
+    let LogSettings::Pulsar(config) = reading.over(LogSettings::Pulsar(PulsarConfig::default())).expect("a cluster")
+    else {
+        unreachable!("a cluster")
+    };
+    assert_eq!(config.connect_timeout, Duration::from_millis(500));
+    assert_eq!(config.operation_timeout, Duration::from_secs(7));
+}
+
+#[test]
+fn time_travel_under_other_names_is_a_stop_and_what_has_no_meaning_here_says_what_to_write() {
+    for (key, value) in [
+        ("scan.timestamp-millis", "1706702400000"),
+        ("scan.timestamp", "2024-01-31 12:00:00"),
+        ("source.stop.after-publish-time", "1706702400000"),
+    ] {
+        let options = table(&[(key, value)]).expect(key).options;
+        assert_eq!(options["scan.bounded.mode"], "after-publish-time:1706702400000", "{key}");
+        let stop = table_settings(&options).expect("settings").stop;
+        assert_eq!(stop, Stop::PublishTime(1_706_702_400_001), "{key}: what was published at that time is read");
+    }
+    let twice = table(&[("scan.timestamp-millis", "1"), ("scan.bounded.mode", "latest-offset")]);
+    assert!(twice.expect_err("two stops").to_string().contains("given twice"));
+    assert!(table(&[("scan.timestamp", "yesterday")]).expect_err("no time").to_string().contains("is no time"));
+    for (key, part) in [
+        ("scan.snapshot-id", "FOR SYSTEM_TIME AS OF"),
+        ("scan.version", "'scan.timestamp-millis'"),
+        ("scan.tag-name", "`t$manifests`"),
+        ("scan.watermark", "'source.stop.at-event-time'"),
+        ("incremental-between", "'source.start.publish-time'"),
+        ("incremental-between-timestamp", "'source.stop.at-publish-time'"),
+    ] {
+        let error = table(&[(key, "1")]).expect_err(key);
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{key}");
+        assert!(error.message().contains(key) && error.message().contains(part), "{error}");
+    }
 }

@@ -211,8 +211,26 @@ pub(super) fn stop_after_publish_time(text: &str) -> Value {
     range::time(text).map(|time| format!("after-publish-time:{time}"))
 }
 
+pub(super) fn stop_event_time(text: &str) -> Value {
+    range::event_stop(text).map(|stop| format!("{}{}", if stop.inclusive { "after:" } else { "" }, stop.time_ms))
+}
+
 pub(super) fn stop_after_event_time(text: &str) -> Value {
-    range::time(text).map(|time| format!("after-event-time:{time}"))
+    range::time(text).map(|time| format!("after:{time}"))
+}
+
+/// When a source says a watermark.
+pub(super) fn emit_strategy(text: &str) -> Value {
+    one_of(text, &["on-periodic", "on-event"])
+}
+
+/// The name of a group of sources that none runs ahead of.
+pub(super) fn alignment_group(text: &str) -> Value {
+    if text.is_empty() {
+        Err("write a name, the same for every source of the group".to_string())
+    } else {
+        Ok(text.to_string())
+    }
 }
 
 pub(super) fn time(text: &str) -> Value {
@@ -280,6 +298,15 @@ pub(super) fn ignore_parse_errors(text: &str) -> Value {
 
 pub(super) fn tiers(text: &str) -> Value {
     one_of(text, &["both", "log", "archive"])
+}
+
+/// How JSON writes timestamps.
+pub(super) fn json_timestamps(text: &str) -> Value {
+    one_of(text, &["SQL", "ISO-8601"])
+}
+
+pub(super) fn json_null_keys(text: &str) -> Value {
+    one_of(text, &["FAIL", "DROP", "LITERAL"])
 }
 
 pub(super) fn only_false(text: &str) -> Value {

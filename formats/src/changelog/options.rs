@@ -3,6 +3,7 @@
 use std::fmt;
 
 use aquifer_model::{Error, Result};
+use arrow::datatypes::Schema;
 use regex::Regex;
 
 use super::{JsonRules, TimestampText};
@@ -107,6 +108,11 @@ impl MessageFormat {
             _ => return Vec::new(),
         };
         [&reading[..], &WRITING, more].concat()
+    }
+
+    /// `json` of a table over a topic: its options stand in the metadata of its columns' schema, `json.` before their names.
+    pub fn json_of_schema(schema: &Schema) -> Result<Self> {
+        Self::parse("json", |key| schema.metadata().get(&format!("json.{key}")).map(String::as_str))
     }
 
     /// The format with this name; `option` gives an option by its name in [`MessageFormat::known_options`].

@@ -69,13 +69,15 @@ impl PayloadDecoder for MessageDecoder {
         }
         let options = RecordBatchOptions::new().with_row_count(Some(payloads.len()));
         let rows = RecordBatch::try_new_with_options(Arc::clone(&self.0.columns), self.0.row.finish()?, &options)?;
+        // What of a record the columns hold is not told, and so its bytes are always kept.
+        let lossy = Vec::new();
         if errors.is_empty() {
-            return Ok(DecodedPayloads { rows, errors });
+            return Ok(DecodedPayloads { rows, errors, lossy });
         }
         // What a bad payload had given before it failed is taken back.
         let mut from: Vec<Option<u32>> = (0..payloads.len() as u32).map(Some).collect();
         errors.iter().for_each(|error| from[error.row] = None);
-        Ok(DecodedPayloads { rows: scatter(&rows, &from)?, errors })
+        Ok(DecodedPayloads { rows: scatter(&rows, &from)?, errors, lossy })
     }
 }
 

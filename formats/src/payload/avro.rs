@@ -26,7 +26,7 @@ use super::avro_fit::fit;
 use super::avro_flat::{ColumnMemory, Flat};
 use super::avro_reader::{Reader, ReaderField, lacking, source};
 use super::versions::{Versions, by_version, one_by_one, why_unknown};
-use super::{DecodedPayloads, PayloadDecoder, PayloadError, avro_schema, scatter};
+use super::{DecodedPayloads, PayloadDecoder, PayloadError, avro_schema, guarded, scatter};
 
 pub(crate) use super::avro_walk::Shape;
 pub(crate) use super::avro_write::AvroEncoder;
@@ -208,7 +208,7 @@ impl Writer {
             wanted = (!record.fields.is_empty()).then_some(0).into_iter().collect();
         }
         let definition = avro_schema::plainer(definition)?;
-        let decoder = columnar(&definition, &wanted)?;
+        let decoder = guarded("an Avro schema", || columnar(&definition, &wanted))?;
         let decoded = decoder.schema();
         let sources = taken.iter().map(|field| decoded.index_of(&record.fields[(*field)?].name).ok()).collect();
         let flat = Flat::new(record, &shape, &taken, columns);
@@ -217,7 +217,7 @@ impl Writer {
 
     /// Decodes `count` framed datums that the walk has found whole. After an error the decoder is a new one.
     fn decode(&mut self, framed: &[u8], count: usize, columns: &SchemaRef) -> Result<RecordBatch> {
-        let decoded = self.decode_columns(framed, count, columns);
+        let decoded = guarded("an Avro datum", || self.decode_columns(framed, count, columns));
         if decoded.is_err() {
             self.decoder = columnar(&self.definition, &self.wanted)?;
         }

@@ -164,7 +164,7 @@ pub(super) fn lacking(reader: Option<&Reader>, column: &Field, rows: usize) -> R
 }
 
 /// Collects what names stand for.
-fn name_types<'a>(schema: &'a Avro, names: &mut HashMap<Name, &'a Avro>) {
+pub(super) fn name_types<'a>(schema: &'a Avro, names: &mut HashMap<Name, &'a Avro>) {
     if !matches!(schema, Avro::Ref { .. })
         && let Some(name) = schema.name()
     {
@@ -180,7 +180,7 @@ fn name_types<'a>(schema: &'a Avro, names: &mut HashMap<Name, &'a Avro>) {
 }
 
 /// A type without its name and its null; a union of several others stays one.
-fn present<'a>(schema: &'a Avro, names: &HashMap<Name, &'a Avro>) -> &'a Avro {
+pub(super) fn present<'a>(schema: &'a Avro, names: &HashMap<Name, &'a Avro>) -> &'a Avro {
     match schema {
         Avro::Ref { name } => names.get(name).copied().unwrap_or(schema),
         Avro::Union(union) => {

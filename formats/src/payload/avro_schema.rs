@@ -24,13 +24,16 @@ use aquifer_model::{Error, Result, SqlType};
 use arrow::datatypes::{Schema, SchemaRef};
 use serde_json::{Value, json};
 
+use super::avro_bounds::bounded;
+use super::guarded;
+
 pub(super) const MAX_DEPTH: usize = 64;
 
-/// Parses a definition. Its errors name the schema, not the library's trace.
+/// Parses a definition, under the bounds of [`super::avro_bounds`]. Its errors name the schema, not the library's trace.
 pub(crate) fn parse(definition: &[u8]) -> Result<Avro> {
-    let text =
-        std::str::from_utf8(definition).map_err(|e| Error::invalid("an Avro schema is not UTF-8").with_source(e))?;
-    Avro::parse_str(text).map_err(|e| Error::invalid("an Avro schema cannot be read").with_source(e))
+    let definition = bounded(definition)?;
+    let unreadable = |e| Error::invalid("an Avro schema cannot be read").with_source(e);
+    guarded("an Avro schema", || Avro::parse(&definition).map_err(unreadable))
 }
 
 /// The definition of a record whose one field is a value by itself: their bytes are the same.
@@ -278,7 +281,10 @@ fn check_name(name: &str) -> Result<()> {
     if fine {
         return Ok(());
     }
-    Err(Error::invalid(format!("Avro has no field named `{name}`: use letters, digits and _, or 'format' = 'json'")))
+    // A topic's schema is in Avro's words for JSON, too.
+    Err(Error::invalid(format!(
+        "a topic's schema has no field named `{name}`: use letters, digits and _, or a table WITH ('connector' = 'pulsar', 'format' = 'json') over a topic without one"
+    )))
 }
 
 fn named_field(name: &str, column: &ColumnType, path: &str) -> Result<Value> {
@@ -327,10 +333,14 @@ fn type_schema(sql_type: &SqlType, path: &str) -> Result<Value> {
             }
             json!({"type": "record", "name": path, "fields": members})
         }
-        other => {
+        SqlType::Map(key, _) => {
             return Err(Error::unsupported(format!(
-                "Avro has no type for {other}; use another type, or 'format' = 'json'"
+                "a topic's schema has no type for {sql_type}: the keys of a MAP are STRING there, and in JSON, and these are {}; use such keys, or an ARRAY of ROWs",
+                key.sql_type
             )));
+        }
+        other => {
+            return Err(Error::unsupported(format!("a topic's schema has no type for {other}: use another type")));
         }
     })
 }
@@ -393,7 +403,8 @@ mod tests {
             ColumnType::of_field(columns.field(0)).expect("a type").to_string()
         };
         assert_eq!(field(r#""int""#, r#""TINYINT NOT NULL""#), "TINYINT NOT NULL");
-        for lie in [r#""TINYINT""#, r#""BIGINT NOT NULL""#, r#""STRING NOT NULL""#, r#""NO TYPE""#, "7"] {
+        let deep = format!(r#""INT{}""#, " ARRAY".repeat(50_000));
+        for lie in [r#""TINYINT""#, r#""BIGINT NOT NULL""#, r#""STRING NOT NULL""#, r#""NO TYPE""#, "7", &deep] {
             assert_eq!(field(r#""int""#, lie), "INT NOT NULL", "{lie}");
         }
     }

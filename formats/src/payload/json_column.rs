@@ -3,9 +3,14 @@
 //! * A text column takes any value: numbers as they stand, objects and arrays as compact JSON.
 //! * A boolean is true for `true` and the text `"true"`, else false. Numbers may stand in texts, with blanks around.
 //! * DECIMAL is rounded half up, and NULL where it is too wide; other numbers must fit. BYTES are base64.
-//! * DATE, TIME and TIMESTAMP are SQL's text. In a message a whole number is taken as the column's own count since 1970 (or midnight), as Pulsar's
+//! * DATE, TIME and TIMESTAMP are SQL's text. In a message a whole number is one too, in the unit that the message's schema tells ([`Written`]), as Pulsar's
 //!   Java client writes Avro's logical types.
 //! * A field that is missing or `null` is NULL; of a field that is repeated the first counts.
+//! * A union of several types is a ROW with a field for each: the value's own token tells which one it fills. An object whose first field has the name of one of
+//!   the types is that ROW as it is written here.
+//!
+//! Whoever reads notes with the scanner ([`Scanner::lose`]) what a column does not keep: unknown and repeated fields, what is cut, rounded, or taken from another
+//! type of JSON than the column's own.
 //!
 //! What a table may choose of this is in [`JsonRules`].
 //!
@@ -26,6 +31,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use base64::Engine;
 
 use super::json_text::{Reason, Scanner, Step, Token, compact};
+use super::json_written::{Order, Unit, Written};
 use crate::scalar_parse;
 
 /// How timestamps are written.
@@ -47,7 +53,7 @@ pub struct JsonRules {
     pub ignore_errors: bool,
     /// A field that is missing makes the row wrong, instead of being NULL.
     pub fail_on_missing: bool,
-    /// A whole number is a date or time too: the column's own count.
+    /// A whole number is a date or time too, in the unit of the message's schema.
     pub numbers_are_times: bool,
 }
 
@@ -56,7 +62,42 @@ pub(crate) struct Column {
     field: FieldRef,
     sql_type: SqlType,
     rules: JsonRules,
+    /// How the messages that come next write it.
+    written: Written,
     store: Store,
+}
+
+/// How a scalar stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Given {
+    Number,
+    Text,
+    /// `true` or `false`.
+    Word,
+}
+
+/// What became of a scalar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    Whole,
+    /// The column tells less than the text did.
+    Lossy,
+    /// Not taken: it is none of the type.
+    Wrong,
+}
+
+impl Taken {
+    fn of(is_whole: bool) -> Self {
+        if is_whole { Self::Whole } else { Self::Lossy }
+    }
+}
+
+/// The column that a scalar is for.
+struct Target<'a> {
+    field: &'a Field,
+    sql_type: &'a SqlType,
+    rules: JsonRules,
+    unit: Unit,
 }
 
 enum Store {
@@ -144,7 +185,21 @@ impl Column {
             DataType::Struct(fields) => Store::Row(Row::new(fields, rules)?),
             other => return Err(Error::unsupported(format!("JSON cannot be read into `{}` of {other}", field.name()))),
         };
-        Ok(Self { field: Arc::clone(field), sql_type, rules, store })
+        let written = Written::plainly(field.data_type());
+        Ok(Self { field: Arc::clone(field), sql_type, rules, written, store })
+    }
+
+    /// Takes how it and the columns in it are written.
+    fn learn(&mut self, order: &mut Order<'_>) {
+        if let Some(written) = order.next() {
+            self.written = *written;
+        }
+        match &mut self.store {
+            Store::Array { items, .. } => items.learn(order),
+            Store::Map { values, .. } => values.learn(order),
+            Store::Row(row) => row.learn(order),
+            _ => {}
+        }
     }
 
     /// Takes the next value. Where errors are ignored, a wrong value is NULL; text that is no JSON is still an error.
@@ -154,6 +209,7 @@ impl Column {
         }
         let (length, start) = (self.len(), json.mark());
         if self.read_value(json, scratch).is_err() {
+            json.lose();
             json.back_to(start);
             json.skip_value()?;
             self.mend(length + 1);
@@ -217,7 +273,8 @@ impl Column {
             }
             Store::Null(_) | Store::Map { .. } => return Err(wrong()),
             scalars => {
-                if !scalars.take(text.trim_matches(|c: char| c <= ' '), false, sql_type, field, self.rules) {
+                let to = Target { field, sql_type, rules: self.rules, unit: self.written.unit };
+                if scalars.take(text.trim_matches(|c: char| c <= ' '), Given::Text, &to) == Taken::Wrong {
                     return Err(wrong());
                 }
             }
@@ -254,12 +311,22 @@ impl Column {
         match &mut self.store {
             Store::Null(length) => {
                 json.skip(token, from)?;
+                json.lose();
                 *length += 1;
             }
             Store::Texts(texts) => match (token, sql_type) {
-                (Token::Text(text), SqlType::Char(_) | SqlType::Varchar(_)) => texts.append_value(text.text(scratch)),
+                (Token::Text(quoted), SqlType::Char(_) | SqlType::Varchar(_)) => {
+                    let text = quoted.text(scratch);
+                    if quoted.is_changed(text) {
+                        json.lose();
+                    }
+                    texts.append_value(text);
+                }
                 (token, _) => {
                     let raw = json.skip(token, from)?;
+                    if *sql_type != SqlType::Variant {
+                        json.lose();
+                    }
                     scratch.clear();
                     compact(raw, scratch);
                     texts.append_value(&*scratch);
@@ -291,23 +358,27 @@ impl Column {
                 valid.push(true);
             }
             Store::Row(row) => {
-                if token != Token::Object {
-                    return Err(wrong(json.skip(token, from)?));
+                let branch = if self.written.is_union { row.branch_of(token, json, scratch)? } else { None };
+                match branch {
+                    Some(branch) => row.read_branch(branch, token, from, json, scratch)?,
+                    None if token == Token::Object => row.read_object(json, scratch)?,
+                    None => return Err(wrong(json.skip(token, from)?)),
                 }
-                row.read_object(json, scratch)?;
             }
             scalars => {
                 // What is left is read from a number's, a text's or a word's own text.
-                let text = match token {
-                    Token::Number(number) => number,
-                    Token::Text(text) => text.text(scratch),
-                    Token::Boolean(true) => "true",
-                    Token::Boolean(false) => "false",
+                let (text, given) = match token {
+                    Token::Number(number) => (number, Given::Number),
+                    Token::Text(text) => (text.text(scratch), Given::Text),
+                    Token::Boolean(true) => ("true", Given::Word),
+                    Token::Boolean(false) => ("false", Given::Word),
                     _ => return Err(wrong(json.skip(token, from)?)),
                 };
-                let is_number = matches!(token, Token::Number(_));
-                if !scalars.take(text, is_number, sql_type, field, self.rules) {
-                    return Err(wrong(text));
+                let to = Target { field, sql_type, rules: self.rules, unit: self.written.unit };
+                match scalars.take(text, given, &to) {
+                    Taken::Whole => {}
+                    Taken::Lossy => json.lose(),
+                    Taken::Wrong => return Err(wrong(text)),
                 }
             }
         }
@@ -432,67 +503,136 @@ impl Column {
 }
 
 impl Store {
-    /// Takes a scalar from its text; false if it is none of the type.
-    fn take(&mut self, text: &str, is_number: bool, sql_type: &SqlType, field: &Field, rules: JsonRules) -> bool {
-        let took = match self {
+    /// Takes a scalar from its text.
+    fn take(&mut self, text: &str, given: Given, to: &Target<'_>) -> Taken {
+        let is_number = given == Given::Number;
+        match self {
             Store::Booleans(values) => {
                 values.append_value(text.trim_matches(|c: char| c <= ' ').eq_ignore_ascii_case("true"));
-                Some(())
+                Taken::of(given == Given::Word)
             }
-            Store::Longs(values) => {
-                long(text, is_number, sql_type, field.data_type(), rules).map(|long| values.append_value(long))
-            }
-            Store::Floats(values) => parse(text).map(|float| values.append_value(float)),
-            Store::Doubles(values) => parse(text).map(|double| values.append_value(double)),
+            Store::Longs(values) => match long(text, is_number, to) {
+                Some((long, is_whole)) => {
+                    values.append_value(long);
+                    Taken::of(is_whole)
+                }
+                None => Taken::Wrong,
+            },
+            Store::Floats(values) => match parse::<f32>(text) {
+                Some(float) => {
+                    values.append_value(float);
+                    Taken::of(is_number && float.is_finite() && has_at_most(9, text))
+                }
+                None => Taken::Wrong,
+            },
+            Store::Doubles(values) => match parse::<f64>(text) {
+                Some(double) => {
+                    values.append_value(double);
+                    Taken::of(is_number && double.is_finite() && has_at_most(17, text))
+                }
+                None => Taken::Wrong,
+            },
             Store::Decimals(values) => {
-                let SqlType::Decimal(precision, scale) = sql_type else { return false };
+                let SqlType::Decimal(precision, scale) = to.sql_type else { return Taken::Wrong };
                 match scalar_parse::decimal(text.trim_matches(|c: char| c <= ' '), *precision, *scale) {
                     Some(scalar_parse::Decimal::Fits(number)) => {
                         values.append_value(number);
-                        Some(())
+                        let rest = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+                        Taken::of(is_number && rest <= usize::from(*scale) && !text.contains(['e', 'E']))
                     }
-                    Some(scalar_parse::Decimal::TooWide) if field.is_nullable() => {
+                    Some(scalar_parse::Decimal::TooWide) if to.field.is_nullable() => {
                         values.append_null();
-                        Some(())
+                        Taken::Lossy
                     }
-                    _ => None,
+                    _ => Taken::Wrong,
                 }
             }
-            Store::Binaries(values) => {
-                base64::engine::general_purpose::STANDARD.decode(text).ok().map(|bytes| values.append_value(bytes))
-            }
-            _ => None,
-        };
-        took.is_some()
+            Store::Binaries(values) => match base64::engine::general_purpose::STANDARD.decode(text) {
+                Ok(bytes) => {
+                    values.append_value(bytes);
+                    Taken::of(given == Given::Text)
+                }
+                Err(_) => Taken::Wrong,
+            },
+            _ => Taken::Wrong,
+        }
     }
 }
 
-/// A value of a column that is kept as 64 bits.
-fn long(text: &str, is_number: bool, sql_type: &SqlType, data_type: &DataType, rules: JsonRules) -> Option<i64> {
-    let per_second = |digits: u8| match digits {
+/// Whether a number has at most so many digits that count. Of nine (of a FLOAT) and seventeen (of a DOUBLE) none says more than the nearest binary fraction,
+/// which is what whoever wrote them had.
+fn has_at_most(digits: usize, number: &str) -> bool {
+    number.len() <= digits || {
+        let mantissa = number.split(['e', 'E']).next().unwrap_or(number);
+        mantissa.bytes().filter(u8::is_ascii_digit).skip_while(|digit| *digit == b'0').count() <= digits
+    }
+}
+
+fn per_second(digits: u8) -> i64 {
+    match digits {
         0..=3 => 1_000,
         4..=6 => 1_000_000,
         _ => 1_000_000_000,
-    };
-    if is_number && rules.numbers_are_times && !data_type.is_integer() {
-        return parse(text);
     }
-    let timestamp = |text: &str, digits: u8| match rules.timestamps {
-        TimestampText::Sql => scalar_parse::timestamp(text, per_second(digits), digits),
-        TimestampText::Iso8601 => scalar_parse::iso_timestamp(text, per_second(digits), digits),
+}
+
+/// A value of a column that is kept as 64 bits, and whether it is all that the text said.
+fn long(text: &str, is_number: bool, to: &Target<'_>) -> Option<(i64, bool)> {
+    if is_number && to.rules.numbers_are_times && !to.field.data_type().is_integer() {
+        return in_ticks(parse(text)?, to.sql_type, to.unit);
+    }
+    // Digits of a second's fraction behind those that the type has.
+    let is_cut = |digits: u8| {
+        let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+        fraction.bytes().skip(usize::from(digits)).any(|digit| matches!(digit, b'1'..=b'9'))
     };
-    match sql_type {
-        SqlType::TinyInt => parse::<i8>(text).map(i64::from),
-        SqlType::SmallInt => parse::<i16>(text).map(i64::from),
-        SqlType::Int => parse::<i32>(text).map(i64::from).or_else(|| {
-            let whole = is_number.then(|| without_fraction(text)).flatten()?;
-            i32::try_from(whole).ok().map(i64::from)
-        }),
-        SqlType::BigInt => parse(text).or_else(|| is_number.then(|| without_fraction(text)).flatten()),
-        SqlType::Date => scalar_parse::date(text),
-        SqlType::Time(digits) => scalar_parse::time(text, per_second(*digits), *digits),
+    let timestamp = |text: &str, digits: u8| {
+        let ticks = match to.rules.timestamps {
+            TimestampText::Sql => scalar_parse::timestamp(text, per_second(digits), digits),
+            TimestampText::Iso8601 => scalar_parse::iso_timestamp(text, per_second(digits), digits),
+        };
+        Some((ticks?, !is_cut(digits)))
+    };
+    let whole = |number: Option<i64>| number.map(|number| (number, is_number));
+    let rest_left_out = || is_number.then(|| without_fraction(text)).flatten();
+    match to.sql_type {
+        SqlType::TinyInt => whole(parse::<i8>(text).map(i64::from)),
+        SqlType::SmallInt => whole(parse::<i16>(text).map(i64::from)),
+        SqlType::Int => whole(parse::<i32>(text).map(i64::from))
+            .or_else(|| i32::try_from(rest_left_out()?).ok().map(|number| (i64::from(number), false))),
+        SqlType::BigInt => whole(parse(text)).or_else(|| Some((rest_left_out()?, false))),
+        SqlType::Date => scalar_parse::date(text).map(|days| (days, true)),
+        SqlType::Time(digits) => Some((scalar_parse::time(text, per_second(*digits), *digits)?, !is_cut(*digits))),
         SqlType::Timestamp(digits) => timestamp(text, *digits),
         SqlType::TimestampLtz(digits) => timestamp(text.strip_suffix('Z')?, *digits),
+        _ => None,
+    }
+}
+
+/// A number of units as a date's days or a time's ticks, and whether nothing is cut off. `None` where the type does not reach it.
+fn in_ticks(number: i64, sql_type: &SqlType, unit: Unit) -> Option<(i64, bool)> {
+    const DAY: i64 = 86_400;
+    let cut = |by: i64| (number.div_euclid(by), number.rem_euclid(by) == 0);
+    let scaled = |from: i64, to: i64| match from <= to {
+        true => Some((number.checked_mul(to / from)?, true)),
+        false => Some(cut(from / to)),
+    };
+    match (sql_type, unit) {
+        (SqlType::Date, unit) => {
+            let days = match unit {
+                Unit::Days => (number, true),
+                Unit::PerSecond(unit) => cut(DAY * unit),
+            };
+            Some(days).filter(|(days, _)| i32::try_from(*days).is_ok())
+        }
+        (SqlType::Time(digits), Unit::PerSecond(unit)) => {
+            let ticks = per_second(*digits);
+            scaled(unit, ticks).filter(|(time, _)| (0..DAY * ticks).contains(time))
+        }
+        (SqlType::Timestamp(digits) | SqlType::TimestampLtz(digits), unit) => match unit {
+            Unit::Days => Some((number.checked_mul(DAY * per_second(*digits))?, true)),
+            Unit::PerSecond(unit) => scaled(unit, per_second(*digits)),
+        },
         _ => None,
     }
 }
@@ -505,6 +645,38 @@ fn without_fraction(number: &str) -> Option<i64> {
     let whole = number.parse::<f64>().ok()?.trunc();
     // Both bounds are doubles; the upper one is the first that does not fit.
     (whole >= i64::MIN as f64 && whole < i64::MAX as f64).then_some(whole as i64)
+}
+
+/// How well a value that begins with this token is one of the type: the least is the best, `None` is not at all.
+fn rank(sql_type: &SqlType, token: Token<'_>) -> Option<u8> {
+    use SqlType as Type;
+    let number = match (token, sql_type) {
+        (Token::Boolean(_), Type::Boolean) | (Token::Array, Type::Array(_)) => return Some(0),
+        (Token::Text(_), Type::Char(_) | Type::Varchar(_)) => return Some(0),
+        (Token::Text(_), Type::Binary(_) | Type::Varbinary(_)) => return Some(1),
+        (Token::Text(_), Type::Date | Type::Time(_) | Type::Timestamp(_) | Type::TimestampLtz(_)) => return Some(2),
+        // Not a number, and the infinities.
+        (Token::Text(_), Type::Float | Type::Double) => return Some(3),
+        (Token::Object, Type::Map(..)) => return Some(1),
+        (Token::Object, Type::Row(_)) => return Some(2),
+        (Token::Number(number), _) => number,
+        _ => return None,
+    };
+    let is_whole = !number.contains(['.', 'e', 'E']);
+    match sql_type {
+        Type::Double => Some(if is_whole { 6 } else { 0 }),
+        Type::Float => Some(if is_whole { 7 } else { 1 }),
+        Type::Decimal(..) => Some(if is_whole { 5 } else { 2 }),
+        _ if !is_whole => None,
+        Type::TinyInt => parse::<i8>(number).map(|_| 0),
+        Type::SmallInt => parse::<i16>(number).map(|_| 0),
+        Type::Int => parse::<i32>(number).map(|_| 0),
+        Type::BigInt => parse::<i64>(number).map(|_| 1),
+        Type::Date => Some(2),
+        Type::Time(_) => Some(3),
+        Type::Timestamp(_) | Type::TimestampLtz(_) => Some(4),
+        _ => None,
+    }
 }
 
 fn from_longs(values: &mut Int64Builder, data_type: &DataType) -> Result<ArrayRef> {
@@ -524,6 +696,54 @@ impl Row {
     pub fn new(fields: &Fields, rules: JsonRules) -> Result<Self> {
         let columns = fields.iter().map(|field| Column::new(field, rules)).collect::<Result<_>>()?;
         Ok(Self { columns, valid: Vec::new(), wrong: Vec::new() })
+    }
+
+    /// Takes how its columns are written from now on, in their order.
+    pub fn learn(&mut self, order: &mut Order<'_>) {
+        self.columns.iter_mut().for_each(|column| column.learn(order));
+    }
+
+    /// Where its columns are the types of a union: the one that a value is of, by its token. `None`: none, or it is an object with the columns' names.
+    fn branch_of<'a>(&self, token: Token<'a>, json: &mut Scanner<'a>, scratch: &mut String) -> Step<Option<usize>> {
+        let mut first_name = None;
+        if token == Token::Object {
+            let (start, mut first) = (json.mark(), true);
+            if let Some(key) = json.next_key(&mut first)? {
+                first_name = Some(key.text(scratch));
+            }
+            json.back_to(start);
+        }
+        if first_name.is_some_and(|name| self.columns.iter().any(|column| column.field.name() == name)) {
+            return Ok(None);
+        }
+        // Of several records the one that has the field counts.
+        let ranked = self.columns.iter().enumerate().filter_map(|(at, column)| {
+            let has_it = match (first_name, &column.store) {
+                (Some(name), Store::Row(row)) => row.columns.iter().any(|column| column.field.name() == name),
+                _ => false,
+            };
+            Some((if has_it { 0 } else { rank(&column.sql_type, token)? }, at))
+        });
+        Ok(ranked.min().map(|(_, at)| at))
+    }
+
+    /// Takes a value of one of a union's types; the others are NULL.
+    fn read_branch<'a>(
+        &mut self,
+        branch: usize,
+        token: Token<'a>,
+        from: usize,
+        json: &mut Scanner<'a>,
+        scratch: &mut String,
+    ) -> Step<()> {
+        for (at, column) in self.columns.iter_mut().enumerate() {
+            match at == branch {
+                true => column.read_token(token, from, json, scratch)?,
+                false => column.fill(),
+            }
+        }
+        self.valid.push(true);
+        Ok(())
     }
 
     /// How many rows it has; not one that was left half way.
@@ -555,7 +775,10 @@ impl Row {
                     expected = n + 1;
                 }
                 _ => {
-                    json.skip_value()?;
+                    // That a field which nobody knows is null says nothing.
+                    if json.skip_value()? != "null" {
+                        json.lose();
+                    }
                 }
             }
         }

@@ -32,6 +32,11 @@ pub(crate) struct Quoted<'a> {
 }
 
 impl<'a> Quoted<'a> {
+    /// Whether it has an escape for what is no character, so that its text is another.
+    pub fn is_changed(&self, text: &str) -> bool {
+        self.escaped && text.contains(char::REPLACEMENT_CHARACTER)
+    }
+
     /// The text; `scratch` holds it where it has escapes.
     pub fn text<'b>(&self, scratch: &'b mut String) -> &'b str
     where
@@ -87,11 +92,23 @@ pub(crate) struct Scanner<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
+    /// Whether whoever took values left something out or took it as something else.
+    is_lossy: bool,
 }
 
 impl<'a> Scanner<'a> {
     pub fn new(text: &'a str) -> Self {
-        Self { text, at: 0, depth: 0 }
+        Self { text, at: 0, depth: 0, is_lossy: false }
+    }
+
+    /// Notes that what was made of the text tells less than it.
+    pub fn lose(&mut self) {
+        self.is_lossy = true;
+    }
+
+    /// Whether [`Scanner::lose`] was called.
+    pub fn is_lossy(&self) -> bool {
+        self.is_lossy
     }
 
     /// Where it stands, for [`Scanner::back_to`].

@@ -11,7 +11,7 @@
 //! Where both the message's part and the topic's own are Avro, the one is read as the other by Avro's rules: defaults, aliases, wider types. Of JSON, defaults of fields
 //! that are never null.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use aquifer_model::sql_type::{ColumnType, RowField};
@@ -145,6 +145,8 @@ pub(super) fn columns(schema: &TopicSchema) -> Result<SchemaRef> {
 /// Reads keys and values by their own decoders.
 pub(super) struct KeyValueDecoder {
     columns: SchemaRef,
+    /// The table's options of formats, which are the value's.
+    options: HashMap<String, String>,
     /// The topic's own schemas.
     reader: Option<Pair>,
     versions: Versions<Version>,
@@ -192,7 +194,12 @@ fn resolves(writer: &TopicSchema, reader: &TopicSchema) -> bool {
 
 impl Version {
     /// For messages by `schema` where the topic's own is `reader`.
-    fn new(schema: &TopicSchema, reader: Option<&Pair>, columns: &SchemaRef) -> Result<Self> {
+    fn new(
+        schema: &TopicSchema,
+        reader: Option<&Pair>,
+        columns: &SchemaRef,
+        options: &HashMap<String, String>,
+    ) -> Result<Self> {
         let pair = Pair::of(schema)?;
         // What the key's column is called depends on the value's fields, and the table has those of the topic's own schema.
         let key_at = reader.unwrap_or(&pair).key_column(columns)?;
@@ -227,7 +234,8 @@ impl Version {
             })
         });
         let sources = sources.collect();
-        let value = Part::new(Schema::new(wanted), &pair.value, reader.map(|reader| &reader.value))?;
+        let wanted = Schema::new(wanted).with_metadata(options.clone());
+        let value = Part::new(wanted, &pair.value, reader.map(|reader| &reader.value))?;
         Ok(Self { place: pair.place, key, value, sources })
     }
 
@@ -270,6 +278,7 @@ impl Version {
         };
         let decoded = self.value.decode(&values)?;
         note(decoded.errors, "value");
+        let mut lossy = decoded.lossy;
         let mut key_array = None;
         if let Some((at, is_row, part)) = &mut self.key {
             // A message without a value is no row: its key need not be one that can be read.
@@ -285,6 +294,9 @@ impl Version {
                 _ => Arc::clone(decoded.rows.column(0)),
             };
             note(decoded.errors, "key");
+            lossy.extend(decoded.lossy);
+            lossy.sort_unstable();
+            lossy.dedup();
             key_array = Some((*at, array));
         }
         let arrays = columns.fields().iter().zip(&self.sources).enumerate().map(|(at, (field, source))| {
@@ -302,11 +314,11 @@ impl Version {
             .filter_map(|(row, reason)| Some(PayloadError { row, reason: reason? }))
             .collect();
         if errors.is_empty() {
-            return Ok(DecodedPayloads { rows, errors });
+            return Ok(DecodedPayloads { rows, errors, lossy });
         }
         let mut from: Vec<Option<u32>> = (0..count as u32).map(Some).collect();
         errors.iter().for_each(|error| from[error.row] = None);
-        Ok(DecodedPayloads { rows: scatter(&rows, &from)?, errors })
+        Ok(DecodedPayloads { rows: scatter(&rows, &from)?, errors, lossy })
     }
 }
 
@@ -339,12 +351,13 @@ fn split(payload: &[u8]) -> std::result::Result<Parts<'_>, &'static str> {
 }
 
 impl KeyValueDecoder {
-    pub fn new(columns: SchemaRef, topic_schema: Option<&TopicSchema>) -> Result<Self> {
+    /// A decoder that makes `columns`, a projection of the table's, which are `table`.
+    pub fn new(table: &SchemaRef, columns: SchemaRef, topic_schema: Option<&TopicSchema>) -> Result<Self> {
         let fields: Vec<Field> = columns.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
-        let columns = Arc::new(Schema::new(fields));
+        let (columns, options) = (Arc::new(Schema::new(fields)), table.metadata().clone());
         let reader = topic_schema.map(Pair::of).transpose()?;
-        let default = topic_schema.map(|schema| Version::new(schema, reader.as_ref(), &columns)).transpose()?;
-        Ok(Self { columns, reader, versions: Versions::new(default) })
+        let default = topic_schema.map(|schema| Version::new(schema, reader.as_ref(), &columns, &options));
+        Ok(Self { columns, reader, versions: Versions::new(default.transpose()?), options })
     }
 
     fn decode_runs(
@@ -354,7 +367,8 @@ impl KeyValueDecoder {
         versions: &BinaryViewArray,
     ) -> Result<DecodedPayloads> {
         let Self { columns, versions: known, .. } = self;
-        by_version(columns, payloads, versions, |version, run, errors| {
+        let mut lossy = Vec::new();
+        let mut all = by_version(columns, payloads, versions, |version, run, errors| {
             let part = payloads.slice(run.start, run.len());
             let keys = keys.map(|keys| keys.slice(run.start, run.len()));
             let decoded = match known.get(version) {
@@ -365,9 +379,12 @@ impl KeyValueDecoder {
                     "the registry does not have the schema that the message is written by",
                 )?,
             };
+            lossy.extend(decoded.lossy.iter().map(|row| row + run.start));
             errors.extend(decoded.errors.into_iter().map(|error| PayloadError { row: error.row + run.start, ..error }));
             Ok(decoded.rows)
-        })
+        })?;
+        all.lossy = lossy;
+        Ok(all)
     }
 }
 
@@ -394,8 +411,8 @@ impl PayloadDecoder for KeyValueDecoder {
     }
 
     fn add_schema(&mut self, version: SchemaVersion, schema: Option<&TopicSchema>) -> Result<()> {
-        let made = schema.map(|schema| Version::new(schema, self.reader.as_ref(), &self.columns)).transpose()?;
-        self.versions.add(version, made);
+        let made = schema.map(|schema| Version::new(schema, self.reader.as_ref(), &self.columns, &self.options));
+        self.versions.add(version, made.transpose()?);
         Ok(())
     }
 

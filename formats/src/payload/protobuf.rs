@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The check comes first, so that no builder sees a bad message. Fields that the schema does not know, or that come as another wire type than theirs, are
-//! passed over; of a field that comes again the last counts, and messages are merged, as every Protobuf parser does it.
+//! passed over, and the check tells that there were some; of a field that comes again the last counts, and messages are merged, as every Protobuf parser does it.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -52,19 +52,23 @@ impl Version {
         Ok(Self { message, sources })
     }
 
-    /// Decodes payloads; bad ones are rows of NULLs.
+    /// Decodes payloads; bad ones are rows of NULLs. `lossy` takes the rows that the columns do not hold whole.
     fn decode(
         &self,
         payloads: &BinaryViewArray,
         rows: Range<usize>,
         columns: &SchemaRef,
         errors: &mut Vec<PayloadError>,
+        lossy: &mut Vec<usize>,
     ) -> Result<RecordBatch> {
         let mut builder = RowBuilder::new(&self.message, |field| self.sources.contains(&Some(field)));
         for row in rows.clone() {
             let payload = if payloads.is_null(row) { None } else { Some(payloads.value(row)) };
-            match payload.map(|payload| check(payload, &self.message, 0).map(|()| payload)) {
-                Some(Ok(payload)) => builder.append(payload),
+            match payload.map(|payload| check(payload, &self.message, 0).map(|is_lossy| (payload, is_lossy))) {
+                Some(Ok((payload, is_lossy))) => {
+                    lossy.extend(is_lossy.then_some(row));
+                    builder.append(payload);
+                }
                 Some(Err(reason)) => {
                     errors.push(PayloadError { row, reason });
                     builder.append_null();
@@ -99,6 +103,7 @@ impl ProtobufDecoder {
         version: &[u8],
         rows: Range<usize>,
         errors: &mut Vec<PayloadError>,
+        lossy: &mut Vec<usize>,
     ) -> Result<RecordBatch> {
         let Some(known) = self.versions.get(version) else {
             let of_run = payloads.slice(rows.start, rows.len());
@@ -106,14 +111,15 @@ impl ProtobufDecoder {
             errors.extend(bad.errors.into_iter().map(|error| PayloadError { row: error.row + rows.start, ..error }));
             return Ok(bad.rows);
         };
-        let before = errors.len();
-        if let Ok(decoded) = known.decode(payloads, rows.clone(), &self.columns, errors) {
+        let before = (errors.len(), lossy.len());
+        if let Ok(decoded) = known.decode(payloads, rows.clone(), &self.columns, errors, lossy) {
             return Ok(decoded);
         }
         // Some value does not fit the table's type: which one shows when they come one by one.
-        errors.truncate(before);
+        errors.truncate(before.0);
+        lossy.truncate(before.1);
         one_by_one(&self.columns, rows, errors, |row, errors| {
-            known.decode(payloads, row..row + 1, &self.columns, errors).map(Some)
+            known.decode(payloads, row..row + 1, &self.columns, errors, lossy).map(Some)
         })
     }
 }
@@ -134,8 +140,11 @@ impl PayloadDecoder for ProtobufDecoder {
     }
 
     fn decode(&mut self, payloads: &BinaryViewArray, versions: &BinaryViewArray) -> Result<DecodedPayloads> {
-        let columns = Arc::clone(&self.columns);
-        by_version(&columns, payloads, versions, |version, run, errors| self.decode_run(payloads, version, run, errors))
+        let (columns, mut lossy) = (Arc::clone(&self.columns), Vec::new());
+        let decoded = by_version(&columns, payloads, versions, |version, run, errors| {
+            self.decode_run(payloads, version, run, errors, &mut lossy)
+        })?;
+        Ok(DecodedPayloads { lossy, ..decoded })
     }
 }
 
@@ -153,11 +162,17 @@ enum Wire {
 struct Fields<'a> {
     message: &'a [u8],
     at: usize,
+    /// Whether groups were passed over.
+    has_groups: bool,
 }
 
 type Step<T> = std::result::Result<T, String>;
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
+    fn of(message: &'a [u8]) -> Self {
+        Self { message, at: 0, has_groups: false }
+    }
+
     fn varint(&mut self) -> Step<u64> {
         let mut value = 0u64;
         for shift in (0..70).step_by(7) {
@@ -190,6 +205,7 @@ impl Fields<'_> {
             let (number, wire_type) = self.tag()?;
             if wire_type == 3 {
                 self.skip_group(number, 0)?;
+                self.has_groups = true;
                 continue;
             }
             return Ok(Some((number, self.value(wire_type)?)));
@@ -255,36 +271,51 @@ fn packed(kind: &Kind, fields: &mut Fields<'_>) -> Step<Wire> {
     })
 }
 
-/// Whether a message is whole, and all that is known of it as it should be.
-fn check(message: &[u8], shape: &Message, depth: usize) -> Step<()> {
+/// Whether a column of this kind tells less than a number on the wire: bits that it cuts off.
+fn is_cut(kind: &Kind, wire: Wire) -> bool {
+    let Wire::Varint(value) = wire else { return false };
+    match kind {
+        Kind::Int32 | Kind::Enum(_) => i32::try_from(value as i64).is_err(),
+        Kind::Uint32 | Kind::Sint32 => u32::try_from(value).is_err(),
+        Kind::Bool => value > 1,
+        _ => false,
+    }
+}
+
+/// Whether a message is whole, and all that is known of it as it should be. Gives whether it has something that no column tells.
+fn check(message: &[u8], shape: &Message, depth: usize) -> Step<bool> {
     if depth >= MAX_DEPTH {
         return Err(format!("messages lie more than {MAX_DEPTH} deep in each other"));
     }
     if u32::try_from(message.len()).is_err() {
         return Err("the message is longer than 4 GiB".into());
     }
-    let mut fields = Fields { message, at: 0 };
+    let (mut fields, mut is_lossy) = (Fields::of(message), false);
     while let Some((number, wire)) = fields.next()? {
-        let Some(field) = shape.find(number).map(|index| &shape.fields[index]) else { continue };
-        let Wire::Bytes(from, to) = wire else { continue };
-        if !fits(&field.kind, field.occurs, wire) {
+        let field = shape.find(number).map(|index| &shape.fields[index]);
+        let Some(field) = field.filter(|field| fits(&field.kind, field.occurs, wire)) else {
+            is_lossy = true;
             continue;
-        }
+        };
+        let Wire::Bytes(from, to) = wire else {
+            is_lossy |= is_cut(&field.kind, wire);
+            continue;
+        };
         let bytes = &message[from..to];
         let of_field = |reason: String| format!("{}: {reason}", field.name);
         match &field.kind {
             Kind::Text => drop(std::str::from_utf8(bytes).map_err(|_| of_field("it is not UTF-8".into()))?),
             Kind::Bytes | Kind::Opaque => {}
-            Kind::Message(inner) => check(bytes, inner, depth + 1).map_err(of_field)?,
+            Kind::Message(inner) => is_lossy |= check(bytes, inner, depth + 1).map_err(of_field)?,
             kind => {
-                let mut values = Fields { message: bytes, at: 0 };
+                let mut values = Fields::of(bytes);
                 while values.at < bytes.len() {
-                    packed(kind, &mut values).map_err(of_field)?;
+                    is_lossy |= is_cut(kind, packed(kind, &mut values).map_err(of_field)?);
                 }
             }
         }
     }
-    Ok(())
+    Ok(is_lossy || fields.has_groups)
 }
 
 /// A value of a field and the place of the field's next one.
@@ -340,7 +371,7 @@ impl RowBuilder {
     fn append(&mut self, message: &[u8]) {
         self.occurrences.clear();
         self.ends.fill((NONE, NONE));
-        let mut fields = Fields { message, at: 0 };
+        let mut fields = Fields::of(message);
         while let Ok(Some((number, wire))) = fields.next() {
             let Some(index) = self.message.find(number) else { continue };
             let field: &Field = &self.message.fields[index];
@@ -416,7 +447,7 @@ impl Builder {
                 for wire in each() {
                     match wire {
                         Wire::Bytes(from, to) if self.kind.is_packable() => {
-                            let mut values = Fields { message: &message[from..to], at: 0 };
+                            let mut values = Fields::of(&message[from..to]);
                             while let Some(value) =
                                 (values.at < to - from).then(|| packed(&self.kind, &mut values).ok()).flatten()
                             {
@@ -566,7 +597,7 @@ fn append_name(names: &EnumNames, number: i32, texts: &mut StringViewBuilder) {
 /// The key of a map's entry, as it is written; absent is the default.
 fn key_of(entry: &[u8]) -> (u64, &[u8]) {
     let mut key = (0, &[][..]);
-    let mut fields = Fields { message: entry, at: 0 };
+    let mut fields = Fields::of(entry);
     while let Ok(Some((number_of, wire))) = fields.next() {
         if number_of == 1 {
             key = match wire {

@@ -17,10 +17,16 @@ use base64::Engine;
 use prost_reflect::{Cardinality, DescriptorPool, FieldDescriptor, Kind as Described, MessageDescriptor, Syntax};
 use serde::Deserialize;
 
+use super::guarded;
+
 /// How deep rows may lie in rows.
 const MAX_TYPE_DEPTH: usize = 16;
 /// How many fields all nested messages of a type may have together.
 const MAX_FIELDS: usize = 10_000;
+/// A field's name of more bytes than this counts as several fields.
+const NAME_BYTES: usize = 64;
+/// How long a schema may be, in bytes.
+const MAX_DEFINITION: usize = 4 * 1024 * 1024;
 const PARSING_INFO: &str = "__PARSING_INFO__";
 
 /// How a field's values are written.
@@ -188,16 +194,27 @@ struct NativeDefinition {
 
 fn native(definition: &[u8]) -> Result<Message> {
     let broken = |what: &str| Error::corrupt(format!("the schema of native Protobuf messages {what}"));
+    check_length(definition.len())?;
     let definition: NativeDefinition = serde_json::from_slice(definition)
         .map_err(|error| broken("is not the JSON that it should be").with_source(error))?;
     let files = base64::engine::general_purpose::STANDARD.decode(definition.file_descriptor_set.as_bytes());
     let files = files.map_err(|error| broken("has descriptors that are not base64").with_source(error))?;
-    let pool = DescriptorPool::decode(files.as_slice());
-    let pool = pool.map_err(|error| broken("has descriptors that cannot be used").with_source(error))?;
+    let unusable = |error| broken("has descriptors that cannot be used").with_source(error);
+    let pool =
+        guarded("descriptors of Protobuf messages", || DescriptorPool::decode(files.as_slice()).map_err(unusable))?;
     let name = definition.root_message_type_name;
     let root = pool.get_message_by_name(&name);
     let root = root.ok_or_else(|| broken(&format!("names the message `{name}`, which its descriptors lack")))?;
     Describer::default().message(&root)
+}
+
+fn check_length(bytes: usize) -> Result<()> {
+    if bytes > MAX_DEFINITION {
+        return Err(Error::unsupported(format!(
+            "a schema of Protobuf messages of {bytes} bytes, above the limit of {MAX_DEFINITION}: register it with fewer files"
+        )));
+    }
+    Ok(())
 }
 
 /// What is described so far.
@@ -206,6 +223,8 @@ struct Describer {
     /// The messages around.
     around: Vec<String>,
     fields: usize,
+    /// By full name: an enumeration may be that of many fields.
+    enums: HashMap<String, Arc<EnumNames>>,
 }
 
 impl Describer {
@@ -213,7 +232,7 @@ impl Describer {
         self.around.push(message.full_name().to_string());
         let mut fields = Vec::new();
         for field in message.fields() {
-            self.fields += 1;
+            self.fields += 1 + field.name().len() / NAME_BYTES;
             if self.fields > MAX_FIELDS {
                 return Err(Error::unsupported(format!("a Protobuf message with more than {MAX_FIELDS} fields")));
             }
@@ -245,13 +264,16 @@ impl Describer {
             Described::String => Kind::Text,
             Described::Bytes => Kind::Bytes,
             Described::Enum(values) => {
-                let mut names = EnumNames::default();
-                for value in values.values() {
-                    // Of several names for one number the first is it.
-                    names.names.entry(value.number()).or_insert_with(|| value.name().to_string());
-                    names.numbers.insert(value.name().to_string(), value.number());
-                }
-                Kind::Enum(Arc::new(names))
+                let known = self.enums.entry(values.full_name().to_string()).or_insert_with(|| {
+                    let mut names = EnumNames::default();
+                    for value in values.values() {
+                        // Of several names for one number the first is it.
+                        names.names.entry(value.number()).or_insert_with(|| value.name().to_string());
+                        names.numbers.insert(value.name().to_string(), value.number());
+                    }
+                    Arc::new(names)
+                });
+                Kind::Enum(Arc::clone(known))
             }
             Described::Message(message) => {
                 let is_inside_itself = self.around.iter().any(|around| around == message.full_name());
@@ -288,6 +310,7 @@ struct Numbered {
 
 /// Of the list that the Java client's Protobuf schema numbers its fields by. It tells no fields of nested messages and no names of enumerations.
 fn numbered(list: &str) -> Result<Message> {
+    check_length(list.len())?;
     let list: Vec<Numbered> = serde_json::from_str(list).map_err(|error| {
         Error::corrupt(format!("the property `{PARSING_INFO}` is not the JSON that it should be")).with_source(error)
     })?;

@@ -282,7 +282,7 @@ impl PayloadDecoder for RawDecoder {
         let Some(own) = self.own else {
             let options = RecordBatchOptions::new().with_row_count(Some(payloads.len()));
             let rows = RecordBatch::try_new_with_options(Arc::clone(&self.columns), vec![], &options)?;
-            return Ok(DecodedPayloads { rows, errors });
+            return Ok(DecodedPayloads { rows, errors, lossy: Vec::new() });
         };
         let default = self.kinds.get(&[][..]).copied().unwrap_or(own);
         let mut runs: Vec<ArrayRef> = Vec::new();
@@ -299,7 +299,8 @@ impl PayloadDecoder for RawDecoder {
             [one] => Arc::clone(one),
             several => concat(&several.iter().map(AsRef::as_ref).collect::<Vec<_>>())?,
         };
-        Ok(DecodedPayloads { rows: RecordBatch::try_new(Arc::clone(&self.columns), vec![column])?, errors })
+        let rows = RecordBatch::try_new(Arc::clone(&self.columns), vec![column])?;
+        Ok(DecodedPayloads { rows, errors, lossy: Vec::new() })
     }
 }
 

@@ -75,6 +75,7 @@ proptest! {
         for format in [Format::Avro, Format::Json] {
             let decoded = roundtrip(format, &rows);
             prop_assert_eq!(&decoded.errors, &vec![]);
+            prop_assert_eq!(&decoded.lossy, &Vec::<usize>::new());
             prop_assert_eq!(decoded.rows.columns(), rows.columns());
         }
     }
@@ -262,4 +263,28 @@ fn raw_payloads_are_pulsars_primitives() {
     let rows = RecordBatch::try_new(columns, vec![Arc::new(Int32Array::from(vec![256]))]).expect("fits");
     let mut written = written;
     assert_eq!(written.encode(&rows).expect("encodes").value(0), [0, 0, 1, 0]);
+}
+
+#[test]
+fn the_column_of_a_raw_topic_keeps_its_name() {
+    for (name, properties) in [("value", 0), ("txt", 1), ("ü b", 1)] {
+        let columns: SchemaRef = Arc::new(Schema::new(vec![SqlType::STRING.nullable().to_field(name)]));
+        let schema = topic_schema_of(Format::Raw, "t", &columns).expect("one column");
+        assert_eq!((schema.kind, schema.properties.len()), (PayloadKind::String, properties), "{name}");
+        assert_eq!(columns_of(&schema).expect("made by us"), (Format::Raw, columns), "{name}");
+    }
+}
+
+#[test]
+fn what_a_topics_schema_cannot_say_is_refused_the_same_for_avro_and_json() {
+    for (name, sql_type, part) in
+        [("m", "MAP<BIGINT, INT>", "keys of a MAP are STRING"), ("a b", "INT", "'connector' = 'pulsar'")]
+    {
+        let field = SqlType::parse(sql_type).expect("a type").to_field(name);
+        let columns: SchemaRef = Arc::new(Schema::new(vec![field]));
+        for format in [Format::Avro, Format::Json] {
+            let error = topic_schema_of(format, "t", &columns).expect_err(part).to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
 }

@@ -68,7 +68,7 @@ pub(super) fn by_version(
         several => concat_batches(columns, several)?,
     };
     errors.sort_by_key(|error| error.row);
-    Ok(DecodedPayloads { rows, errors })
+    Ok(DecodedPayloads { rows, errors, lossy: Vec::new() })
 }
 
 /// Decodes rows one by one, so that it shows which of them fails; `None` is a row of NULLs.

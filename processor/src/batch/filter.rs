@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use aquifer_formats::messages::column;
-use aquifer_model::{Error, Result};
-use aquifer_storage::reader::{ContainerStatistics, ReadFilter};
+use aquifer_model::{Error, Position, Result};
+use aquifer_storage::reader::{ContainerStatistics, PARTITION, ReadFilter, TIER, TOPIC};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -19,6 +19,7 @@ use datafusion::physical_expr::utils::{Guarantee, LiteralGuarantee};
 use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
 
 use super::TieredTable;
+use super::bounds::{Bounds, positions};
 
 /// Predicates over a table's columns.
 #[derive(Debug)]
@@ -31,6 +32,10 @@ struct Pushed {
     pruning: Option<PruningPredicate>,
     /// The only message keys that can match, if the predicate names them.
     keys: Option<Vec<Vec<u8>>>,
+    /// Between which entries rows lie that can match.
+    positions: (Position, Position),
+    /// They were taken by the broker at this time or later, in milliseconds since 1970.
+    broker_published_from: Option<i64>,
 }
 
 /// The filter that `filters` make; `None` if there are none.
@@ -49,6 +54,12 @@ pub(crate) fn pushed(
     }
     indices.sort_unstable();
     let schema: SchemaRef = Arc::new(table.schema.project(&indices)?);
+    let shows = |reader_column: &str, name: &str| {
+        table.schema.index_of(name).is_ok_and(|index| table.reader_columns[index] == reader_column)
+    };
+    let bounds = |reader_column: &str| Bounds::of(&all, &|name| shows(reader_column, name));
+    let positions = positions(bounds(column::LEDGER), bounds(column::ENTRY));
+    let broker_published_from = Some(bounds(column::BROKER_PUBLISH_TIME).low).filter(|from| *from > i64::MIN);
     // The scan's filters name the table; here there is only one.
     let unqualified = all
         .transform(|e| {
@@ -63,12 +74,26 @@ pub(crate) fn pushed(
         PruningPredicateBuilder::new().with_file_schema(Arc::clone(&schema)).try_build(Arc::clone(&predicate)).ok();
     let columns: Vec<String> = indices.iter().map(|n| table.reader_columns[*n].clone()).collect();
     let keys = message_keys(&columns, &schema, &predicate);
-    Ok(Some(Arc::new(Pushed { columns, schema, predicate, pruning, keys })))
+    Ok(Some(Arc::new(Pushed { columns, schema, predicate, pruning, keys, positions, broker_published_from })))
 }
 
 /// Whether a column shows messages' keys, which are bytes, as text: their order stays, and what is no text is NULL, before a filter as behind it.
 pub(super) fn is_key_as_text(reader_column: &str, shown: &Field) -> bool {
     reader_column == column::KEY && shown.data_type().is_string()
+}
+
+/// Whether a column shows a place as the table has it: names and the partition's number are the same in many rows, and a position's numbers, which
+/// have no sign, keep their order (those above the largest BIGINT are NULL, before a filter as behind it).
+pub(super) fn is_place(reader_column: &str, shown: &Field) -> bool {
+    match reader_column {
+        TOPIC | TIER => shown.data_type().is_string(),
+        PARTITION => matches!(shown.data_type(), DataType::Int32 | DataType::Int64),
+        _ => is_position_as_number(reader_column, shown),
+    }
+}
+
+fn is_position_as_number(reader_column: &str, shown: &Field) -> bool {
+    matches!(reader_column, column::LEDGER | column::ENTRY) && *shown.data_type() == DataType::Int64
 }
 
 /// The message keys that a row must have one of, where the predicate says so with `=` or `IN`.
@@ -111,6 +136,14 @@ impl ReadFilter for Pushed {
         self.keys.as_deref()
     }
 
+    fn positions(&self) -> (Position, Position) {
+        self.positions
+    }
+
+    fn broker_published_from(&self) -> Option<i64> {
+        self.broker_published_from
+    }
+
     fn may_match(&self, statistics: &dyn ContainerStatistics) -> Result<Vec<bool>> {
         let all = vec![true; statistics.num_containers()];
         let Some(pruning) = &self.pruning else { return Ok(all) };
@@ -150,8 +183,9 @@ impl PruningStatistics for Adapted<'_> {
     }
     fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
         let name = self.name(column)?;
-        // What is no text is NULL only as it is shown.
-        if is_key_as_text(name, self.filter.schema.field_with_name(&column.name).ok()?) {
+        // What is no text, or too large a number, is NULL only as it is shown.
+        let shown = self.filter.schema.field_with_name(&column.name).ok()?;
+        if is_key_as_text(name, shown) || is_position_as_number(name, shown) {
             return None;
         }
         self.statistics.null_counts(name)

@@ -2,7 +2,11 @@
 //!
 //! An epoch ends for all partitions together: at so many rows, after so long, or as soon as nothing is waiting; an empty one only where something else
 //! changed (a partition became idle or ended, a snapshot is asked for). Of the partitions that have a batch ready the one with the lowest watermark goes
-//! first, so history is not later than it was live. A partition always goes to the same worker, so its order is kept.
+//! first, so history is not later than it was live; where inputs are aligned, one that is too far ahead of its group waits although it is ready. A partition
+//! always goes to the same worker, so its order is kept.
+//!
+//! A stop by event time ends a partition whose watermark is there. That one has come so far tells that the others, which may be empty or quiet, need not be
+//! waited for beyond what is there by then: their input is told so.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -11,6 +15,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use aquifer_catalog::options::Emit;
 use aquifer_model::{ChangeBatch, Cut, Epoch, Error, Result, Watermark};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, new_null_array};
 use arrow::compute::{and_not, is_null, max};
@@ -20,6 +25,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use super::ROW_WATERMARK;
+use super::alignment::Groups;
 use super::job::{InputSpec, JobSnapshot, PartitionMark, SourceMarks, WatermarkSpec};
 use super::operator::{EpochEnd, PortEnd};
 use super::runtime::Shared;
@@ -44,6 +50,9 @@ impl EpochClock {
     }
 }
 
+/// So long a partition must be quiet to be left out of a stop by event time that another has reached, where no idle timeout says it.
+const QUIET: Duration = Duration::from_secs(1);
+
 type Next = (usize, Box<dyn JobSource>, Result<Polled>);
 
 /// What a partition answers.
@@ -66,8 +75,30 @@ struct PartitionFeed {
     gone: bool,
 }
 
+/// What holds for all partitions of an input.
+#[derive(Debug, Clone, Copy)]
+struct InputTimes {
+    /// After this long without a row a partition is idle; zero: never.
+    idle_timeout: Duration,
+    /// A watermark follows after so many rows; `None`: where an epoch ends.
+    per_rows: Option<u64>,
+}
+
+impl InputTimes {
+    fn of(spec: &InputSpec, settings: &JobSettings) -> Self {
+        let per_rows = match spec.times.emit {
+            Some(Emit::Rows(gap)) => Some(gap.max(1)),
+            Some(Emit::Periodic) => None,
+            None => settings.watermark_per_row.then_some(1),
+        };
+        Self { idle_timeout: spec.times.idle_timeout.unwrap_or(settings.idle_timeout), per_rows }
+    }
+}
+
 pub(crate) struct Feeder {
     inputs: Arc<Vec<InputSpec>>,
+    times: Vec<InputTimes>,
+    groups: Groups,
     partitions: Vec<PartitionFeed>,
     pending: FuturesUnordered<Pin<Box<dyn Future<Output = Next> + Send>>>,
     watermarks: Watermarks,
@@ -118,7 +149,9 @@ impl Feeder {
                 });
             }
         }
-        let mut watermarks = Watermarks::new(partitions.len(), settings.idle_timeout);
+        let times: Vec<InputTimes> = inputs.iter().map(|spec| InputTimes::of(spec, settings)).collect();
+        let groups = Groups::new(inputs.iter().map(|spec| spec.times.alignment.as_ref()));
+        let mut watermarks = Watermarks::new(partitions.iter().map(|feed| times[feed.input].idle_timeout));
         watermarks.restore(marks.watermark);
         for (time, mark) in watermarks.partitions.iter_mut().zip(&found) {
             if let Some(mark) = mark {
@@ -134,8 +167,10 @@ impl Feeder {
         let clock = EpochClock { rows: settings.epoch_rows.max(1), interval: settings.epoch_interval };
         let (started, requests_open, asked) = (Instant::now(), true, vec![]);
         let changed = watermarks.all_ended();
-        Ok(Self {
+        let feeder = Self {
             inputs,
+            times,
+            groups,
             partitions,
             pending,
             watermarks,
@@ -148,7 +183,25 @@ impl Feeder {
             listings,
             changed,
             asked,
-        })
+        };
+        (0..feeder.inputs.len()).for_each(|input| feeder.tell_of_stop(input));
+        Ok(feeder)
+    }
+
+    /// Tells an input from when on its quiet partitions need not be waited for: now, if its stop by event time is reached; else, if a timeout says what quiet
+    /// is, once the clock is there.
+    fn tell_of_stop(&self, input: usize) {
+        let spec = &self.inputs[input];
+        let Some(stop) = spec.input.stop_watermark() else { return };
+        let timeout = self.times[input].idle_timeout;
+        let times = self.partitions.iter().zip(&self.watermarks.partitions);
+        let is_reached = times.filter(|(feed, _)| feed.input == input).any(|(_, time)| time.watermark >= stop);
+        match (is_reached, timeout.is_zero()) {
+            (true, true) => spec.input.end_quiet_partitions(i64::MIN, QUIET),
+            (true, false) => spec.input.end_quiet_partitions(i64::MIN, timeout),
+            (false, false) => spec.input.end_quiet_partitions(stop.0, timeout),
+            (false, true) => {}
+        }
     }
 
     /// Feeds the workers until all partitions have ended.
@@ -201,7 +254,8 @@ impl Feeder {
 
     /// Waits until something happens.
     async fn wait(&mut self) -> Result<()> {
-        let deadline = self.watermarks.idle_deadline().map(|since| self.started + since);
+        let is_busy = |partition: usize| self.partitions[partition].ready.is_some();
+        let deadline = self.watermarks.idle_deadline(is_busy).map(|since| self.started + since);
         let idle = async {
             match deadline {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -241,7 +295,7 @@ impl Feeder {
             tracing::info!(partition = name, "a partition was found and is read from its start");
             self.pending.push(poll_source(self.partitions.len(), source, of, name.clone()));
             self.partitions.push(PartitionFeed { input, name, cut: None, ready: None, gone: false });
-            self.watermarks.add(self.started.elapsed());
+            self.watermarks.add(self.started.elapsed(), self.times[input].idle_timeout);
         }
         Ok(())
     }
@@ -290,8 +344,12 @@ impl Feeder {
     }
 
     fn lowest_ready(&self) -> Option<usize> {
-        let ready = self.partitions.iter().enumerate().filter(|(_, feed)| feed.ready.is_some());
-        ready.map(|(index, _)| index).min_by_key(|index| self.watermarks.partitions[*index].watermark)
+        let times = || self.partitions.iter().zip(&self.watermarks.partitions);
+        let slowest = self.groups.slowest(times().map(|(feed, time)| (feed.input, time)));
+        let ready = times().enumerate().filter(|(_, (feed, time))| {
+            feed.ready.is_some() && !self.groups.waits(feed.input, time.watermark, &slowest)
+        });
+        ready.min_by_key(|(_, (_, time))| time.watermark).map(|(index, _)| index)
     }
 
     /// Puts a partition's batch into the epoch; gives its number of rows.
@@ -312,6 +370,7 @@ impl Feeder {
         if self.inputs[input].input.stop_watermark().is_some_and(|stop| reached >= stop) {
             self.watermarks.end(partition);
             self.changed = true;
+            self.tell_of_stop(input);
         } else {
             let feed = &self.partitions[partition];
             let of = Arc::clone(&self.inputs[input].input);
@@ -360,16 +419,24 @@ impl Feeder {
             }
             None => None,
         };
+        let per_rows = self.times[input].per_rows.filter(|_| spec.row_watermark);
+        let before = match (says, per_rows) {
+            (Some(watermark), Some(gap)) => {
+                let says = milliseconds(&evaluate(&watermark.expression, changes.rows())?)?;
+                self.watermarks.per_row(partition, gap, says.iter())
+            }
+            (says, _) => {
+                let before = self.watermarks.combined().0;
+                if let Some(watermark) = says
+                    && let Some(highest) = watermark.highest(changes.rows())?
+                {
+                    self.watermarks.advance(partition, Watermark(highest));
+                }
+                vec![before; if spec.row_watermark { changes.num_rows() } else { 0 }]
+            }
+        };
         if spec.row_watermark {
-            let says =
-                says.map(|watermark| milliseconds(&evaluate(&watermark.expression, changes.rows())?)).transpose()?;
-            let silent = Int64Array::new_null(if says.is_some() { 0 } else { changes.num_rows() });
-            let before = self.watermarks.per_row(partition, says.as_ref().unwrap_or(&silent).iter());
             changes = with_row_watermark(&changes, before)?;
-        } else if let Some(watermark) = says
-            && let Some(highest) = watermark.highest(changes.rows())?
-        {
-            self.watermarks.advance(partition, Watermark(highest));
         }
         self.shared.to_worker(partition, ToWorker::Batch(self.epoch, input, changes));
         Ok(())

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use aquifer_catalog::options::WatermarkSettings;
 use aquifer_model::{Cut, Epoch, Result, Watermark};
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{cast, max};
@@ -38,6 +39,8 @@ pub struct InputSpec {
     pub before_watermark: Stateless,
     /// Its watermark; without one it stays below all rows until the input ends.
     pub watermark: Option<WatermarkSpec>,
+    /// What its table says of time; the job's settings hold where it says nothing.
+    pub times: WatermarkSettings,
     /// Whether the run before the watermark ends with the hidden column [`super::ROW_WATERMARK`].
     pub row_watermark: bool,
     /// What runs on the workers.

@@ -47,6 +47,9 @@ pub trait JobInput: Send + Sync + Debug {
     fn stop_watermark(&self) -> Option<Watermark> {
         None
     }
+    /// From this time on, in milliseconds since 1970, a partition also ends that has given all that was there then and stays quiet for so long. Another call
+    /// takes the place of this one.
+    fn end_quiet_partitions(&self, _from_ms: i64, _quiet: Duration) {}
 }
 
 /// One partition being read.

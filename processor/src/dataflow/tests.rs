@@ -1,13 +1,15 @@
 //! Jobs on timely, with input in memory.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use aquifer_model::{ChangeBatch, ErrorKind, Result, Watermark};
+use aquifer_catalog::options::{Alignment, Emit, WatermarkSettings};
+use aquifer_model::{ChangeBatch, Cut, ErrorKind, Result, Watermark};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMillisecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use async_trait::async_trait;
 use datafusion::physical_expr::expressions::col;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::sync::mpsc;
@@ -89,6 +91,7 @@ fn counting(input: ScriptedInput, per_row: bool) -> JobSpec {
         input: Arc::new(input),
         before_watermark: Stateless::default(),
         watermark: Some(watermark),
+        times: WatermarkSettings::default(),
         row_watermark: per_row,
         run,
     };
@@ -199,15 +202,24 @@ fn bounded(input: &[Vec<Vec<(i64, i64, i64)>>]) -> ScriptedInput {
 
 /// Counts by key and window, of one partition read row by row, without the late rows.
 fn oracle(rows: impl Iterator<Item = (i64, i64, i64)>) -> (Vec<String>, u64) {
+    oracle_with_gap(rows, 1)
+}
+
+/// The same with a watermark after every `gap` rows.
+fn oracle_with_gap(rows: impl Iterator<Item = (i64, i64, i64)>, gap: usize) -> (Vec<String>, u64) {
     let (mut counts, mut late, mut watermark) = (BTreeMap::<(i64, i64), u64>::new(), 0, Watermark::MIN);
-    for (time, says, key) in rows {
+    let mut said = Watermark::MIN;
+    for (row, (time, says, key)) in rows.enumerate() {
         let end = time.div_euclid(SIZE) * SIZE + SIZE;
         if watermark.0 >= end - 1 {
             late += 1;
         } else {
             *counts.entry((key, end)).or_default() += 1;
         }
-        watermark.advance_to(Watermark(says));
+        said.advance_to(Watermark(says));
+        if (row + 1).is_multiple_of(gap) {
+            watermark = said;
+        }
     }
     let mut lines: Vec<String> = counts.iter().map(|((key, end), rows)| format!("+I {key} {end} {rows}")).collect();
     lines.sort();
@@ -230,6 +242,162 @@ async fn with_a_watermark_after_every_row_the_answer_is_exactly_the_oracles() {
         all_late += late;
     }
     assert!(all_late > 0, "some rows are late");
+}
+
+#[tokio::test]
+async fn a_table_says_itself_whether_a_watermark_follows_its_rows() {
+    let mut all_late = 0;
+    for seed in 0..8 {
+        let input = random_input(seed, 1);
+        for gap in [1, 2, 5] {
+            let (expected, late) = oracle_with_gap(input[0].iter().flatten().copied(), gap);
+            let mut spec = counting(bounded(&input), true);
+            spec.inputs[0].times.emit = Some(Emit::Rows(gap as u64));
+            let mut job = start(spec, settings(2));
+            assert_eq!(finish(&mut job).await.expect("ends"), expected, "seed {seed}, gap {gap}");
+            assert_eq!(job.counters.late_rows.load(Ordering::Relaxed), late);
+            all_late += late;
+        }
+        // And that it does not, whatever the session says: all is read in one epoch.
+        let mut spec = counting(bounded(&input), true);
+        spec.inputs[0].times.emit = Some(Emit::Periodic);
+        let one_epoch = JobSettings {
+            watermark_per_row: true,
+            epoch_rows: 100_000,
+            epoch_interval: PATIENCE,
+            ..JobSettings::default()
+        };
+        let mut job = start(spec, one_epoch);
+        finish(&mut job).await.expect("ends");
+        assert_eq!(job.counters.late_rows.load(Ordering::Relaxed), 0, "seed {seed}");
+    }
+    assert!(all_late > 0, "some rows are late");
+}
+
+#[tokio::test]
+async fn a_table_says_itself_when_its_partitions_are_idle() {
+    for (own, session) in [(Some(Duration::from_millis(50)), Duration::ZERO), (None, Duration::from_millis(50))] {
+        let (input, scripts) = held_open(2);
+        let mut spec = counting(input, false);
+        spec.inputs[0].times.idle_timeout = own;
+        let mut job = start(spec, JobSettings { idle_timeout: session, ..settings(1) });
+        scripts[0].push(batch(&[(1, 1, 7), (30, 30, 7)]));
+        let changes = within(job.changes.recv()).await.expect("a window").expect("no error");
+        assert_eq!(changelog(&[changes]), ["+I 7 10 1"]);
+    }
+}
+
+/// An input that stops at an event time; told that quiet partitions may end it closes these scripts.
+#[derive(Debug)]
+struct Stopping {
+    input: ScriptedInput,
+    scripts: Vec<Arc<Script>>,
+    stop: Watermark,
+    told: Arc<Mutex<Vec<(i64, Duration)>>>,
+}
+
+#[async_trait]
+impl JobInput for Stopping {
+    fn schema(&self) -> SchemaRef {
+        self.input.schema()
+    }
+    async fn partitions(&self) -> Result<Vec<String>> {
+        self.input.partitions().await
+    }
+    async fn open(&self, partition: &str, from: Option<Cut>) -> Result<Box<dyn JobSource>> {
+        self.input.open(partition, from).await
+    }
+    fn stop_watermark(&self) -> Option<Watermark> {
+        Some(self.stop)
+    }
+    fn end_quiet_partitions(&self, from_ms: i64, quiet: Duration) {
+        self.told.lock().expect("not poisoned").push((from_ms, quiet));
+        if from_ms == i64::MIN {
+            self.scripts.iter().for_each(|script| script.close());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stop_that_one_partition_has_reached_lets_the_others_end() {
+    let second = Duration::from_secs(1);
+    let timeout = Duration::from_secs(3600);
+    for (idle_timeout, expected) in
+        [(Duration::ZERO, vec![(i64::MIN, second)]), (timeout, vec![(50, timeout), (i64::MIN, timeout)])]
+    {
+        let (input, scripts) = held_open(3);
+        scripts[0].push(batch(&[(1, 1, 7), (45, 45, 7)]));
+        scripts[0].push(batch(&[(60, 60, 7)]));
+        scripts[0].push(batch(&[(70, 70, 7)]));
+        scripts[1].push(batch(&[(12, 12, 8)]));
+        let told: Arc<Mutex<Vec<(i64, Duration)>>> = Arc::default();
+        let mut spec = counting(ScriptedInput::bounded(columns(), vec![]), false);
+        spec.inputs[0].input = Arc::new(Stopping { input, scripts, stop: Watermark(50), told: Arc::clone(&told) });
+        let mut job = start(spec, JobSettings { idle_timeout, ..settings(2) });
+        let lines = finish(&mut job).await.expect("ends, though one is empty and one quiet");
+        // What comes behind the stop is not read.
+        assert_eq!(lines, ["+I 7 10 1", "+I 7 50 1", "+I 7 70 1", "+I 8 20 1"]);
+        assert_eq!(*told.lock().expect("not poisoned"), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_goes_on_knows_that_its_stop_was_reached() {
+    let spec = |scripts: &[Arc<Script>], input: ScriptedInput| {
+        let mut spec = counting(ScriptedInput::bounded(columns(), vec![]), false);
+        let scripts = scripts.to_vec();
+        spec.inputs[0].input = Arc::new(Stopping { input, scripts, stop: Watermark(50), told: Arc::default() });
+        spec
+    };
+    let (input, scripts) = held_open(2);
+    scripts[0].push(batch(&[(60, 60, 7)]));
+    let job = start(spec(&[], input), settings(1));
+    let deadline = Instant::now() + PATIENCE;
+    let snapshot = loop {
+        let snapshot = within(job.handle.snapshot()).await.expect("runs on");
+        if snapshot.sources.partitions.get(&(0, "0".to_string())).is_some_and(|mark| mark.ended) {
+            break snapshot;
+        }
+        assert!(Instant::now() < deadline, "the first partition ends");
+    };
+    drop(job);
+    let (input, scripts) = held_open(2);
+    let mut job = runtime::start(spec(&scripts, input), settings(1), Some(snapshot), None).expect("starts");
+    assert_eq!(finish(&mut job).await.expect("ends"), ["+I 7 70 1"]);
+}
+
+#[tokio::test]
+async fn an_aligned_partition_waits_for_the_slowest_that_is_not_idle() {
+    let rows: Vec<i64> = (0..100).map(|n| n * 10).collect();
+    let taken = |job: &RunningJob| job.counters.worker_rows.lock().expect("not poisoned").iter().sum::<u64>();
+    for idle_timeout in [Duration::ZERO, Duration::from_millis(200)] {
+        let (input, scripts) = held_open(2);
+        let mut spec = counting(input, false);
+        let alignment = Alignment { group: "g".to_string(), max_drift: Duration::from_millis(100) };
+        spec.inputs[0].times.alignment = Some(alignment);
+        scripts[1].push(batch(&[(0, 0, 1)]));
+        rows.iter().for_each(|at| scripts[0].push(batch(&[(*at, *at, 2)])));
+        let mut job = start(spec, JobSettings { idle_timeout, ..settings(1) });
+        if idle_timeout.is_zero() {
+            // One batch beyond the drift.
+            until("it goes as far as it may", || taken(&job) == 13).await;
+            let snapshot = within(job.handle.snapshot()).await.expect("runs");
+            assert_eq!(snapshot.sources.partitions[&(0, "0".to_string())].watermark, Watermark(110));
+            scripts[1].push(batch(&[(500, 500, 1)]));
+            until("it follows the slowest", || taken(&job) == 64).await;
+            let snapshot = within(job.handle.snapshot()).await.expect("runs");
+            assert_eq!(snapshot.sources.partitions[&(0, "0".to_string())].watermark, Watermark(610));
+            scripts[1].close();
+        }
+        let all = if idle_timeout.is_zero() { 102 } else { 101 };
+        until("what is idle or has ended holds nobody", || {
+            while job.changes.try_recv().is_ok() {}
+            taken(&job) == all
+        })
+        .await;
+        scripts.iter().for_each(|script| script.close());
+        finish(&mut job).await.expect("ends");
+    }
 }
 
 #[tokio::test]

@@ -157,7 +157,10 @@ fn key_columns(
             Error::invalid(format!("the column `{name}` makes the message's key: the insert must give it a value"))
         })?;
         places.push(place);
-        fields.push(SqlType::parse(type_text)?.to_field(name).with_nullable(true));
+        // In the key a column has its name without the prefix.
+        let prefix = definition.options.get("key.fields-prefix").map_or("", String::as_str);
+        let inside = name.strip_prefix(prefix).unwrap_or(name);
+        fields.push(SqlType::parse(type_text)?.to_field(inside).with_nullable(true));
     }
     Ok((places, Arc::new(Schema::new(fields))))
 }

@@ -1,10 +1,11 @@
 //! From a parsed query to a logical plan: names are looked up in the catalogs first, then DataFusion's planner runs over the rewritten tree.
 //!
 //! ```text
-//!  table ─► scan (physical and metadata columns) ─► projection (computed columns) ─► watermark (streaming) ─► window ─► the query's own operators
+//!  table ─► scan (physical and metadata columns; the key's decoded) ─► projection (computed columns) ─► watermark (streaming) ─► window ─► the query's own operators
 //! ```
 
 mod as_of;
+mod keys;
 mod numbered;
 mod range;
 mod relations;
@@ -131,6 +132,8 @@ pub(super) async fn bind(
         };
         bound.push(found);
     }
+    let is_declared = |name: &&String| bound.iter().any(|found| found.declares(name));
+    let declared: BTreeSet<String> = tree.mentioned.iter().filter(is_declared).cloned().collect();
     let mut uses = Vec::with_capacity(bound.len());
     let mut system: Vec<BTreeSet<String>> = Vec::with_capacity(bound.len());
     for found in bound {
@@ -140,7 +143,7 @@ pub(super) async fn bind(
                 BoundUse::View(query, columns)
             }
             Found::Table(table) => {
-                let table = BoundTable::new(*table, lookup.connectors(), streaming, &tree.mentioned).await?;
+                let table = BoundTable::new(*table, lookup.connectors(), streaming, &tree.mentioned, &declared).await?;
                 system.push(table.named_system_columns());
                 BoundUse::Table(Box::new(table))
             }
@@ -240,6 +243,16 @@ fn parser_options() -> ParserOptions {
 enum Found {
     View(Box<Query>, Vec<String>),
     Table(Box<Table>),
+}
+
+impl Found {
+    /// Whether it is a table that declares a column of this name.
+    fn declares(&self, name: &str) -> bool {
+        match self {
+            Self::Table(table) => table.definition.columns.iter().any(|column| column.name == name),
+            Self::View(..) => false,
+        }
+    }
 }
 
 /// A use and how many views it stands in.

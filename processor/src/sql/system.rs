@@ -203,6 +203,28 @@ impl Session {
         kind.table([found.name[0].clone(), found.name[1].clone(), table], rows).map(Some)
     }
 
+    /// Why there is no table of a name: as `missing` says, but for names that other systems have for a part of a table, which say what to write.
+    pub(super) async fn missing_part(&self, name: &[String], missing: Error) -> Error {
+        let Some((base, suffix)) = name.last().and_then(|table| table.rsplit_once('$')) else { return missing };
+        let advice = match suffix {
+            "log" => format!("the log alone is read by `{base}` /*+ OPTIONS('scan.tiers' = 'log') */"),
+            "archive" | "lake" => {
+                format!("the archive alone is read by `{base}` /*+ OPTIONS('scan.tiers' = 'archive') */")
+            }
+            "snapshots" => format!("the archive's chain is the table `{base}$manifests`"),
+            _ => return missing,
+        };
+        let mut of = name.to_vec();
+        if let Some(last) = of.last_mut() {
+            *last = base.to_string();
+        }
+        match Box::pin(self.lookup(&of)).await {
+            Ok(_) => Error::invalid(format!("there is no table `{base}${suffix}`: {advice}")),
+            // Without the table itself there is no part of it.
+            Err(_) => missing,
+        }
+    }
+
     async fn information(&self, catalog: &Arc<Catalog>, kind: Kind) -> Result<Vec<Vec<Cell>>> {
         let own = catalog.definition().name.clone();
         let mut rows = Vec::new();

@@ -385,6 +385,56 @@ async fn a_read_starts_and_stops_at_positions_and_times_in_either_tier() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stop_by_event_time_ends_a_stream_whatever_its_partitions_hold() {
+    let mut world = World::new().await;
+    world.run("CREATE TABLE two (k INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH ('partitions' = '2')").await;
+    let stop = |options: &str| format!("SELECT k FROM two /*+ OPTIONS('source.stop.at-event-time'={options}) */");
+    world.run("INSERT INTO two VALUES (2, TIMESTAMP '2024-01-01 00:30:00')").await;
+    let none: [&str; 0] = [];
+    assert_eq!(world.run(&stop("'2024-01-01 00:20:00'")).await, none, "one partition is empty");
+    world.run("INSERT INTO two VALUES (1, TIMESTAMP '2024-01-01 00:10:00')").await;
+    for (options, expected) in [
+        ("'2200-01-01 00:00:00','scan.bounded.mode'='latest-offset'", vec!["1", "2"]),
+        ("'2024-02-01 00:00:00','scan.watermark.idle-timeout'='200 ms'", vec!["1", "2"]),
+        ("'2024-01-01 00:20:00','scan.bounded.mode'='latest-offset'", vec!["1"]),
+    ] {
+        for mode in ["batch", "streaming"] {
+            world.run(&format!("SET 'execution.runtime-mode' = '{mode}'")).await;
+            let found = world.run(&stop(options)).await;
+            // Both rows may lie in one partition, which ends with the first of them.
+            if mode == "batch" || !options.starts_with("'2024-01-01") {
+                assert_eq!(found, expected, "{mode}: {options}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_says_itself_when_its_watermark_follows() {
+    let mut world = World::new().await;
+    world.run("CREATE TABLE readings (k INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)").await;
+    world
+        .run(
+            "INSERT INTO readings VALUES (1, TIMESTAMP '2024-01-01 00:10:00'), (2, TIMESTAMP '2024-01-01 01:00:00'), \
+             (3, TIMESTAMP '2024-01-01 00:11:00')",
+        )
+        .await;
+    let count = |options: &str| {
+        let hint = format!("/*+ OPTIONS('scan.bounded.mode'='latest-offset'{options}) */");
+        format!("SELECT COUNT(*) FROM readings {hint} GROUP BY TUMBLE(ts, INTERVAL '10' MINUTE)")
+    };
+    let (on_event, on_periodic) =
+        (",'scan.watermark.emit.strategy'='on-event'", ",'scan.watermark.emit.strategy'='on-periodic'");
+    assert_eq!(world.run(&count(on_event)).await, ["1", "1"], "the third row is late");
+    assert_eq!(world.run(&count("")).await, ["1", "2"], "one epoch has them all");
+    world.run("SET 'pipeline.auto-watermark-interval' = '0 ms'").await;
+    assert_eq!(world.run(&count("")).await, ["1", "1"]);
+    assert_eq!(world.run(&count(on_periodic)).await, ["1", "2"]);
+    let gap = world.refused(&count(",'scan.watermark.emit.on-event.gap'='2'")).await;
+    assert!(gap.contains("has no effect without 'scan.watermark.emit.strategy' = 'on-event'"), "{gap}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_time_that_is_null_fails_a_stream_only_where_its_row_is_wanted() {
     let mut world = World::new().await;
     world.run(SENSORS).await;
@@ -408,3 +458,4 @@ async fn an_event_time_that_is_null_fails_a_stream_only_where_its_row_is_wanted(
 }
 
 mod definitions;
+mod places;

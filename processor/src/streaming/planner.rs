@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aquifer_catalog::options::{Emit, WatermarkSettings};
 use aquifer_model::{ChangeBatch, Error, Result};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::{cast, concat};
@@ -71,6 +72,8 @@ impl Planned {
 pub(super) struct Planner<'a> {
     state: &'a SessionState,
     watermark_per_row: bool,
+    /// Whether tables that do not say have one.
+    otherwise_per_row: bool,
     windows: usize,
     /// Filters above the watermark that is planned next, for its scan.
     pushed: Vec<Expr>,
@@ -80,7 +83,10 @@ pub(super) struct Planner<'a> {
 
 /// Plans a job.
 pub(super) fn plan_job(plan: &LogicalPlan, state: &SessionState, watermark_per_row: bool) -> Result<JobSpec> {
-    let mut planner = Planner { state, watermark_per_row, windows: 0, pushed: vec![], pins: BTreeMap::new() };
+    let otherwise_per_row = watermark_per_row;
+    let watermark_per_row = has_watermarks_per_row(plan, otherwise_per_row);
+    let (windows, pushed, pins) = (0, vec![], BTreeMap::new());
+    let mut planner = Planner { state, watermark_per_row, otherwise_per_row, windows, pushed, pins };
     let mut planned = planner.plan(plan, watermark_per_row)?;
     let schema = Arc::clone(plan.schema().inner());
     if planned.carries {
@@ -88,6 +94,19 @@ pub(super) fn plan_job(plan: &LogicalPlan, state: &SessionState, watermark_per_r
         planned.push(Step::Project { expressions: columns, schema: Arc::clone(&schema) });
     }
     Ok(JobSpec { inputs: planned.inputs, stages: planned.stages, schema })
+}
+
+/// Whether a table in the plan has a watermark after every few rows; `otherwise`: those that do not say.
+fn has_watermarks_per_row(plan: &LogicalPlan, otherwise: bool) -> bool {
+    match plan {
+        LogicalPlan::TableScan(scan) => match find_table(scan.source.as_ref()) {
+            Some(ScannedTable::Tiered(table)) => {
+                table.watermarks.emit.map_or(otherwise, |emit| matches!(emit, Emit::Rows(_)))
+            }
+            _ => otherwise,
+        },
+        plan => plan.inputs().into_iter().any(|input| has_watermarks_per_row(input, otherwise)),
+    }
 }
 
 /// The error for what only batch can do.
@@ -110,7 +129,8 @@ impl Planner<'_> {
                 Ok(planned)
             }
             LogicalPlan::Filter(node) => {
-                let split = if self.watermark_per_row { None } else { pushdown::split(&node.predicate, &node.input) };
+                let per_row = has_watermarks_per_row(&node.input, self.otherwise_per_row);
+                let split = if per_row { None } else { pushdown::split(&node.predicate, &node.input) };
                 let rest = match split {
                     Some(Split { pushed, rest }) => {
                         self.pushed = pushed;
@@ -218,7 +238,8 @@ impl Planner<'_> {
 
     fn input(&self, input: Arc<dyn JobInput>, schema: &Schema, carries: bool) -> Planned {
         let (before_watermark, run) = (Stateless::default(), Stateless::default());
-        let input = InputSpec { input, before_watermark, watermark: None, row_watermark: carries, run };
+        let times = WatermarkSettings::default();
+        let input = InputSpec { input, before_watermark, watermark: None, times, row_watermark: carries, run };
         let marks = vec![None; schema.fields().len()];
         Planned { inputs: vec![input], stages: vec![], marks, append_only: true, carries }
     }
@@ -251,6 +272,10 @@ impl Planner<'_> {
         }
         let all: Vec<usize> = (0..schema.fields().len()).collect();
         let insert_only = !matches!(&table, ScannedTable::Connector(table) if !table.source.is_insert_only());
+        let times = match &table {
+            ScannedTable::Tiered(table) => table.watermarks.clone(),
+            _ => WatermarkSettings::default(),
+        };
         let (input, given): (Arc<dyn JobInput>, _) = match table {
             ScannedTable::Tiered(table) => {
                 let filter =
@@ -268,6 +293,7 @@ impl Planner<'_> {
         let given_schema = Arc::new(schema.project(&given)?);
         let mut planned = self.input(input, &given_schema, carries);
         planned.append_only = insert_only;
+        planned.inputs.iter_mut().for_each(|input| input.times = times.clone());
         let qualified =
             DFSchema::try_from_qualified_schema(scan.table_name.clone(), &given_schema).map_err(expression_error)?;
         for filter in &filters {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use aquifer_model::{ChangeBatch, Cut, Error, ErrorKind, Partition, Result, Watermark};
+use aquifer_model::{ChangeBatch, Cut, Error, ErrorKind, Interval, Partition, Position, Result, Watermark};
 use aquifer_storage::log::Pin;
 use aquifer_storage::reader::{
     PartitionReader, ReadBatch, ReadFilter, ReadRequest, ReadStatistics, TieredTopic, Tiers,
@@ -17,7 +17,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::{TableSource, TableType};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, OnceCell, watch};
 
 use crate::batch::Until;
 use crate::batch::{ConnectorTable, Discovery, StartMode, TieredTable, as_table};
@@ -25,6 +25,8 @@ use crate::dataflow::{JobInput, JobSource, ReadAhead, SourceBatch};
 
 /// How many rows a batch has under backlog.
 const BATCH_ROWS: usize = 8192;
+/// A partition whose stop is due asks its log at most this often whether more has come.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// The partitions of a table, and which of its columns are read.
 #[derive(Debug)]
@@ -47,6 +49,37 @@ pub(super) struct TieredInput {
     found: Mutex<Option<BTreeMap<String, Found>>>,
     /// By partition's name.
     pins: Mutex<BTreeMap<String, HeldPin>>,
+    /// When its stop is due.
+    due: watch::Sender<Option<Due>>,
+    ends: Arc<Ends>,
+}
+
+/// From a time on, in milliseconds since 1970, partitions that stay quiet for so long end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Due {
+    from_ms: i64,
+    quiet: Duration,
+}
+
+/// The ends of all that is there when a stop is due: one cut over all partitions, asked once.
+#[derive(Debug)]
+struct Ends {
+    topics: Vec<TieredTopic>,
+    asked: OnceCell<BTreeMap<Partition, Cut>>,
+}
+
+impl Ends {
+    async fn of(&self, partition: &Partition) -> Result<Cut> {
+        let ask = || async {
+            let mut all = BTreeMap::new();
+            for topic in &self.topics {
+                all.extend(topic.end_cuts().await?);
+            }
+            Ok::<_, Error>(all)
+        };
+        let ends = self.asked.get_or_try_init(ask).await?;
+        Ok(ends.get(partition).copied().unwrap_or_default())
+    }
 }
 
 type HeldPin = Arc<AsyncMutex<Box<dyn Pin>>>;
@@ -92,6 +125,8 @@ impl TieredInput {
             statistics: Arc::clone(&table.statistics),
             found: Mutex::default(),
             pins: Mutex::default(),
+            due: watch::Sender::new(None),
+            ends: Arc::new(Ends { topics: table.topics.clone(), asked: OnceCell::new() }),
         })
     }
 }
@@ -164,19 +199,12 @@ impl JobInput for TieredInput {
         };
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let found = found.ok_or_else(|| Error::internal(format!("partition `{partition}` was not listed")))?;
-        let request = ReadRequest {
-            columns: self.reader_columns.clone(),
-            filter: self.filter.clone(),
-            time_column: self.time.as_ref().map(|(name, _)| name.clone()),
-            tiers: self.tiers,
-            batch_rows: BATCH_ROWS,
-            decoders: cores / partitions.max(1),
-        };
-        let to = match &self.end {
+        let mut to = match &self.end {
             Some(end) => Some(end.get(&found.partition).copied().unwrap_or_default()),
             None => None,
         };
-        let from = from.unwrap_or(found.start);
+        let mut from = from.unwrap_or(found.start);
+        let mut tiers = self.tiers;
         // Before anything is asked of the archive: what it covers then need not be held, what it does not cannot go.
         if let Some(name) = &self.pin {
             let mut pin = found.topic.log.open_pin(&found.partition, name).await?;
@@ -185,16 +213,42 @@ impl JobInput for TieredInput {
             }
             lock(&self.pins).insert(partition.to_string(), Arc::new(AsyncMutex::new(pin)));
         }
+        // Where nobody asks for the time of rows, what holds none that is wanted need not be read.
+        if let (Some(filter), None) = (&self.filter, &self.time) {
+            let wanted = Interval::new(from, to.unwrap_or(Cut::After(Position::new(u64::MAX, u64::MAX))));
+            match found.topic.narrowed(&found.partition, wanted, tiers, filter.as_ref()).await? {
+                Some((left, left_tiers)) => {
+                    from = left.from;
+                    if to.is_some() {
+                        (to, tiers) = (Some(left.to), left_tiers);
+                    }
+                }
+                None if to.is_some() => to = Some(from),
+                // A read without an end goes on without an end.
+                None => {}
+            }
+        }
+        let request = ReadRequest {
+            columns: self.reader_columns.clone(),
+            filter: self.filter.clone(),
+            time_column: self.time.as_ref().map(|(name, _)| name.clone()),
+            tiers,
+            batch_rows: BATCH_ROWS,
+            decoders: cores / partitions.max(1),
+        };
         let reader = found.topic.open(&found.partition, from, to, request).await?;
         let (schema, statistics) = (Arc::clone(&self.schema), Arc::clone(&self.statistics));
-        let until_ms = match self.until {
-            Some(Until::PublishTime(time)) => Some(time),
-            Some(Until::Watermark(_)) | None => None,
-        };
+        let until_ms = self.until.and_then(|until| until.publish_time_ms);
+        // What has an end already, or is no longer written, ends by itself.
+        let waits = self.stop_watermark().is_some() && self.end.is_none() && self.tiers != Tiers::Archive;
+        let due = waits.then(|| self.due.subscribe());
+        let ends = Arc::clone(&self.ends);
         let topic = found.topic;
         let time = self.time.as_ref().map(|(_, data_type)| data_type.clone());
         let (partition, said) = (found.partition, ReadStatistics::default());
-        let source = TieredSource { topic, partition, reader, schema, statistics, until_ms, time, said };
+        let closing = None;
+        let source =
+            TieredSource { topic, partition, reader, schema, statistics, until_ms, due, ends, closing, time, said };
         Ok(Box::new(ReadAhead::start(Box::new(source))))
     }
 
@@ -247,10 +301,11 @@ impl JobInput for TieredInput {
     }
 
     fn stop_watermark(&self) -> Option<Watermark> {
-        match self.until {
-            Some(Until::Watermark(watermark)) => Some(watermark),
-            Some(Until::PublishTime(_)) | None => None,
-        }
+        self.until.and_then(|until| until.watermark)
+    }
+
+    fn end_quiet_partitions(&self, from_ms: i64, quiet: Duration) {
+        self.due.send_replace(Some(Due { from_ms, quiet }));
     }
 }
 
@@ -262,23 +317,94 @@ struct TieredSource {
     statistics: Arc<Mutex<BTreeMap<Partition, ReadStatistics>>>,
     /// When this time has come, the read gets its stop.
     until_ms: Option<i64>,
+    /// When the stop is due that another partition may have reached; `None`: nobody need say so.
+    due: Option<watch::Receiver<Option<Due>>>,
+    ends: Arc<Ends>,
+    /// Since the stop is due.
+    closing: Option<Closing>,
     time: Option<DataType>,
     /// What the sums have of this reader.
     said: ReadStatistics,
 }
 
+/// A partition on its way to an end that its own watermark does not tell.
+#[derive(Debug, Clone, Copy)]
+struct Closing {
+    /// How long it must be quiet.
+    quiet: Duration,
+    /// The end of what was there when it was asked last.
+    end: Cut,
+    /// When the end was first seen there.
+    since: Instant,
+}
+
 impl TieredSource {
-    /// The next batch; a stop by publish time is found once that time has come.
+    /// The next batch; a stop by publish time is found once that time has come, an end once the stop by event time is due.
     async fn advance(&mut self) -> Result<Option<ReadBatch>> {
-        if let Some(until_ms) = self.until_ms {
+        loop {
+            let (until_ms, closing) = (self.until_ms, self.closing);
             tokio::select! {
-                next = self.reader.next() => return next,
-                () = reached(until_ms) => {}
+                next = self.reader.next() => match (next?, closing) {
+                    (None, Some(closing)) => {
+                        if !self.goes_on(closing).await? {
+                            return Ok(None);
+                        }
+                    }
+                    (next, _) => return Ok(next),
+                },
+                () = reached(until_ms.unwrap_or(i64::MAX)), if until_ms.is_some() => {
+                    let cut = self.topic.cut_at_publish_time(&self.partition, until_ms.unwrap_or(i64::MAX)).await?;
+                    self.reader.stop_at(cut);
+                    // Nothing else need end it.
+                    (self.until_ms, self.due, self.closing) = (None, None, None);
+                }
+                quiet = is_due(&mut self.due), if closing.is_none() => {
+                    let since = Instant::now();
+                    let end = self.ends.of(&self.partition).await?;
+                    self.reader.stop_at(end);
+                    self.closing = Some(Closing { quiet, end, since });
+                }
             }
-            self.reader.stop_at(self.topic.cut_at_publish_time(&self.partition, until_ms).await?);
-            self.until_ms = None;
         }
-        self.reader.next().await
+    }
+
+    /// Everything up to the end that was asked for last is given: whether more has come, or may come still.
+    async fn goes_on(&mut self, Closing { quiet, end, since }: Closing) -> Result<bool> {
+        tokio::time::sleep(LOOK.min(quiet)).await;
+        let asked = Instant::now();
+        let last = Cut::from(self.topic.log.last_position(&self.partition).await?);
+        if last > end {
+            self.reader.stop_at(last);
+            self.closing = Some(Closing { quiet, end: last, since: asked });
+            return Ok(true);
+        }
+        Ok(since.elapsed() < quiet)
+    }
+}
+
+/// Waits until a stop is due, and gives how long a partition must be quiet then; for ever where nobody says so.
+async fn is_due(due: &mut Option<watch::Receiver<Option<Due>>>) -> Duration {
+    let Some(due) = due else { return std::future::pending().await };
+    loop {
+        let found = *due.borrow_and_update();
+        let coming = async {
+            match found {
+                Some(Due { from_ms, .. }) => reached(from_ms).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = coming => {
+                if let Some(Due { quiet, .. }) = found {
+                    return quiet;
+                }
+            }
+            changed = due.changed() => {
+                if changed.is_err() {
+                    return std::future::pending().await;
+                }
+            }
+        }
     }
 }
 

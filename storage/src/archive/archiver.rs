@@ -261,7 +261,7 @@ impl Archiver {
             // A reader is used again only after a commit of its own: one whose entries did not get into the chain has passed them.
             let mut open = match reading.take().filter(|reading| reading.at == end) {
                 Some(open) => open,
-                None => Reading::open(log.as_ref(), partition, end).await?,
+                None => Reading::open(&self.topic, partition, end).await?,
             };
             let filled = fill(&self.topic, &self.settings, partition, &mut open, stop).await?;
             self.step(partition, Step::Continuity);

@@ -7,17 +7,19 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use aquifer_formats::entry::summarize;
 use aquifer_formats::messages::{MessageBatch, MessageBatchBuilder, column};
 use aquifer_formats::payload::{Format, PayloadDecoder, columns_of, decoder};
-use aquifer_model::{Cut, Error, Partition, PayloadKind, Position, Result, SchemaVersion, TopicSchema};
+use aquifer_model::{Cut, Error, ErrorKind, Partition, PayloadKind, Position, Result, SchemaVersion, TopicSchema};
 use arrow::array::{Array, AsArray, BinaryViewArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::archiver::ArchiveSettings;
 use super::file::FileWriter;
 use super::manifest::hex;
-use crate::log::{Entry, EntryReader, Log};
+use crate::log::{Entry, EntryReader};
 use crate::reader::TieredTopic;
+use crate::reader::error_policy::ErrorPolicy;
 
 /// So many payload bytes are split at most before they are written to the file. One entry may have more.
 const SPLIT_BYTES: usize = 8 << 20;
@@ -31,11 +33,13 @@ pub(super) struct Reading {
     pub at: Cut,
     /// Read and not yet in a file.
     queue: VecDeque<Entry>,
+    policy: ErrorPolicy,
 }
 
 impl Reading {
-    pub async fn open(log: &dyn Log, partition: &Partition, after: Cut) -> Result<Self> {
-        Ok(Self { reader: log.open_reader(partition, after).await?, at: after, queue: VecDeque::new() })
+    pub async fn open(topic: &TieredTopic, partition: &Partition, after: Cut) -> Result<Self> {
+        let reader = topic.log.open_reader(partition, after).await?;
+        Ok(Self { reader, at: after, queue: VecDeque::new(), policy: ErrorPolicy::new(topic, partition) })
     }
 }
 
@@ -49,7 +53,8 @@ pub(super) struct Filled {
 }
 
 /// Moves entries after `reading.at` into a file, up to `stop` or until the file is large enough. Ends early, perhaps with nothing, if the log gives
-/// nothing for the settings' patience.
+/// nothing for the settings' patience. A message that cannot be decoded is kept as bytes. An entry whose bytes are wrong goes the way of the table's policy: it
+/// ends the round, or is left out.
 pub(super) async fn fill(
     topic: &TieredTopic,
     settings: &ArchiveSettings,
@@ -78,10 +83,17 @@ pub(super) async fn fill(
                 to = Cut::After(stop);
                 break;
             }
-            let added = builder
-                .append_entry(entry.position, &entry.bytes)
-                .map_err(|error| error.context(format_args!("entry {} of `{partition}`", entry.position)))?;
-            rows += u64::from(added);
+            match builder.append_entry(entry.position, &entry.bytes) {
+                Ok(added) => rows += u64::from(added),
+                // Above a limit, or encrypted: another option may read it, as long as it is kept.
+                Err(error) if error.kind() != ErrorKind::Corrupt => {
+                    return Err(error.context(format_args!("entry {} of `{partition}`", entry.position)));
+                }
+                Err(error) => {
+                    let messages = summarize(&entry.bytes, &topic.limits).map_or(1, |summary| summary.messages);
+                    reading.policy.bad_entry(entry.position, &entry.bytes, messages, error)?;
+                }
+            }
             to = Cut::After(entry.position);
             if rows >= settings.rows_per_commit
                 || builder.payload_bytes() >= SPLIT_BYTES
@@ -90,6 +102,8 @@ pub(super) async fn fill(
                 break;
             }
         }
+        // An entry that is left out of the archive is in the dead-letter topic before the log may forget it.
+        reading.policy.send_letters().await?;
         if builder.num_rows() > 0 {
             let messages = builder.finish();
             part.meet_schemas(topic, &messages).await?;
@@ -101,8 +115,9 @@ pub(super) async fn fill(
     Ok(Filled { writer: part.writer, to, schemas: part.schemas })
 }
 
-/// Whether the columns hold all that a payload written with `schema` holds. Where they do not, the payload's bytes are kept too, so that no
-/// field is lost because a table does not name it.
+/// Whether the columns hold all fields that a payload written with `schema` has. Where they do not, the payload's bytes are kept too, so that no
+/// field is lost because a table does not name it. What a payload holds beside its schema, and what was changed for a column, the decoder tells row by row
+/// (`DecodedPayloads::lossy`).
 pub(super) fn holds_everything(format: Format, columns: &Schema, schema: Option<&TopicSchema>) -> bool {
     match format {
         // A column of Java's old DATE and TIME leaves out what else their milliseconds say.
@@ -168,13 +183,18 @@ impl Part {
             let version = SchemaVersion(bytes.to_vec());
             let found = topic.log.schema(&topic.topic, Some(&version)).await?;
             let schema = found.as_ref().map(|(_, schema)| schema);
-            self.known.insert(bytes.to_vec(), holds_everything(self.format, &self.columns, schema));
+            let mut held = holds_everything(self.format, &self.columns, schema);
             if let Some(schema) = schema {
                 self.schemas.insert(hex(bytes), schema.clone());
             }
-            if let Some(decoder) = &mut self.decoder {
-                decoder.add_schema(version, schema)?;
+            if let Some(decoder) = &mut self.decoder
+                && decoder.add_schema(version.clone(), schema).is_err()
+            {
+                // A schema that cannot be used: the bytes are kept, and whoever reads them says why.
+                held = false;
+                decoder.add_schema(version, None)?;
             }
+            self.known.insert(bytes.to_vec(), held);
         }
         Ok(())
     }
@@ -190,17 +210,18 @@ impl Part {
         let decoded = decoder.decode_keyed(messages.payloads(), keys(messages)?, versions)?;
         let unnamed = holds_everything(self.format, &self.columns, self.newest.as_ref().map(|(_, schema)| schema));
         let all_held = (unnamed || versions.null_count() == 0) && self.known.values().all(|held| *held);
-        let kept: Vec<usize> = if all_held {
+        let kept: Vec<usize> = if all_held && decoded.lossy.is_empty() {
             decoded.errors.iter().map(|error| error.row).collect()
         } else {
             let mut bad = decoded.errors.iter().map(|error| error.row).peekable();
+            let mut lossy = decoded.lossy.iter().copied().peekable();
             let is_kept = |row: &usize| {
-                let is_bad = bad.next_if_eq(row).is_some();
+                let (is_bad, is_lossy) = (bad.next_if_eq(row).is_some(), lossy.next_if_eq(row).is_some());
                 let held = match versions.is_valid(*row) {
                     true => self.known.get(versions.value(*row)).copied().unwrap_or(false),
                     false => unnamed,
                 };
-                is_bad || !held
+                is_bad || is_lossy || !held
             };
             (0..rows).filter(is_kept).collect()
         };

@@ -1,11 +1,13 @@
 //! The admin REST API: what topics there are, what a topic's log is made of, and the rules under which it forgets.
 //!
-//! A request goes to the given address and follows a broker's redirects to the broker that serves a topic, token included. Answers
-//! are bounded. What an error body gives as its `reason` stands in the message; a missing right is named.
+//! A request goes to the given address and follows a broker's redirects to the broker that serves a topic, token included: to any host, as brokers
+//! name each other, but never from https:// to http:// or back, and not more than five times. Answers are bounded. What an error body gives as its
+//! `reason` stands in the message; a missing right is named.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OnceCell};
@@ -13,6 +15,7 @@ use tokio::sync::{Mutex, OnceCell};
 use aquifer_model::{Cut, Error, ErrorKind, Partition, Result, TopicIdentity, TopicName};
 
 use super::auth::Authenticator;
+use super::brokers::LOOKUP;
 use super::commands::MAKER;
 use super::config::{PulsarConfig, ServiceUrl};
 use super::facts;
@@ -45,6 +48,7 @@ struct Doing<'a> {
 }
 
 const TENANT_ADMIN: &str = "the tenant admin's right (be a role that administers the tenant)";
+const STATISTICS: &str = "the right to read the topic's statistics (grant it `consume`)";
 const SUPER_USER: &str = "the super user's right (be a role among the broker's `superUserRoles`)";
 
 fn doing(what: impl Into<String>, right: &str) -> Doing<'_> {
@@ -193,18 +197,42 @@ impl Admin {
             .map_err(|error| error.context(format!("reading the ledgers of `{partition}`")))
     }
 
-    /// Where the subscription `name` stands.
+    /// How many partitions `topic` has, 0 if it is not partitioned; `None` if it is not there. For brokers that would make the topic if they were asked
+    /// over the wire; the admin API does not.
+    pub async fn partition_count(&self, topic: &TopicName) -> Result<Option<u32>> {
+        let ask =
+            doing("asking the admin API, as this older broker would make the topic if it were asked itself", LOOKUP);
+        let path = path(topic, &topic.name, &["partitions"]);
+        let query = [("checkAllowAutoCreation", "false")];
+        let Some(found) = self.ask(&ask, Method::GET, &path, &query, None).await? else { return Ok(None) };
+        let count = found.get("partitions").and_then(Value::as_u64).and_then(|count| u32::try_from(count).ok());
+        let count =
+            count.ok_or_else(|| Error::unsupported(format!("{}: its answer holds no `partitions`", ask.what)))?;
+        Ok(Some(count))
+    }
+
+    /// Where the subscription `name` stands. Fails with `Gone` if the topic has none.
     pub async fn mark(&self, partition: &Partition, name: &str) -> Result<Cut> {
         facts::mark(&self.internal_stats(partition, "reading the pins").await?, name)
             .map_err(|error| error.context(format!("reading pin `{name}` of `{partition}`")))
     }
 
+    /// [`Admin::mark`]; `None` if the topic has no such subscription, or is itself not there. Any other failure is one.
+    pub async fn find_mark(&self, partition: &Partition, name: &str) -> Result<Option<Cut>> {
+        let ask = doing(format!("reading the pins of `{partition}`"), STATISTICS);
+        let local = partition.local_name();
+        let path = path(&partition.topic, &local, &["internalStats"]);
+        let Some(stats) = self.ask(&ask, Method::GET, &path, &[], None).await? else { return Ok(None) };
+        match facts::mark(&stats, name) {
+            Ok(cut) => Ok(Some(cut)),
+            Err(error) if error.kind() == ErrorKind::Gone => Ok(None),
+            Err(error) => Err(error.context(format!("reading pin `{name}` of `{partition}`"))),
+        }
+    }
+
     /// Which request made the subscription `name`, as it said itself; `None` if it said nothing.
     pub async fn maker(&self, partition: &Partition, name: &str) -> Result<Option<String>> {
-        let ask = doing(
-            format!("reading the pins of `{partition}`"),
-            "the right to read the topic's statistics (grant it `consume`)",
-        );
+        let ask = doing(format!("reading the pins of `{partition}`"), STATISTICS);
         let local = partition.local_name();
         let stats = self.get(&ask, &path(&partition.topic, &local, &["stats"]), &[]).await?;
         let properties = &stats["subscriptions"][name]["subscriptionProperties"];
@@ -212,8 +240,7 @@ impl Admin {
     }
 
     async fn internal_stats(&self, partition: &Partition, what: &str) -> Result<Value> {
-        let ask =
-            doing(format!("{what} of `{partition}`"), "the right to read the topic's statistics (grant it `consume`)");
+        let ask = doing(format!("{what} of `{partition}`"), STATISTICS);
         let local = partition.local_name();
         self.get(&ask, &path(&partition.topic, &local, &["internalStats"]), &[]).await
     }
@@ -330,7 +357,8 @@ impl Admin {
         for _ in 0..=MAX_REDIRECTS {
             let mut request = self.client().await?.request(method.clone(), url.clone());
             if let Some(header) = self.authenticator.header().await? {
-                request = request.header(reqwest::header::AUTHORIZATION, header);
+                let value = authorization(&header).map_err(|error| error.context(&doing.what))?;
+                request = request.header(AUTHORIZATION, value);
             }
             if let Some(body) = body {
                 request = request.json(body);
@@ -340,10 +368,16 @@ impl Admin {
             if status.is_redirection() {
                 url = response
                     .headers()
-                    .get(reqwest::header::LOCATION)
+                    .get(LOCATION)
                     .and_then(|to| url.join(to.to_str().ok()?).ok())
                     .filter(|to| to.scheme() == url.scheme())
-                    .ok_or_else(|| Error::unavailable(format!("{}: redirected to nowhere", doing.what)))?;
+                    .ok_or_else(|| {
+                        Error::unavailable(format!(
+                            "{}: the admin API redirects to no {}:// address: set 'admin-url' to where it leads",
+                            doing.what,
+                            url.scheme()
+                        ))
+                    })?;
                 continue;
             }
             let text = self.body(doing, response).await?;
@@ -390,8 +424,20 @@ impl Admin {
             _ => cause.to_string(),
         };
         let address = self.address();
-        Error::unavailable(format!("{}: the Pulsar admin API at `{address}` cannot be reached: {cause}", doing.what))
+        Error::unavailable(format!(
+            "{}: the Pulsar admin API at `{address}` cannot be reached: {cause}: check that it runs and that 'admin-url' leads to it",
+            doing.what
+        ))
     }
+}
+
+/// The header, which says of itself that it is not to be shown.
+fn authorization(text: &str) -> Result<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| {
+        Error::invalid("what 'auth-params' gives has characters that no HTTP header can hold: correct it")
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// The segments of a topic's path, behind `/admin/v2`.
@@ -400,7 +446,7 @@ fn path<'a>(topic: &'a TopicName, local: &'a str, rest: &[&'a str]) -> Vec<&'a s
 }
 
 pub(super) fn unknown_topic(topic: &TopicName) -> Error {
-    Error::invalid(format!("topic `{topic}` is not there"))
+    Error::invalid(format!("topic `{topic}` is not there: check its name"))
 }
 
 fn read_json(text: &[u8]) -> Result<Value> {
@@ -468,6 +514,14 @@ mod tests {
             let error = refusal(&ask, Some("user and password"), status, body.as_bytes());
             assert_eq!((error.kind(), error.to_string().as_str()), (kind, text));
         }
+    }
+
+    #[test]
+    fn a_token_in_a_header_is_not_to_be_shown() {
+        let value = authorization("Bearer canary").expect("a header");
+        assert!(value.is_sensitive() && !format!("{value:?}").contains("canary"), "{value:?}");
+        let error = authorization("Bearer canary\n").expect_err("no header").to_string();
+        assert!(error.contains("'auth-params'") && !error.contains("canary"), "{error}");
     }
 
     #[test]

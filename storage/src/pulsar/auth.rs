@@ -7,7 +7,8 @@
 //!  certificate ── TLS shows it ─────────────────┘
 //! ```
 //!
-//! No secret shows in `Debug`, in errors or in traces. An OAuth2 token is kept until nine tenths of its life are over, or the broker asks again.
+//! No secret shows in `Debug`, in errors or in traces. An OAuth2 token is kept until nine tenths of its life are over, or the broker asks again; the
+//! client's secret goes over https:// only, but for an issuer that is http:// itself.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use aquifer_model::{Error, Result};
 
+use super::bounded;
 use super::config::{PulsarConfig, TokenSource};
 use super::tls::{TlsSettings, explain_any};
 
@@ -212,6 +214,12 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// Longer files hold no credentials.
+const MAX_KEY_BYTES: u64 = 64 * 1024;
+/// A token is used no longer than this, whatever life its issuer gives it.
+const LONGEST_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How long a token is good whose issuer does not say.
+const ASSUMED_LIFE: Duration = Duration::from_secs(60);
 /// Longer answers of an issuer are none.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
@@ -290,7 +298,7 @@ impl Authenticator {
             return Ok(token.clone());
         }
         let (token, life) = self.ask_issuer(settings).await?;
-        *kept = Some((token.clone(), Instant::now() + life.mul_f64(0.9)));
+        *kept = Some((token.clone(), Instant::now() + kept_for(life)));
         Ok(token)
     }
 
@@ -303,9 +311,7 @@ impl Authenticator {
             OAuth2Client::Credentials { id, secret } => (id.clone(), secret.clone()),
             OAuth2Client::KeyFile(path) => {
                 let shown = path.display();
-                let bytes = tokio::fs::read(path)
-                    .await
-                    .map_err(|error| Error::invalid(format!("reading the OAuth2 key file `{shown}`: {error}")))?;
+                let bytes = bounded::load("OAuth2 key file", path, MAX_KEY_BYTES).await?;
                 match read_key(&bytes) {
                     Some(OAuth2Client::Credentials { id, secret }) => (id, secret),
                     _ => {
@@ -317,16 +323,45 @@ impl Authenticator {
             }
         };
         let page = client.get(format!("{issuer}/.well-known/openid-configuration"));
-        let endpoint = text(&answer(&doing, issuer, page).await?, "token_endpoint")
+        let named = text(&answer(&doing, issuer, page).await?, "token_endpoint")
             .ok_or_else(|| Error::invalid(format!("{doing}: its page names no `token_endpoint`")))?;
+        let endpoint = token_endpoint(&doing, issuer, &named)?;
         let mut form = vec![("grant_type", "client_credentials"), ("client_id", &id), ("client_secret", &secret)];
         form.extend(settings.audience.as_deref().map(|audience| ("audience", audience)));
         form.extend(settings.scope.as_deref().map(|scope| ("scope", scope)));
         let given = answer(&doing, issuer, client.post(endpoint).form(&form)).await?;
         let token = text(&given, "access_token")
             .ok_or_else(|| Error::unavailable(format!("{doing}: its answer holds no `access_token`")))?;
-        let life = given.get("expires_in").and_then(Value::as_u64).unwrap_or(60);
-        Ok((token, Duration::from_secs(life)))
+        Ok((token, life_of(&given)))
+    }
+}
+
+/// How long the token in an issuer's answer is good.
+fn life_of(given: &Value) -> Duration {
+    let named = given.get("expires_in").and_then(Value::as_u64).map(Duration::from_secs);
+    named.unwrap_or(ASSUMED_LIFE).min(LONGEST_LIFE)
+}
+
+/// How long a token of this life is used: the last tenth is left for clocks that differ and requests on their way.
+fn kept_for(life: Duration) -> Duration {
+    life.mul_f64(0.9)
+}
+
+/// The address that the secret goes to. Only an issuer that is itself asked in the clear may have it sent in the clear.
+fn token_endpoint(doing: &str, issuer: &str, named: &str) -> Result<reqwest::Url> {
+    let url: reqwest::Url = named.parse().map_err(|_| {
+        Error::invalid(format!(
+            "{doing}: its page names a `token_endpoint` that is no address: correct it at the issuer"
+        ))
+    })?;
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if issuer.starts_with("http://") => Ok(url),
+        scheme => Err(Error::invalid(format!(
+            "{doing}: its page names the token endpoint `{scheme}://{}`, and the client's secret is sent over https:// only: have the issuer name \
+             such an address",
+            url.host_str().unwrap_or_default()
+        ))),
     }
 }
 
@@ -404,6 +439,45 @@ mod tests {
             ("athenz", "x"),
         ] {
             assert!(Authentication::parse(Some(plugin), Some(parameters)).is_err(), "{plugin} {parameters}");
+        }
+    }
+
+    #[test]
+    fn a_token_of_any_life_is_kept_for_a_time_that_a_clock_can_hold() {
+        for (answer, seconds) in [
+            (r#"{}"#, 60),
+            (r#"{"expires_in":0}"#, 0),
+            (r#"{"expires_in":3600}"#, 3600),
+            (r#"{"expires_in":-1}"#, 60),
+            (r#"{"expires_in":18446744073709551615}"#, 30 * 86400),
+        ] {
+            let life = life_of(&serde_json::from_str(answer).expect("JSON"));
+            assert_eq!(life, Duration::from_secs(seconds), "{answer}");
+            assert!(Instant::now().checked_add(kept_for(life)).is_some(), "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_sent_in_the_clear() {
+        for (issuer, named, words) in [
+            ("https://i", "https://i/token", None),
+            ("https://i", "https://elsewhere/token", None),
+            ("http://i", "http://i/token", None),
+            ("http://i", "https://i/token", None),
+            ("https://i", "http://i/token?canary", Some("the token endpoint `http://i`")),
+            ("https://i", "ftp://i/token", Some("the token endpoint `ftp://i`")),
+            ("http://i", "ftp://i/token", Some("over https:// only")),
+            ("https://i", "/token", Some("that is no address")),
+        ] {
+            match (token_endpoint("asking", issuer, named), words) {
+                (Ok(url), None) => assert_eq!(url.as_str(), named),
+                (Err(error), Some(words)) => {
+                    let text = error.to_string();
+                    assert_eq!(error.kind(), aquifer_model::ErrorKind::Invalid);
+                    assert!(text.contains(words) && !text.contains("canary"), "{text}");
+                }
+                (outcome, _) => unreachable!("{issuer} {named}: {outcome:?}"),
+            }
         }
     }
 

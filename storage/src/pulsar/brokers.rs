@@ -8,6 +8,7 @@
 //! and the cause; only what passes by itself ("not ready") is waited for, within the operation's time.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use super::auth::Authenticator;
 use super::commands;
 use super::config::{EncryptedMessages, PulsarConfig, ServiceUrl};
 use super::connection::{ConnectOptions, Connection, Target};
-use super::failure::{Failure, Tried};
+use super::failure::{Failure, Refusal, Tried};
 use super::session::Answer;
 use super::shared::Shared;
 use super::window::{Window, Windows};
@@ -43,6 +44,8 @@ pub(super) struct Brokers {
     /// As configured; if absent the admin API is asked, once.
     configured: Option<Arc<ServiceUrl>>,
     discovered: Shared<Arc<ServiceUrl>>,
+    /// The place among the service URL's hosts of the one that last let us in: who is asked first.
+    first_host: AtomicUsize,
     admin: Arc<Admin>,
     connections: Mutex<HashMap<Target, Arc<Shared<Arc<Connection>>>>>,
 }
@@ -59,6 +62,7 @@ impl Brokers {
             tls: config.tls.clone(),
             connect_timeout: config.connect_timeout,
             operation_timeout: config.operation_timeout,
+            keep_alive: config.keep_alive,
             max_frame_bytes: config.max_frame_bytes,
         };
         let reading = Reading { compacted: config.read_compacted, encrypted: config.encrypted, chunks: config.chunks };
@@ -68,6 +72,7 @@ impl Brokers {
             windows: Arc::new(Windows::new(config.read_ahead_bytes)),
             configured: configured.map(Arc::new),
             discovered: Shared::default(),
+            first_host: AtomicUsize::new(0),
             admin,
             connections: Mutex::default(),
         }
@@ -123,13 +128,19 @@ impl Brokers {
         shared.get(|connection| !connection.is_closed(), Connection::open(target, &self.options)).await
     }
 
-    /// A connection to any broker of the service URL, for what any broker can answer.
+    /// A connection to any broker of the service URL, for what any broker can answer: the one that last let us in, if it still does. A host that
+    /// does not answer is so paid for once and not at each question.
     pub async fn any(&self) -> Result<Arc<Connection>> {
         let mut last = None;
         let service = self.service().await?;
-        for host in &service.hosts {
-            match self.connection(&Target { dial: host.clone(), tls: service.tls, behind: None }).await {
-                Ok(connection) => return Ok(connection),
+        let first = self.first_host.load(Ordering::Relaxed);
+        for place in (0..service.hosts.len()).map(|step| (first + step) % service.hosts.len()) {
+            let dial = service.hosts[place].clone();
+            match self.connection(&Target { dial, tls: service.tls, behind: None }).await {
+                Ok(connection) => {
+                    self.first_host.store(place, Ordering::Relaxed);
+                    return Ok(connection);
+                }
                 Err(error) if error.kind() == ErrorKind::Unavailable => last = Some(error),
                 Err(error) => return Err(error),
             }
@@ -185,10 +196,16 @@ impl Brokers {
         Err(Error::unavailable(format!("looking up `{topic}`: more than {MAX_REDIRECTS} redirects")).into())
     }
 
-    /// How many partitions `topic` has; 0 if it is there and not partitioned. Fails with `TopicNotFound` if it is not there.
-    pub async fn partition_count(&self, topic: &str) -> Tried<u32> {
+    /// How many partitions `topic` has; 0 if it is there and not partitioned. Fails with `TopicNotFound` if it is not there. Never makes it: an older
+    /// broker, which would, is not asked but the admin API.
+    async fn partition_count(&self, topic: &TopicName) -> Tried<u32> {
         let connection = self.any().await?;
-        match connection.request(|request| commands::partitions(request, topic)).await? {
+        if !connection.asks_without_making() {
+            let missing = || Refusal::new(ServerError::TopicNotFound as i32, "the admin API knows no such topic");
+            return self.admin.partition_count(topic).await?.ok_or_else(|| Failure::Refused(missing()));
+        }
+        let name = topic.to_string();
+        match connection.request(|request| commands::partitions(request, &name)).await? {
             Answer::Partitions(count) => Ok(count),
             _ => Err(odd_answer("partition metadata", &connection).into()),
         }
@@ -229,7 +246,7 @@ impl Brokers {
     pub async fn count_partitions(&self, topic: &TopicName) -> Result<u32> {
         let mut retry = Retry::new(self.operation_timeout());
         loop {
-            match self.partition_count(&topic.to_string()).await {
+            match self.partition_count(topic).await {
                 Ok(count) => return Ok(count),
                 Err(failure) => {
                     retry.after(failure, || format!("asking for the partitions of `{topic}`"), LOOKUP).await?
@@ -265,8 +282,7 @@ impl Retry {
         Self { deadline: Instant::now() + limit, pause: Duration::from_millis(20), patient: false }
     }
 
-    /// One that also waits for a broker that cannot be reached, or that failed in a way it has no code for (a `StackOverflowError`, say): for what
-    /// was open already, where nothing else than the broker can be wrong.
+    /// One that also waits for a broker that cannot be reached, or that failed in a way it has no code for: for what was open already.
     pub fn patient(limit: Duration) -> Self {
         Self { patient: true, ..Self::new(limit) }
     }
@@ -275,9 +291,7 @@ impl Retry {
     /// again, and unless patient one that cannot be reached neither.
     pub async fn after(&mut self, failure: Failure, doing: impl FnOnce() -> String, right: &str) -> Result<()> {
         let again = match &failure {
-            Failure::Refused(refusal) => {
-                refusal.passes() || (self.patient && refusal.code == ServerError::UnknownError)
-            }
+            Failure::Refused(refusal) => refusal.passes() || (self.patient && failure.has_no_code()),
             Failure::Broken { .. } => true,
             Failure::Final(error) => self.patient && error.kind() == ErrorKind::Unavailable,
             Failure::TimedOut { .. } => false,

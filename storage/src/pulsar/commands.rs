@@ -1,6 +1,7 @@
 //! The commands we send, as frames' heads: one function each, pure.
 //!
-//! Topics are never made by reading, subscribing or asking for their partitions: the flags that forbid it are always sent.
+//! Topics are never made by reading, subscribing or asking for their partitions: the flags that forbid it are always sent, and a
+//! broker that does not know one is not asked.
 
 use bytes::Bytes;
 use pulsar::message::proto::{
@@ -12,9 +13,8 @@ use aquifer_model::{Cut, Position, SchemaVersion};
 
 use super::auth::Credentials;
 use super::frame::encode;
+use super::newer::{Connect, ConnectCommand, FeatureFlags, PROTOCOL_VERSION, Partitions, PartitionsCommand};
 
-/// Version 19 brings broker entry metadata and acks with receipts.
-const PROTOCOL_VERSION: i32 = proto::ProtocolVersion::V19 as i32;
 const CLIENT_VERSION: &str = concat!("aquifer-", env!("CARGO_PKG_VERSION"));
 
 fn command(kind: Type) -> BaseCommand {
@@ -22,20 +22,19 @@ fn command(kind: Type) -> BaseCommand {
 }
 
 pub(super) fn connect(shown: Option<&Credentials>, proxy_to: Option<&str>) -> Bytes {
-    let connect = proto::CommandConnect {
+    let connect = Connect {
         client_version: CLIENT_VERSION.into(),
         auth_method_name: shown.map(|shown| shown.method.into()),
         auth_data: shown.map(|shown| shown.data.clone()),
         protocol_version: Some(PROTOCOL_VERSION),
         proxy_to_broker_url: proxy_to.map(Into::into),
-        feature_flags: Some(proto::FeatureFlags {
-            supports_auth_refresh: Some(true),
-            supports_broker_entry_metadata: Some(true),
-            supports_partial_producer: Some(false),
+        feature_flags: Some(FeatureFlags {
+            auth_refresh: Some(true),
+            broker_entry_metadata: Some(true),
+            asks_without_making: Some(true),
         }),
-        ..Default::default()
     };
-    encode(&BaseCommand { connect: Some(connect), ..command(Type::Connect) }, 0)
+    encode(&ConnectCommand { kind: Type::Connect as i32, connect: Some(connect) }, 0)
 }
 
 /// The answer to an authentication challenge.
@@ -81,27 +80,9 @@ pub(super) fn topics_of_namespace(request: u64, namespace: &str) -> Bytes {
     encode(&BaseCommand { get_topics_of_namespace: Some(asked), ..command(Type::GetTopicsOfNamespace) }, 0)
 }
 
-/// `CommandPartitionedTopicMetadata` with the field that the crate's definition lacks. Without it asking makes topics.
-#[derive(Clone, PartialEq, prost::Message)]
-struct PartitionsBody {
-    #[prost(string, required, tag = "1")]
-    topic: String,
-    #[prost(uint64, required, tag = "2")]
-    request_id: u64,
-    #[prost(bool, optional, tag = "6")]
-    metadata_auto_creation_enabled: Option<bool>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct PartitionsCommand {
-    #[prost(int32, required, tag = "1")]
-    kind: i32,
-    #[prost(message, optional, tag = "21")]
-    partition_metadata: Option<PartitionsBody>,
-}
-
+/// Asks for the partitions of a topic. A broker that does not know the flag makes the topic all the same: one that does not announce it is not asked.
 pub(super) fn partitions(request: u64, topic: &str) -> Bytes {
-    let body = PartitionsBody { topic: topic.into(), request_id: request, metadata_auto_creation_enabled: Some(false) };
+    let body = Partitions { topic: topic.into(), request_id: request, metadata_auto_creation_enabled: Some(false) };
     encode(&PartitionsCommand { kind: Type::PartitionedMetadata as i32, partition_metadata: Some(body) }, 0)
 }
 
@@ -288,6 +269,19 @@ mod tests {
     #[test]
     fn a_pong_carries_its_empty_message() {
         assert_eq!(pong()[8..], [0x08, 0x13, 0x9a, 0x01, 0x00]);
+    }
+
+    #[test]
+    fn the_greeting_names_its_version_and_what_we_can_do() {
+        let shown = Credentials { method: "token", data: b"t".to_vec() };
+        let frame = connect(Some(&shown), Some("b:1"));
+        // Flags 1, 2 and 5, each true, stand last.
+        assert!(frame.ends_with(&[0x52, 6, 0x08, 1, 0x10, 1, 0x28, 1]), "{frame:?}");
+        let said = decoded(frame).connect.expect("a body");
+        assert_eq!((said.protocol_version, said.proxy_to_broker_url.as_deref()), (Some(21), Some("b:1")));
+        assert_eq!((said.auth_method_name(), said.auth_data()), ("token", &b"t"[..]));
+        let flags = said.feature_flags.expect("flags");
+        assert_eq!((flags.supports_auth_refresh, flags.supports_broker_entry_metadata), (Some(true), Some(true)));
     }
 
     #[test]

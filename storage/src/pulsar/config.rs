@@ -11,6 +11,8 @@ use aquifer_formats::chunked::ChunkBounds;
 use aquifer_model::{Error, Result};
 
 use super::auth::Authentication;
+use super::bounded;
+use super::session::KEEP_ALIVE;
 use super::tls::TlsSettings;
 
 /// The settings of a [`super::PulsarLog`]. At least one of the two addresses must be given.
@@ -31,6 +33,8 @@ pub struct PulsarConfig {
     pub connect_timeout: Duration,
     /// How long one operation may take, and how long a reader tries to get back to a lost broker.
     pub operation_timeout: Duration,
+    /// After this long without a byte, at most an hour, a broker is asked whether it is there; after as long again its connection is given up.
+    pub keep_alive: Duration,
     /// The longest frame that is ever buffered, in bytes, whatever message size the broker announces. If absent, what it announces, and at most 32 MiB.
     pub max_frame_bytes: Option<usize>,
     /// How many bytes of entries a reader asks for in advance; less where there are many. Four times as much is the hard limit of what is queued.
@@ -64,6 +68,7 @@ impl Default for PulsarConfig {
             tls: TlsSettings::default(),
             connect_timeout: Duration::from_secs(5),
             operation_timeout: Duration::from_secs(30),
+            keep_alive: KEEP_ALIVE,
             max_frame_bytes: None,
             read_ahead_bytes: 16 * 1024 * 1024,
             encrypted: EncryptedMessages::Fail,
@@ -91,13 +96,10 @@ impl TokenSource {
         let text = match self {
             Self::Literal(text) => text.clone(),
             Self::File(path) => {
-                let shown = path.display();
-                let cannot = |why: String| Error::invalid(format!("reading the token file `{shown}`: {why}"));
-                let length = tokio::fs::metadata(path).await.map_err(|error| cannot(error.to_string()))?.len();
-                if length > MAX_TOKEN_BYTES {
-                    return Err(cannot(format!("it is {length} bytes long; a token has at most {MAX_TOKEN_BYTES}")));
-                }
-                tokio::fs::read_to_string(path).await.map_err(|error| cannot(error.to_string()))?
+                let bytes = bounded::load("token file", path, MAX_TOKEN_BYTES).await?;
+                String::from_utf8(bytes).map_err(|_| {
+                    Error::invalid(format!("reading the token file `{}`: it is no UTF-8 text", path.display()))
+                })?
             }
         };
         let token = text.trim();
@@ -229,6 +231,7 @@ pub(super) fn parse_admin_url(text: &str) -> Result<reqwest::Url> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aquifer_model::ErrorKind;
 
     #[test]
     fn a_service_url_may_leave_out_scheme_and_port() {
@@ -284,8 +287,13 @@ mod tests {
         std::fs::write(&path, "abc.def\n").expect("written");
         assert_eq!(TokenSource::File(path.clone()).load().await.expect("a token"), "abc.def");
         std::fs::write(&path, "two words").expect("written");
-        let error = TokenSource::File(path).load().await.expect_err("no token").to_string();
+        let error = TokenSource::File(path.clone()).load().await.expect_err("no token").to_string();
         assert!(error.contains("token") && !error.contains("two words"), "{error}");
+        for bytes in [vec![b'a'; MAX_TOKEN_BYTES as usize + 1], vec![0xff]] {
+            std::fs::write(&path, bytes).expect("written");
+            let error = TokenSource::File(path.clone()).load().await.expect_err("no token");
+            assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains("token file"), "{error}");
+        }
         assert!(
             TokenSource::File("/nowhere/t".into()).load().await.expect_err("gone").to_string().contains("/nowhere/t")
         );

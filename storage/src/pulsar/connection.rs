@@ -8,7 +8,8 @@
 //!
 //! The task ends when its last handle is dropped, when the socket breaks, or when it is told to; whoever waits then hears why. It
 //! never waits for a reader. Operations are unbounded in number but each asker waits for its answer before it asks again, and a producer
-//! bounds what it has on its way. Receipts of one producer come in the order of its entries: one out of order ends the connection.
+//! bounds what it has on its way. Who gives up waiting is forgotten at once, so that a broker that answers nothing makes nothing grow. Receipts of
+//! one producer come in the order of its entries: one out of order ends the connection.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +26,7 @@ use super::auth::{Authenticator, Credentials};
 use super::commands;
 use super::failure::{Failure, Refusal, Tried};
 use super::queue::EntryQueue;
-use super::session::{Answer, Event, Session, SessionError};
+use super::session::{Answer, Event, Resource, Session, SessionError};
 use super::slabs::{SLAB_BYTES, Slabs};
 use super::tls::{self, TlsSettings};
 use super::transport::{Moved, Transport};
@@ -47,6 +48,7 @@ pub(super) struct ConnectOptions {
     pub tls: TlsSettings,
     pub connect_timeout: Duration,
     pub operation_timeout: Duration,
+    pub keep_alive: Duration,
     pub max_frame_bytes: Option<usize>,
 }
 
@@ -61,7 +63,8 @@ pub(super) enum Published {
 }
 
 enum Operation {
-    Request { id: u64, frame: Bytes, reply: oneshot::Sender<Result<Answer, Refusal>> },
+    Request { id: u64, frame: Bytes, asker: Asker },
+    Forget { request: u64 },
     Tell { frame: Bytes },
     Attach { consumer: u64, queue: Arc<EntryQueue> },
     Detach { consumer: u64, frame: Bytes },
@@ -71,6 +74,20 @@ enum Operation {
     Cut { why: String },
 }
 
+/// Who waits for an answer.
+struct Asker {
+    reply: oneshot::Sender<Result<Answer, Refusal>>,
+    /// What the request opens. While it does, news about it may come instead of an answer.
+    opens: Option<Resource>,
+}
+
+/// What a broker says of itself in its greeting.
+#[derive(Debug, Clone, Copy, Default)]
+struct Greeted {
+    max_message_bytes: usize,
+    asks_without_making: bool,
+}
+
 /// A handle on a connection.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -78,7 +95,7 @@ pub(super) struct Connection {
     dialled: String,
     operations: mpsc::UnboundedSender<Operation>,
     last_id: AtomicU64,
-    max_message_bytes: usize,
+    greeted: Greeted,
     operation_timeout: Duration,
     closed: Arc<OnceLock<String>>,
 }
@@ -87,8 +104,12 @@ impl Connection {
     /// Connects and greets, within the connect timeout. Fails with `Unavailable` naming address and cause, or with `Denied`.
     pub async fn open(target: &Target, options: &ConnectOptions) -> Result<Arc<Self>> {
         let address = target.behind.as_ref().unwrap_or(&target.dial).clone();
-        let unreachable =
-            |cause: String| Error::unavailable(format!("the Pulsar broker at `{address}` cannot be reached: {cause}"));
+        let unreachable = |cause: String| {
+            Error::unavailable(format!(
+                "the Pulsar broker at `{address}` cannot be reached: {cause}: check that it runs and that 'service-url', or the address it \
+                 advertises, leads to it"
+            ))
+        };
         match tokio::time::timeout(options.connect_timeout, Self::greet(target, options, &address)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(Greeting::Cause(cause))) => Err(unreachable(cause)),
@@ -109,24 +130,15 @@ impl Connection {
             None => Greeting::Cause(error.to_string()),
         };
         let transport = Transport::dial(&target.dial, tls).await.map_err(explained)?;
-        let session = Session::new(shown.as_ref(), target.behind.as_deref(), options.max_frame_bytes, Instant::now());
+        let (behind, limit) = (target.behind.as_deref(), options.max_frame_bytes);
+        let session = Session::new(shown.as_ref(), behind, limit, options.keep_alive, Instant::now());
         let (sender, operations) = mpsc::unbounded_channel();
         let closed = Arc::new(OnceLock::new());
-        let mut driver = Driver {
-            transport,
-            session,
-            authenticator: options.authenticator.clone(),
-            authenticating: None,
-            buffer: BytesMut::with_capacity(SLAB_BYTES),
-            slabs: Slabs::default(),
-            operations,
-            requests: HashMap::new(),
-            consumers: HashMap::new(),
-            producers: HashMap::new(),
-            last_id: 1 << 32,
-            greeted: None,
-        };
-        while driver.greeted.is_none() {
+        let mut driver = Driver::new(transport, session, options.authenticator.clone(), operations);
+        let greeted = loop {
+            if let Some(greeted) = driver.greeted {
+                break greeted;
+            }
             match driver.step().await {
                 Err(Stop::Io(error)) => return Err(explained(error)),
                 Err(Stop::Closed) if !target.tls => {
@@ -147,13 +159,13 @@ impl Connection {
                 }
                 outcome => outcome?,
             }
-        }
+        };
         let connection = Arc::new(Self {
             address: address.to_string(),
             dialled: target.dial.clone(),
             operations: sender,
             last_id: AtomicU64::new(0),
-            max_message_bytes: driver.greeted.unwrap_or_default(),
+            greeted,
             operation_timeout: options.operation_timeout,
             closed: closed.clone(),
         });
@@ -173,7 +185,12 @@ impl Connection {
 
     /// The longest message the broker takes, in bytes.
     pub fn max_message_bytes(&self) -> usize {
-        self.max_message_bytes
+        self.greeted.max_message_bytes
+    }
+
+    /// Whether it can be asked for a topic's partitions without making the topic.
+    pub fn asks_without_making(&self) -> bool {
+        self.greeted.asks_without_making
     }
 
     /// Whether it is of no more use.
@@ -192,17 +209,33 @@ impl Connection {
         Failure::Broken { address: self.address.clone(), cause }
     }
 
-    /// Asks and waits for the answer. Dropping the future forgets the answer, not the question.
+    /// Asks and waits for the answer. Dropping the future forgets the answer, which nobody waits for then; the question stays asked.
     pub async fn request(&self, frame: impl FnOnce(u64) -> Bytes) -> Tried<Answer> {
-        self.request_within(self.operation_timeout, frame).await
+        self.ask(self.operation_timeout, None, frame).await
     }
 
-    /// [`Connection::request`] for what may take longer, or less.
-    pub async fn request_within(&self, limit: Duration, frame: impl FnOnce(u64) -> Bytes) -> Tried<Answer> {
+    /// [`Connection::request`] for one that opens a consumer or a producer, which may take longer. Fails with `Invalid` if its topic is in another
+    /// cluster now.
+    pub async fn request_open(
+        &self,
+        limit: Duration,
+        opens: Resource,
+        frame: impl FnOnce(u64) -> Bytes,
+    ) -> Tried<Answer> {
+        self.ask(limit, Some(opens), frame).await
+    }
+
+    async fn ask(&self, limit: Duration, opens: Option<Resource>, frame: impl FnOnce(u64) -> Bytes) -> Tried<Answer> {
         let id = self.next_id();
         let (reply, answer) = oneshot::channel();
-        self.operate(Operation::Request { id, frame: frame(id), reply })?;
-        match tokio::time::timeout(limit, answer).await {
+        self.operate(Operation::Request { id, frame: frame(id), asker: Asker { reply, opens } })?;
+        let mut waiting = Waiting { connection: self, request: Some(id) };
+        let answered = tokio::time::timeout(limit, answer).await;
+        if answered.is_ok() {
+            waiting.request = None;
+        }
+        match answered {
+            Ok(Ok(Ok(Answer::Moved(to)))) => Err(Error::invalid(moved(to.as_deref())).into()),
             Ok(Ok(Ok(answer))) => Ok(answer),
             Ok(Ok(Err(refusal))) => Err(Failure::Refused(refusal)),
             Ok(Err(_)) => Err(self.broken()),
@@ -259,6 +292,35 @@ impl Connection {
 
     fn operate(&self, operation: Operation) -> Tried<()> {
         self.operations.send(operation).map_err(|_| self.broken())
+    }
+}
+
+/// A request whose answer is waited for; forgotten when dropped before it comes.
+struct Waiting<'a> {
+    connection: &'a Connection,
+    request: Option<u64>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(request) = self.request {
+            // A broken connection has forgotten it already.
+            let _ = self.connection.operate(Operation::Forget { request });
+        }
+    }
+}
+
+/// That a topic is in another cluster now. It is not followed there: that cluster's positions, marks and identities are others, so what was read or
+/// written so far means nothing to it.
+fn moved(to: Option<&str>) -> String {
+    match to {
+        Some(to) => format!(
+            "the topic was moved to another cluster, at {to}: set 'service-url' and 'admin-url' to that cluster and begin there anew (positions \
+             in the two are not the same)"
+        ),
+        None => "the topic was moved to another cluster, whose address the broker does not name: ask who runs it, and set 'service-url' and \
+                 'admin-url' to that cluster"
+            .to_string(),
     }
 }
 
@@ -320,16 +382,38 @@ struct Driver {
     buffer: BytesMut,
     slabs: Slabs,
     operations: mpsc::UnboundedReceiver<Operation>,
-    requests: HashMap<u64, oneshot::Sender<Result<Answer, Refusal>>>,
+    requests: HashMap<u64, Asker>,
     consumers: HashMap<u64, Arc<EntryQueue>>,
     /// Open producers, each with the publications that wait, in order.
     producers: HashMap<u64, VecDeque<InFlight>>,
     /// For requests of our own; far from the handle's.
     last_id: u64,
-    greeted: Option<usize>,
+    greeted: Option<Greeted>,
 }
 
 impl Driver {
+    fn new(
+        transport: Transport,
+        session: Session,
+        authenticator: Arc<Authenticator>,
+        operations: mpsc::UnboundedReceiver<Operation>,
+    ) -> Self {
+        Self {
+            transport,
+            session,
+            authenticator,
+            authenticating: None,
+            buffer: BytesMut::with_capacity(SLAB_BYTES),
+            slabs: Slabs::default(),
+            operations,
+            requests: HashMap::new(),
+            consumers: HashMap::new(),
+            producers: HashMap::new(),
+            last_id: 1 << 32,
+            greeted: None,
+        }
+    }
+
     async fn run(mut self, closed: Arc<OnceLock<String>>, address: String) {
         let why = loop {
             match self.step().await {
@@ -389,10 +473,7 @@ impl Driver {
                     return Err(Stop::Unused);
                 }
             },
-            () = tokio::time::sleep_until(deadline) => {
-                self.session.on_deadline(Instant::now())?;
-                self.requests.retain(|_, reply| !reply.is_closed());
-            }
+            () = tokio::time::sleep_until(deadline) => self.session.on_deadline(Instant::now())?,
         }
         Ok(())
     }
@@ -419,15 +500,17 @@ impl Driver {
     /// Queues that are given entries are added to `fed`: their readers are not woken here.
     fn on_event(&mut self, event: Event, fed: &mut Vec<Arc<EntryQueue>>) -> Result<(), Stop> {
         match event {
-            Event::Connected { max_message_bytes } => self.greeted = Some(max_message_bytes),
+            Event::Connected { max_message_bytes, asks_without_making } => {
+                self.greeted = Some(Greeted { max_message_bytes, asks_without_making });
+            }
             Event::Challenged => {
                 let authenticator = self.authenticator.clone();
                 self.authenticating = Some(Box::pin(async move { authenticator.fresh_credentials().await }));
             }
             Event::Answered { request, answer } => {
                 let answer = answer.map_err(|refusal| refusal.shown(self.authenticator.shown_as()));
-                if let Some(reply) = self.requests.remove(&request) {
-                    let _ = reply.send(answer);
+                if let Some(asker) = self.requests.remove(&request) {
+                    let _ = asker.reply.send(answer);
                 }
             }
             Event::Entry { consumer, entry } => {
@@ -450,17 +533,37 @@ impl Driver {
                 self.settle(producer, sequence_id, Published::Refused(refusal))?;
             }
             Event::ConsumerClosed { consumer } => {
-                if let Some(queue) = self.consumers.remove(&consumer) {
-                    queue.end("the broker closed the consumer");
-                }
+                self.close(Resource::Consumer(consumer), "the broker closed the consumer");
             }
             Event::ProducerClosed { producer } => {
-                for in_flight in self.producers.remove(&producer).into_iter().flatten() {
-                    let _ = in_flight.reply.send(Published::Closed("the broker closed the producer".to_string()));
+                self.close(Resource::Producer(producer), "the broker closed the producer");
+            }
+            Event::Moved { resource, to } => {
+                self.close(resource, &moved(to.as_deref()));
+                // Of what is being opened this is the only answer.
+                let opening = self.requests.iter().find(|(_, asker)| asker.opens == Some(resource)).map(|(id, _)| *id);
+                if let Some(asker) = opening.and_then(|id| self.requests.remove(&id)) {
+                    let _ = asker.reply.send(Ok(Answer::Moved(to)));
                 }
             }
         }
         Ok(())
+    }
+
+    /// What the broker closed gets nothing more.
+    fn close(&mut self, resource: Resource, why: &str) {
+        match resource {
+            Resource::Consumer(consumer) => {
+                if let Some(queue) = self.consumers.remove(&consumer) {
+                    queue.end(why);
+                }
+            }
+            Resource::Producer(producer) => {
+                for in_flight in self.producers.remove(&producer).into_iter().flatten() {
+                    let _ = in_flight.reply.send(Published::Closed(why.to_string()));
+                }
+            }
+        }
     }
 
     /// Hands an answer to the oldest publication of a producer, whose it must be. The chunks of a message have one sequence id: that it is a
@@ -485,9 +588,12 @@ impl Driver {
 
     fn on_operation(&mut self, operation: Operation) -> Result<(), Stop> {
         match operation {
-            Operation::Request { id, frame, reply } => {
-                self.requests.insert(id, reply);
+            Operation::Request { id, frame, asker } => {
+                self.requests.insert(id, asker);
                 self.session.send(frame);
+            }
+            Operation::Forget { request } => {
+                self.requests.remove(&request);
             }
             Operation::Tell { frame } => self.session.send(frame),
             Operation::Attach { consumer, queue } => {

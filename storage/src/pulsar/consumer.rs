@@ -11,7 +11,7 @@ use super::commands::{self, Subscription};
 use super::connection::Connection;
 use super::failure::{Failure, Tried};
 use super::queue::{EntryQueue, Taken};
-use super::session::Answer;
+use super::session::{Answer, Resource};
 
 /// Closed at the broker when dropped.
 #[derive(Debug)]
@@ -52,7 +52,9 @@ impl Consumer {
         let consumer = Self { connection: connection.clone(), id, queue };
         let compacted = brokers.reading().compacted;
         connection
-            .request(|request| commands::subscribe(request, id, &topic, subscription, make_topic, compacted))
+            .request_open(brokers.operation_timeout(), Resource::Consumer(id), |request| {
+                commands::subscribe(request, id, &topic, subscription, make_topic, compacted)
+            })
             .await?;
         Ok(consumer)
     }

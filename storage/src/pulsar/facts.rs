@@ -102,9 +102,11 @@ pub(super) fn ledgers(stats: &Value) -> Result<Vec<LedgerInfo>> {
 /// Where a cursor stands in `internalStats`. A mark before a ledger's first entry is the end of what is kept before that ledger;
 /// the start, if nothing is.
 pub(super) fn mark(stats: &Value, subscription: &str) -> Result<Cut> {
-    let cursor = stats
-        .get("cursors")
-        .and_then(|cursors| cursors.get(subscription).or_else(|| cursors.get(encoded(subscription))))
+    let cursors =
+        stats.get("cursors").filter(|cursors| cursors.is_object()).ok_or_else(|| odd("`cursors` is missing"))?;
+    let cursor = cursors
+        .get(subscription)
+        .or_else(|| cursors.get(encoded(subscription)))
         .ok_or_else(|| Error::gone(format!("there is no pin `{subscription}`; someone removed it")))?;
     let text = cursor.get("markDeletePosition").and_then(Value::as_str).unwrap_or_default();
     let (ledger, entry) = text
@@ -225,6 +227,8 @@ mod tests {
         }
         assert_eq!(super::mark(&stats("7:4"), "other").expect_err("none").kind(), aquifer_model::ErrorKind::Gone);
         assert!(super::mark(&stats("odd"), "pin/1").is_err());
+        let odd = super::mark(&json!({}), "pin/1").expect_err("no cursors");
+        assert_eq!(odd.kind(), aquifer_model::ErrorKind::Unsupported, "not that there is no pin");
     }
 
     #[test]

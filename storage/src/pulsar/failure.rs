@@ -55,6 +55,37 @@ impl Refusal {
             _ => ErrorKind::Unavailable,
         }
     }
+
+    /// What to do next, for a message; `None` where nobody knows.
+    fn remedy(&self) -> Option<&'static str> {
+        use ServerError::*;
+        Some(match self.code {
+            TopicNotFound => "check the topic's name, or make it first (CREATE TABLE)",
+            InvalidTopicName => "correct the topic's name",
+            IncompatibleSchema => {
+                "let columns and format fit the topic's schema, or have the namespace's schema compatibility changed"
+            }
+            TopicTerminatedError => "nothing more can be written to it: write to another topic",
+            ProducerBlockedQuotaExceededError | ProducerBlockedQuotaExceededException => {
+                "its backlog quota is used up: let its subscriptions catch up, remove those that nobody needs, or have the quota raised"
+            }
+            ProducerBusy => {
+                "a producer with this name or with exclusive access is connected: end that one, or use another name ('sink.producer-name')"
+            }
+            ProducerFenced => "another producer has exclusive access: end that one before you write again",
+            ConsumerBusy => "another consumer has this subscription: end that one, or use another name",
+            SubscriptionNotFound | ConsumerNotFound => "it was removed meanwhile: open it again",
+            NotAllowedError => {
+                "a policy of the broker, the namespace or the topic forbids it: ask who runs the cluster"
+            }
+            UnsupportedVersionError => "it needs a newer broker",
+            ChecksumError => "it was damaged on its way: send it again",
+            ServiceNotReady | TooManyRequests | MetadataError | PersistenceError | ConsumerAssignError => {
+                "it should pass: try again later"
+            }
+            _ => return None,
+        })
+    }
 }
 
 /// Why something asked of a broker did not come about. Nothing here says whether it happened; the asker knows what that means.
@@ -80,6 +111,12 @@ impl Failure {
         }
     }
 
+    /// Whether the broker failed in a way that it has no code for (a `StackOverflowError`, say). For what was open already nothing else than the broker can be
+    /// wrong then.
+    pub fn has_no_code(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.code == ServerError::UnknownError)
+    }
+
     /// As an error that says what was being done, and which right that needs.
     pub fn into_error(self, doing: &str, right: &str) -> Error {
         match self {
@@ -101,14 +138,17 @@ impl Failure {
                             format!("{doing}: without authentication (set 'auth-params') one lacks {right}: {reason}")
                         }
                     }),
-                    _ => Error::new(refusal.kind(), format!("{doing}: {reason} ({})", code.as_str_name())),
+                    _ => {
+                        let remedy = refusal.remedy().map(|remedy| format!(": {remedy}")).unwrap_or_default();
+                        Error::new(refusal.kind(), format!("{doing}: {reason} ({}){remedy}", code.as_str_name()))
+                    }
                 }
             }
-            Self::Broken { address, cause } => {
-                Error::unavailable(format!("{doing}: the connection to the broker at `{address}` broke: {cause}"))
-            }
+            Self::Broken { address, cause } => Error::unavailable(format!(
+                "{doing}: the connection to the broker at `{address}` broke: {cause}: try again when the broker is there"
+            )),
             Self::TimedOut { address, after } => Error::unavailable(format!(
-                "{doing}: the broker at `{address}` gave no answer within {} ms",
+                "{doing}: the broker at `{address}` gave no answer within {} ms: see whether it is overloaded, or raise 'operation-timeout'",
                 after.as_millis()
             )),
             Self::Final(error) => error.context(doing),
@@ -157,6 +197,70 @@ mod tests {
             let refusal = Refusal::new(code as i32, "no").shown(shown);
             let error = Failure::Refused(refusal).into_error("reading `t`", "the right to consume");
             assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Denied, text));
+        }
+    }
+
+    #[test]
+    fn a_message_says_what_to_do_next() {
+        let refused = |code: ServerError| Failure::Refused(Refusal::new(code as i32, "java.lang.FooException: no"));
+        for (failure, kind, text) in [
+            (
+                refused(ServerError::TopicNotFound),
+                ErrorKind::Invalid,
+                "opening `t`: no (TopicNotFound): check the topic's name, or make it first (CREATE TABLE)",
+            ),
+            (
+                refused(ServerError::IncompatibleSchema),
+                ErrorKind::Invalid,
+                "opening `t`: no (IncompatibleSchema): let columns and format fit the topic's schema, or have the namespace's schema \
+                 compatibility changed",
+            ),
+            (
+                refused(ServerError::TopicTerminatedError),
+                ErrorKind::Invalid,
+                "opening `t`: no (TopicTerminatedError): nothing more can be written to it: write to another topic",
+            ),
+            (
+                refused(ServerError::ProducerBlockedQuotaExceededError),
+                ErrorKind::Unavailable,
+                "opening `t`: no (ProducerBlockedQuotaExceededError): its backlog quota is used up: let its subscriptions catch up, remove those \
+                 that nobody needs, or have the quota raised",
+            ),
+            (
+                refused(ServerError::ProducerBlockedQuotaExceededException),
+                ErrorKind::Unavailable,
+                "opening `t`: no (ProducerBlockedQuotaExceededException): its backlog quota is used up: let its subscriptions catch up, remove \
+                 those that nobody needs, or have the quota raised",
+            ),
+            (
+                refused(ServerError::ProducerBusy),
+                ErrorKind::Unavailable,
+                "opening `t`: no (ProducerBusy): a producer with this name or with exclusive access is connected: end that one, or use another \
+                 name ('sink.producer-name')",
+            ),
+            (
+                refused(ServerError::ProducerFenced),
+                ErrorKind::Fenced,
+                "opening `t`: no (ProducerFenced): another producer has exclusive access: end that one before you write again",
+            ),
+            (
+                refused(ServerError::ServiceNotReady),
+                ErrorKind::Unavailable,
+                "opening `t`: no (ServiceNotReady): it should pass: try again later",
+            ),
+            (
+                Failure::TimedOut { address: "b:1".into(), after: Duration::from_secs(1) },
+                ErrorKind::Unavailable,
+                "opening `t`: the broker at `b:1` gave no answer within 1000 ms: see whether it is overloaded, or raise 'operation-timeout'",
+            ),
+            (
+                Failure::Broken { address: "b:1".into(), cause: "reset".into() },
+                ErrorKind::Unavailable,
+                "opening `t`: the connection to the broker at `b:1` broke: reset: try again when the broker is there",
+            ),
+        ] {
+            let error = failure.into_error("opening `t`", "the right to do so");
+            assert_eq!((error.kind(), error.to_string().as_str()), (kind, text));
         }
     }
 

@@ -13,6 +13,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 use pulsar::message::proto::{BaseCommand, CommandMessage, base_command::Type};
 
+use super::newer::{NewerCommand, TOPIC_MIGRATED};
+
 /// One frame.
 #[derive(Debug)]
 pub(super) struct Frame {
@@ -31,6 +33,8 @@ pub(super) enum Command {
         bytes: usize,
         limit: usize,
     },
+    /// One of which the crate's definition lacks fields that we need.
+    Newer(Box<NewerCommand>),
     Other(Box<BaseCommand>),
 }
 
@@ -43,6 +47,7 @@ struct MessageCommand {
     message: Option<CommandMessage>,
 }
 
+const CONNECTED: i32 = Type::Connected as i32;
 /// How a command of type `MESSAGE` begins: field 1, a varint, 9.
 const MESSAGE_START: [u8; 2] = [0x08, Type::Message as u8];
 /// So much of a frame over the limit is buffered at most: its command, and of its entry the head, which tells how many messages it holds.
@@ -113,7 +118,11 @@ impl FrameDecoder {
         {
             return Ok(Some(Frame { command: Command::Message(message), payload: frame }));
         }
-        let command = Command::Other(Box::new(BaseCommand::decode(command)?));
+        let known = Box::new(BaseCommand::decode(command.clone())?);
+        let command = match known.r#type {
+            TOPIC_MIGRATED | CONNECTED => Command::Newer(Box::new(NewerCommand::decode(command)?)),
+            _ => Command::Other(known),
+        };
         Ok(Some(Frame { command, payload: frame }))
     }
 
@@ -163,6 +172,7 @@ pub(super) fn encode(command: &impl Message, payload_length: usize) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pulsar::newer::{Connected, FeatureFlags, TopicMigrated};
     use pulsar::message::proto::CommandPing;
 
     fn ping() -> BaseCommand {
@@ -203,6 +213,22 @@ mod tests {
         assert!(buffer.capacity() < 5000, "{}", buffer.capacity());
     }
 
+    #[test]
+    fn a_command_that_the_crate_knows_in_part_or_not_at_all_keeps_its_fields() {
+        let moved = TopicMigrated { resource_id: 5, resource_type: 1, ..Default::default() };
+        let flags = FeatureFlags { asks_without_making: Some(true), ..Default::default() };
+        let connected = Connected { server_version: "4".into(), feature_flags: Some(flags), ..Default::default() };
+        for given in [
+            NewerCommand { kind: TOPIC_MIGRATED, connected: None, topic_migrated: Some(moved) },
+            NewerCommand { kind: CONNECTED, connected: Some(connected), topic_migrated: None },
+        ] {
+            let mut buffer = BytesMut::from(&encode(&given, 0)[..]);
+            let frame = FrameDecoder::new(1000).decode(&mut buffer).expect("a frame").expect("a whole one");
+            let Command::Newer(command) = frame.command else { unreachable!("{frame:?}") };
+            assert_eq!(*command, given);
+        }
+    }
+
     fn message(entry: u64) -> BaseCommand {
         let message_id = pulsar::message::proto::MessageIdData { ledger_id: 1, entry_id: entry, ..Default::default() };
         let message = CommandMessage { consumer_id: 1, message_id, ..Default::default() };
@@ -236,7 +262,7 @@ mod tests {
                             assert_eq!(*command, ping());
                             seen.push(None);
                         }
-                        Command::Message(message) => unreachable!("{message:?}"),
+                        other => unreachable!("{other:?}"),
                     }
                 }
                 assert!(buffer.len() <= LIMIT, "{} bytes wait", buffer.len());

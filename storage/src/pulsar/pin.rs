@@ -61,11 +61,7 @@ impl PulsarPin {
     pub async fn open(brokers: Arc<Brokers>, admin: Arc<Admin>, partition: &Partition, name: &str) -> Result<Self> {
         brokers.check_partition(partition).await?;
         // The broker does not say whether a subscription is new: it is asked before.
-        let was_there = match admin.mark(partition, name).await {
-            Ok(_) => true,
-            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Denied) => return Err(error),
-            Err(_) => false,
-        };
+        let was_there = admin.find_mark(partition, name).await?.is_some();
         let names_maker = !was_there || admin.maker(partition, name).await?.is_some();
         let mut retry = Retry::new(brokers.operation_timeout());
         let maker = || names_maker.then(|| Uuid::new_v4().to_string());

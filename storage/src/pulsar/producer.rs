@@ -23,7 +23,7 @@ use super::brokers::{Brokers, PRODUCE, Retry, odd_answer};
 use super::commands::{self, ProducerTerms};
 use super::connection::{Connection, Published};
 use super::failure::{Failure, Tried};
-use super::session::Answer;
+use super::session::{Answer, Resource};
 use crate::log::{FinishedEntry, Receipt};
 
 /// Who else may write to the partition.
@@ -368,7 +368,7 @@ impl PulsarProducer {
         };
         let name = &self.settings.name;
         let ask = |request| commands::producer(request, id, &topic, name, terms);
-        match connection.request_within(limit, ask).await? {
+        match connection.request_open(limit, Resource::Producer(id), ask).await? {
             Answer::Producer { last_sequence_id, topic_epoch } => {
                 self.last_sequence_id = self.last_sequence_id.max(last_sequence_id);
                 self.topic_epoch = topic_epoch.or(self.topic_epoch);

@@ -72,7 +72,7 @@ impl PulsarReader {
     fn on_failure(&mut self, failure: Failure, since: Instant, pause: Duration) -> Result<()> {
         let limit = self.brokers.operation_timeout();
         let over = since.elapsed() + pause >= limit;
-        let passes = failure.passes();
+        let passes = failure.passes() || failure.has_no_code();
         if passes && !over {
             self.lose(since, (pause * 2).clamp(Duration::from_millis(20), LONGEST_PAUSE));
             return Ok(());

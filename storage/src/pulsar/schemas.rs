@@ -10,13 +10,17 @@ use super::commands;
 use super::failure::{Failure, Tried};
 use super::session::Answer;
 
+/// How long the registry's versions are, in bytes: they are numbers. A broker that is asked for a shorter one closes the connection, and answers a longer one by its
+/// beginning.
+const VERSION_BYTES: usize = 8;
+
 /// The schema of `version`, or the newest; `None` if the topic has none. An unknown topic is refused.
 pub(super) async fn find(
     brokers: &Brokers,
     topic: &TopicName,
     version: Option<&SchemaVersion>,
 ) -> Result<Option<(SchemaVersion, TopicSchema)>> {
-    if version.is_some_and(|version| version.0.is_empty()) {
+    if version.is_some_and(|version| version.0.len() != VERSION_BYTES) {
         return Ok(None);
     }
     let found = ask(brokers, topic, version).await?;
@@ -59,7 +63,7 @@ async fn ask_once(
     }
 }
 
-/// Registers a schema and gives its version.
+/// Registers a schema and gives its version, which is empty for bytes: those have none.
 pub(super) async fn register(brokers: &Brokers, topic: &TopicName, schema: &TopicSchema) -> Result<SchemaVersion> {
     let wire = to_wire(schema)?;
     let partitions = brokers.count_partitions(topic).await?;
@@ -82,7 +86,9 @@ async fn register_once(brokers: &Brokers, partition: &str, schema: &Schema) -> T
     }
 }
 
-const KINDS: [(PayloadKind, Type); 20] = [
+const KINDS: [(PayloadKind, Type); 21] = [
+    // A broker takes bytes for no schema: it registers nothing, and answers the empty version.
+    (PayloadKind::Bytes, Type::None),
     (PayloadKind::String, Type::String),
     (PayloadKind::Avro, Type::Avro),
     (PayloadKind::Json, Type::Json),
@@ -107,7 +113,6 @@ const KINDS: [(PayloadKind, Type); 20] = [
 
 fn from_wire(schema: Schema) -> TopicSchema {
     let kind = match Type::try_from(schema.r#type) {
-        Ok(Type::None) => PayloadKind::Bytes,
         Ok(known) => KINDS.iter().find(|(_, wire)| *wire == known).map_or(PayloadKind::Other, |(kind, _)| *kind),
         Err(_) => PayloadKind::Other,
     };

@@ -20,8 +20,10 @@ use aquifer_model::{Position, SchemaVersion};
 
 use super::auth::Credentials;
 use super::commands;
+use super::config::ServiceUrl;
 use super::failure::Refusal;
 use super::frame::{Command, FrameDecoder, FrameError};
+use super::newer::{NewerCommand, TOPIC_MIGRATED};
 use crate::log::Entry;
 
 /// Handshake frames are small; a larger limit is granted when the broker has said who it is.
@@ -31,8 +33,12 @@ const FRAME_SLACK: usize = 10 * 1024 + 64 * 1024;
 const DEFAULT_MESSAGE_BYTES: usize = 5 * 1024 * 1024;
 /// What a broker announces is believed up to here.
 const MAX_FRAME_BYTES: usize = 32 * 1024 * 1024;
-/// After this long without a byte we ask; after as long again the other side is gone.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// A longer address of another cluster is none.
+const MAX_URL_BYTES: usize = 1024;
+/// After this long without a byte we ask, where nothing else is set; after as long again the other side is gone.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Longer is not waited, whatever is set.
+const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(60 * 60);
 
 /// A broker's answer to a request.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +65,15 @@ pub(super) enum Answer {
     SchemaVersion(SchemaVersion),
     /// Names of topics, partitions each by itself.
     Topics(Vec<String>),
+    /// The topic of what was to be opened is in another cluster now: at these addresses, in words, if they are given.
+    Moved(Option<String>),
+}
+
+/// What a connection bears of which the broker may say something unasked, by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Resource {
+    Consumer(u64),
+    Producer(u64),
 }
 
 /// What the other side did.
@@ -66,6 +81,8 @@ pub(super) enum Answer {
 pub(super) enum Event {
     Connected {
         max_message_bytes: usize,
+        /// Whether a question for a topic's partitions can forbid that it makes the topic.
+        asks_without_making: bool,
     },
     /// Who we are is asked again: answer with [`Session::authenticate`].
     Challenged,
@@ -94,6 +111,11 @@ pub(super) enum Event {
     ProducerClosed {
         producer: u64,
     },
+    /// It is of no more use: its topic is in another cluster now, at these addresses, in words, if they are given.
+    Moved {
+        resource: Resource,
+        to: Option<String>,
+    },
 }
 
 /// Why a session is over.
@@ -105,8 +127,8 @@ pub(super) enum SessionError {
     Refused(Refusal),
     #[error("what answers there does not speak Pulsar's protocol ({0})")]
     NotPulsar(String),
-    #[error("nothing was heard for {} s", (2 * KEEP_ALIVE).as_secs())]
-    Silent,
+    #[error("nothing was heard for {} ms", .after.as_millis())]
+    Silent { after: Duration },
 }
 
 /// The state of one connection.
@@ -116,19 +138,27 @@ pub(super) struct Session {
     frame_limit: Option<usize>,
     connected: bool,
     output: VecDeque<Bytes>,
+    keep_alive: Duration,
     last_heard: Instant,
     asked: bool,
 }
 
 impl Session {
     /// A session that greets with what is `shown`, never buffers a frame above `frame_limit` bytes (without: what the broker announces, within
-    /// bounds), and stands at the time `now`.
-    pub fn new(shown: Option<&Credentials>, proxy_to: Option<&str>, frame_limit: Option<usize>, now: Instant) -> Self {
+    /// bounds), asks after `keep_alive` without a byte and gives up after as long again, and stands at the time `now`.
+    pub fn new(
+        shown: Option<&Credentials>,
+        proxy_to: Option<&str>,
+        frame_limit: Option<usize>,
+        keep_alive: Duration,
+        now: Instant,
+    ) -> Self {
         Self {
             decoder: FrameDecoder::new(GREETING_LIMIT.min(frame_limit.unwrap_or(GREETING_LIMIT))),
             frame_limit,
             connected: false,
             output: VecDeque::from([commands::connect(shown, proxy_to)]),
+            keep_alive: keep_alive.min(LONGEST_KEEP_ALIVE),
             last_heard: now,
             asked: false,
         }
@@ -151,7 +181,11 @@ impl Session {
 
     /// When [`Session::on_deadline`] must be called.
     pub fn deadline(&self) -> Instant {
-        self.last_heard + if self.asked { 2 * KEEP_ALIVE } else { KEEP_ALIVE }
+        self.last_heard + if self.asked { self.given_up_after() } else { self.keep_alive }
+    }
+
+    fn given_up_after(&self) -> Duration {
+        self.keep_alive * 2
     }
 
     /// Asks the other side whether it is there, or gives it up.
@@ -160,7 +194,7 @@ impl Session {
             return Ok(());
         }
         if self.asked {
-            return Err(SessionError::Silent);
+            return Err(SessionError::Silent { after: self.given_up_after() });
         }
         self.asked = true;
         self.send(commands::ping());
@@ -201,27 +235,34 @@ impl Session {
                 (Command::Message(_) | Command::LongMessage { .. }, false) => {
                     return Err(no_greeting(Type::Message as i32));
                 }
+                (Command::Newer(command), true) => events.extend(read_moved(*command)),
+                (Command::Newer(command), false) => self.on_connected(*command, events)?,
                 (Command::Other(command), false) => self.on_greeting(*command, events)?,
             }
         }
     }
 
+    fn on_connected(&mut self, command: NewerCommand, events: &mut Vec<Event>) -> Result<(), SessionError> {
+        let kind = command.kind;
+        let greeting = command.connected.filter(|_| kind == Type::Connected as i32);
+        let connected = greeting.ok_or_else(|| no_greeting(kind))?;
+        let announced = connected.max_message_size.and_then(|bytes| usize::try_from(bytes).ok());
+        let max_message_bytes = announced.filter(|bytes| *bytes > 0).unwrap_or(DEFAULT_MESSAGE_BYTES);
+        let announced = max_message_bytes.saturating_add(FRAME_SLACK).min(MAX_FRAME_BYTES);
+        self.decoder.greeted(self.frame_limit.unwrap_or(announced));
+        self.connected = true;
+        let asks_without_making = connected.feature_flags.and_then(|flags| flags.asks_without_making).unwrap_or(false);
+        events.push(Event::Connected { max_message_bytes, asks_without_making });
+        Ok(())
+    }
+
     fn on_greeting(&mut self, command: BaseCommand, events: &mut Vec<Event>) -> Result<(), SessionError> {
-        match (Type::try_from(command.r#type), command.connected, command.error) {
-            (Ok(Type::Connected), Some(connected), _) => {
-                let announced = connected.max_message_size.and_then(|bytes| usize::try_from(bytes).ok());
-                let max_message_bytes = announced.filter(|bytes| *bytes > 0).unwrap_or(DEFAULT_MESSAGE_BYTES);
-                let announced = max_message_bytes.saturating_add(FRAME_SLACK).min(MAX_FRAME_BYTES);
-                self.decoder.greeted(self.frame_limit.unwrap_or(announced));
-                self.connected = true;
-                events.push(Event::Connected { max_message_bytes });
-                Ok(())
-            }
-            (Ok(Type::AuthChallenge), ..) => {
+        match (Type::try_from(command.r#type), command.error) {
+            (Ok(Type::AuthChallenge), _) => {
                 events.push(Event::Challenged);
                 Ok(())
             }
-            (Ok(Type::Error), _, Some(error)) => Err(SessionError::Refused(Refusal::new(error.error, error.message))),
+            (Ok(Type::Error), Some(error)) => Err(SessionError::Refused(Refusal::new(error.error, error.message))),
             _ => Err(no_greeting(command.r#type)),
         }
     }
@@ -321,6 +362,20 @@ fn read_event(kind: Type, command: BaseCommand) -> Option<Event> {
         Type::CloseProducer => Some(Event::ProducerClosed { producer: command.close_producer?.producer_id }),
         _ => None,
     }
+}
+
+fn read_moved(command: NewerCommand) -> Option<Event> {
+    let kind = command.kind;
+    let migrated = command.topic_migrated.filter(|_| kind == TOPIC_MIGRATED)?;
+    let resource = match migrated.resource_type {
+        0 => Resource::Producer(migrated.resource_id),
+        _ => Resource::Consumer(migrated.resource_id),
+    };
+    let given = [migrated.broker_service_url, migrated.broker_service_url_tls].into_iter().flatten();
+    // What a broker sends stands in an error: only as far as it is an address.
+    let read = given.filter(|url| url.len() <= MAX_URL_BYTES).filter_map(|url| url.parse::<ServiceUrl>().ok());
+    let named: Vec<String> = read.map(|url| format!("`{url}`")).collect();
+    Some(Event::Moved { resource, to: (!named.is_empty()).then(|| named.join(" or ")) })
 }
 
 fn or_refusal(code: Option<i32>, message: Option<String>, answer: Answer) -> Result<Answer, Refusal> {

@@ -14,6 +14,8 @@ use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 
 use aquifer_model::{Error, Result};
 
+use super::bounded;
+
 /// The files that TLS needs, all in PEM.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsSettings {
@@ -28,17 +30,8 @@ pub struct TlsSettings {
 /// Longer files hold no certificates.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
-fn read(what: &str, path: &Path) -> Result<Vec<u8>> {
-    let wrong = |why: String| Error::invalid(format!("reading the {what} `{}`: {why}", path.display()));
-    let length = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
-    if length > MAX_FILE_BYTES {
-        return Err(wrong(format!("it is {length} bytes long; at most {MAX_FILE_BYTES} are read")));
-    }
-    std::fs::read(path).map_err(|error| wrong(error.to_string()))
-}
-
 fn certificates(what: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let text = read(what, path)?;
+    let text = bounded::read(what, path, MAX_FILE_BYTES)?;
     let found: Vec<_> = CertificateDer::pem_slice_iter(&text)
         .collect::<Result<_, _>>()
         .map_err(|error| Error::invalid(format!("reading the {what} `{}`: {error}", path.display())))?;
@@ -71,12 +64,13 @@ impl TlsSettings {
             (None, None) => builder.with_no_client_auth(),
             (Some(certificate), Some(key)) => {
                 let chain = certificates("certificate file", certificate)?;
-                let secret = PrivateKeyDer::from_pem_slice(&read("key file", key)?).map_err(|_| {
-                    Error::invalid(format!(
-                        "the key file `{}` holds no private key in PEM (PKCS#8, PKCS#1 or SEC1, not encrypted)",
-                        key.display()
-                    ))
-                })?;
+                let secret =
+                    PrivateKeyDer::from_pem_slice(&bounded::read("key file", key, MAX_FILE_BYTES)?).map_err(|_| {
+                        Error::invalid(format!(
+                            "the key file `{}` holds no private key in PEM (PKCS#8, PKCS#1 or SEC1, not encrypted)",
+                            key.display()
+                        ))
+                    })?;
                 builder.with_client_auth_cert(chain, secret).map_err(|error| {
                     Error::invalid(format!(
                         "the key file `{}` does not fit the certificate file `{}`: {error}",
@@ -159,7 +153,9 @@ fn explain_cause(host: &str, cause: &rustls::Error) -> Option<Error> {
             | AlertDescription::CertificateRevoked
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::HandshakeFailure
-            | AlertDescription::AccessDenied,
+            | AlertDescription::AccessDenied
+            // What Pulsar's brokers say, through OpenSSL, of a client certificate whose CA they do not know.
+            | AlertDescription::InternalError,
         ) => format!(
             "`{host}` does not accept our certificate, or wants one: name it with `tls-certificate-file` and `tls-key-file` ({cause})"
         ),
@@ -191,6 +187,8 @@ mod tests {
         check(&with_ca, "reading the CA file");
         std::fs::write(&path, "no certificate").expect("written");
         check(&with_ca, "holds no certificate in PEM");
+        std::fs::write(&path, vec![b'-'; MAX_FILE_BYTES as usize + 1]).expect("written");
+        check(&with_ca, "longer than 4194304 bytes");
         check(&TlsSettings { certificate_file: Some(path.clone()), ..Default::default() }, "tls-key-file");
         check(&TlsSettings { key_file: Some(path), ..Default::default() }, "tls-certificate-file");
         assert!(TlsSettings::default().load().is_ok());
@@ -203,6 +201,7 @@ mod tests {
             (rustls::Error::InvalidCertificate(CertificateError::BadSignature), "`tls-ca-file`"),
             (rustls::Error::InvalidCertificate(CertificateError::NotValidForName), "does not name that host"),
             (rustls::Error::AlertReceived(AlertDescription::CertificateRequired), "`tls-certificate-file`"),
+            (rustls::Error::AlertReceived(AlertDescription::InternalError), "does not accept our certificate"),
         ] {
             let error = explain("h:1", &io::Error::new(io::ErrorKind::InvalidData, cause)).expect("explained");
             assert!(error.kind() == ErrorKind::Denied && error.to_string().contains(words), "{error}");

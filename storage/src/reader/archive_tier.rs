@@ -1,14 +1,14 @@
 //! Reads a stretch of the archive: decodes fetched row groups and gives them in order, leaves out what is no row, cuts at entries' ends.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use aquifer_formats::messages::{column, message_schema};
 use aquifer_model::{Cut, Error, Interval, Position, Result};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, RecordBatch, UInt64Array, new_null_array};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{CastOptions, cast_with_options, filter, interleave, is_not_null, nullif};
-use arrow::datatypes::{DataType, Field, FieldRef, Int32Type, TimestampMillisecondType, UInt64Type};
+use arrow::compute::{CastOptions, cast_with_options, concat, filter, interleave, is_not_null, nullif};
+use arrow::datatypes::{DataType, Field, FieldRef, UInt64Type};
 
 use super::dead_letters::BadMessage;
 use super::decode_ahead::Rows;
@@ -307,11 +307,13 @@ fn chunk_of(
             _ => new_null_array(field.data_type(), rows),
         }));
     }
+    // Rows that cannot be read, and why.
+    let mut bad: BTreeMap<usize, String> = BTreeMap::new();
     let mut values = Vec::with_capacity(layout.values.fields().len());
     for field in layout.values.fields() {
         let stored = stored_in(batch.schema_ref(), field.name(), decoding.earlier_names(field.name()));
         values.push(match stored.and_then(|stored| batch.column_by_name(stored)) {
-            Some(found) => decoding.fitted(found, field).map_err(|error| unfit(found, field, error))?,
+            Some(found) => fitting(found, field, decoding, &mut bad)?,
             None => {
                 let lacking = decoding.lacking(field, rows)?;
                 // A message without a value is a row of NULLs.
@@ -333,24 +335,15 @@ fn chunk_of(
     }
     let undecoded = batch.column_by_name(column::PAYLOAD).filter(|p| p.null_count() < p.len());
     if let Some(payloads) = undecoded {
-        let bad = decode_again(batch, payloads, layout, &mut values, decoding)?;
+        bad.extend(decode_again(batch, payloads, layout, &mut values, decoding)?);
+    }
+    if !bad.is_empty() {
         let mut live: Vec<bool> = alive.map_or_else(|| vec![true; rows], |alive| alive.iter().collect());
-        let indices = batch.column_by_name(column::BATCH_INDEX).and_then(|c| c.as_primitive_opt::<Int32Type>());
-        let cell = |name: &str, row: usize| {
-            let column = batch.column_by_name(name).and_then(|column| column.as_binary_view_opt());
-            column.filter(|column| column.is_valid(row)).map(|column| column.value(row))
-        };
-        let times = batch.column_by_name(column::EVENT_TIME);
-        let times = times.and_then(|column| column.as_primitive_opt::<TimestampMillisecondType>());
+        let payloads = undecoded.and_then(|payloads| payloads.as_binary_view_opt());
         for (row, reason) in bad {
-            let bad = BadMessage {
-                position: positions.at(row),
-                batch_index: Some(indices.map_or(0, |indices| indices.value(row))),
-                key: cell(column::KEY, row),
-                event_time_ms: times.filter(|times| times.is_valid(row)).map(|times| times.value(row)),
-                bytes: cell(column::PAYLOAD, row).unwrap_or_default(),
-                reason: &reason,
-            };
+            // Of a message that was decoded when it was archived the bytes are not kept.
+            let payload = payloads.filter(|payloads| payloads.is_valid(row)).map_or(&[][..], |all| all.value(row));
+            let bad = BadMessage::of_row(batch, row, positions.at(row), payload, &reason);
             decoding.bad_message(bad, statistics)?;
             live[row] = false;
         }
@@ -359,7 +352,39 @@ fn chunk_of(
     Ok(Chunk { tier: Tier::Archive, rows, messages, values, alive })
 }
 
-/// A column as the table has it.
+/// A value column as the table has it; values that do not fit make `bad` rows.
+fn fitting(
+    found: &ArrayRef,
+    field: &Field,
+    decoding: &Decoding,
+    bad: &mut BTreeMap<usize, String>,
+) -> Result<ArrayRef> {
+    let error = match decoding.fitted(found, field) {
+        Ok(fitted) => return Ok(fitted),
+        Err(error) => error,
+    };
+    if decoding.fitted(&found.slice(0, 0), field).is_err() {
+        // The types themselves do not fit.
+        return Err(unfit(found, field, error));
+    }
+    let mut pieces = Vec::new();
+    // Rows and how many of them, halved until what does not fit stands alone; the last one is next.
+    let mut open = vec![(0, found.len())];
+    while let Some((start, rows)) = open.pop() {
+        match decoding.fitted(&found.slice(start, rows), field) {
+            Ok(piece) => pieces.push(piece),
+            Err(error) if rows == 1 => {
+                pieces.push(new_null_array(field.data_type(), 1));
+                bad.entry(start).or_insert_with(|| unfit(found, field, error).to_string());
+            }
+            Err(_) => open.extend([(start + rows / 2, rows - rows / 2), (start, rows / 2)]),
+        }
+    }
+    let pieces: Vec<&dyn Array> = pieces.iter().map(|piece| piece.as_ref()).collect();
+    Ok(concat(&pieces)?)
+}
+
+/// A message column as it is today.
 fn fitted(found: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     if found.data_type() == field.data_type() {
         return Ok(Arc::clone(found));

@@ -1,15 +1,17 @@
 //! Decodes payloads by the schema versions that their messages name, and settles what becomes of those that cannot be read.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aquifer_formats::entry::EntryLimits;
 use aquifer_formats::payload::{DecodedPayloads, PayloadDecoder, fit_column, projected_decoder};
 use aquifer_model::{Error, Partition, Position, Result};
-use arrow::array::{ArrayRef, BinaryViewArray};
+use arrow::array::{Array, ArrayRef, BinaryViewArray};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
-use super::dead_letters::{BadMessage, DeadLetters};
-use super::{OnDecodeError, ReadStatistics, TieredTopic};
+use super::dead_letters::BadMessage;
+use super::error_policy::ErrorPolicy;
+use super::{ReadStatistics, TieredTopic};
 
 /// The decoder of one read, with the schemas it has met.
 pub(super) struct Decoding {
@@ -19,7 +21,9 @@ pub(super) struct Decoding {
     /// How many of the decoder's columns are wanted.
     wanted: usize,
     decoder: Option<Box<dyn PayloadDecoder>>,
-    letters: Option<DeadLetters>,
+    policy: ErrorPolicy,
+    /// Why schema versions cannot be used that are there.
+    unusable: BTreeMap<Vec<u8>, String>,
 }
 
 impl Decoding {
@@ -31,11 +35,9 @@ impl Decoding {
             Some(first) if wanted == 0 => Arc::new(Schema::new(vec![Arc::clone(first)])),
             _ => Arc::clone(values),
         };
-        let letters = match &topic.on_error {
-            OnDecodeError::DeadLetter(to) => Some(DeadLetters::new(Arc::clone(&topic.log), to.clone())),
-            OnDecodeError::Fail | OnDecodeError::Skip => None,
-        };
-        Self { topic: topic.clone(), partition: partition.clone(), columns, wanted, decoder: None, letters }
+        let policy = ErrorPolicy::new(topic, partition);
+        let unusable = BTreeMap::new();
+        Self { topic: topic.clone(), partition: partition.clone(), columns, wanted, decoder: None, policy, unusable }
     }
 
     /// Fetches what decoding these versions needs. Cancel-safe.
@@ -50,9 +52,13 @@ impl Decoding {
         let Some(decoder) = &mut self.decoder else { return Ok(()) };
         for version in decoder.missing_versions(versions) {
             let found = log.schema(topic, Some(&version)).await?;
-            decoder
-                .add_schema(version.clone(), found.as_ref().map(|(_, schema)| schema))
-                .map_err(|error| error.context(format_args!("schema version {version} of topic `{topic}`")))?;
+            let added = decoder.add_schema(version.clone(), found.as_ref().map(|(_, schema)| schema));
+            if let Err(error) = added {
+                // Harms the messages that name it, no others.
+                self.unusable
+                    .insert(version.0.clone(), format!("schema version {version} of topic `{topic}`: {error}"));
+                decoder.add_schema(version, None)?;
+            }
         }
         Ok(())
     }
@@ -68,6 +74,13 @@ impl Decoding {
         let mut decoded = decoder
             .decode_keyed(payloads, keys, versions)
             .map_err(|error| error.context(format_args!("decoding messages of `{}`", self.partition)))?;
+        if !self.unusable.is_empty() {
+            for error in decoded.errors.iter_mut().filter(|error| versions.is_valid(error.row)) {
+                if let Some(reason) = self.unusable.get(versions.value(error.row)) {
+                    error.reason.clone_from(reason);
+                }
+            }
+        }
         if self.wanted < decoded.rows.num_columns() {
             decoded.rows = decoded.rows.project(&[])?;
         }
@@ -108,20 +121,7 @@ impl Decoding {
 
     /// A message that cannot be read: fails, or counts it and, where the policy says so, keeps it for the dead-letter topic.
     pub fn bad_message(&mut self, bad: BadMessage<'_>, statistics: &mut ReadStatistics) -> Result<()> {
-        match &mut self.letters {
-            Some(letters) => letters.add(&self.partition, bad)?,
-            None if self.topic.on_error == OnDecodeError::Skip => {}
-            None => {
-                return Err(Error::corrupt(format!(
-                    "message {}/{} of `{}` cannot be decoded as {}: {}. To leave such messages out, set the table's decode error policy to skip or dead-letter",
-                    bad.position,
-                    bad.batch_index.unwrap_or_default(),
-                    self.partition,
-                    self.topic.format,
-                    bad.reason
-                )));
-            }
-        }
+        self.policy.bad_message(bad)?;
         statistics.skipped_messages += 1;
         Ok(())
     }
@@ -135,29 +135,18 @@ impl Decoding {
         error: Error,
         statistics: &mut ReadStatistics,
     ) -> Result<()> {
-        match &mut self.letters {
-            Some(letters) => {
-                let (batch_index, key, event_time_ms, reason) = (None, None, None, error.to_string());
-                let bad = BadMessage { position, batch_index, key, event_time_ms, bytes, reason: &reason };
-                letters.add(&self.partition, bad)?;
-            }
-            None if self.topic.on_error == OnDecodeError::Skip => {}
-            None => return Err(error.context(format_args!("entry {position} of `{}`", self.partition))),
-        }
+        self.policy.bad_entry(position, bytes, messages, error)?;
         statistics.skipped_messages += u64::from(messages.max(1));
         Ok(())
     }
 
     /// Whether bad messages wait to be sent.
     pub fn has_letters(&self) -> bool {
-        self.letters.as_ref().is_some_and(|letters| !letters.is_empty())
+        self.policy.has_letters()
     }
 
     /// Sends the bad messages that wait.
     pub async fn send_letters(&mut self) -> Result<()> {
-        match &mut self.letters {
-            Some(letters) => letters.flush().await,
-            None => Ok(()),
-        }
+        self.policy.send_letters().await
     }
 }

@@ -1,7 +1,7 @@
 //! Fetches the row groups of an archive's files, in order and ahead of whoever decodes them.
 //!
 //! ```text
-//!  files ─► footer (checked) ─► row groups: behind? pruned? ─► bytes of the needed columns ─► queue, bounded in bytes
+//!  files ─► left out by their manifest? ─► footer (checked) ─► row groups: behind? pruned? ─► bytes of the needed columns ─► queue, bounded in bytes
 //! ```
 
 use std::ops::Range;
@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 
 use aquifer_formats::messages::{column, message_schema};
 use aquifer_formats::payload::Format;
-use aquifer_model::{Error, Interval, Result, TopicName};
-use arrow::datatypes::SchemaRef;
+use aquifer_model::{Error, Interval, Partition, Result};
+use arrow::datatypes::{FieldRef, SchemaRef};
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
@@ -23,7 +23,9 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataP
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
+use super::dead_letters::OF_LETTERS;
 use super::pages::Pages;
+use super::ranges::{Ranges, told_time};
 use super::row_groups::{Placement, RowGroups, touches, wanted_of};
 use super::stored::{EarlierNames, Payloads};
 use super::{ReadFilter, blooms};
@@ -46,11 +48,13 @@ const TAIL_BYTES: u64 = 64 << 10;
 /// What to fetch of each file.
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
-    pub topic: TopicName,
+    pub partition: Partition,
     /// The stretch to read.
     pub interval: Interval,
     /// Message columns, by index of [`message_schema`].
     pub messages: Vec<usize>,
+    /// Whether messages that cannot be read become dead letters.
+    pub letters: bool,
     /// Value columns.
     pub values: SchemaRef,
     /// All value columns of the table.
@@ -86,7 +90,7 @@ pub(super) enum Fetched {
         skipped: u64,
         permit: FetchPermit,
     },
-    /// A row group that holds no row to keep.
+    /// A row group or a file that holds no row to keep.
     Pruned { rows: u64, time_max: Option<i64> },
     /// All of the wanted stretch of a file is given; so many bytes were read that no row group was charged with.
     FileEnd { cut: aquifer_model::Cut, bytes: u64 },
@@ -179,14 +183,31 @@ fn unwanted<E>(_: E) -> Error {
 
 impl Fetcher {
     async fn run(&self, files: Vec<(DataFile, Path)>) -> Result<()> {
-        for (file, path) in files {
-            self.file(&file, &path).await?;
+        let may_match = match &self.wanted.filter {
+            Some(filter) => {
+                let files = files.iter().map(|(file, _)| file);
+                filter.may_match(&Ranges::of_files(&self.wanted.partition, files))?
+            }
+            None => Vec::new(),
+        };
+        for (index, (file, path)) in files.iter().enumerate() {
+            let told = told_time(file, self.wanted.interval, self.wanted.time_column.as_deref());
+            match told.filter(|_| may_match.get(index) == Some(&false)) {
+                Some(time_max) => self.leave_out(file, time_max).await?,
+                None => self.file(file, path).await?,
+            }
         }
         self.sender.send(Ok(Fetched::End)).await.map_err(unwanted)
     }
 
+    /// Passes over a file, all of which is wanted and none of whose rows is to be kept, without opening it.
+    async fn leave_out(&self, file: &DataFile, time_max: Option<i64>) -> Result<()> {
+        self.sender.send(Ok(Fetched::Pruned { rows: file.rows, time_max })).await.map_err(unwanted)?;
+        self.sender.send(Ok(Fetched::FileEnd { cut: file.covers.to, bytes: 0 })).await.map_err(unwanted)
+    }
+
     fn lost(&self, path: &Path, error: object_store::Error) -> Error {
-        let (topic, path) = (&self.wanted.topic, self.location.shown(path));
+        let (topic, path) = (&self.wanted.partition.topic, self.location.shown(path));
         match error {
             object_store::Error::NotFound { .. } => Error::gone(format!(
                 "file `{path}` of the archive of `{topic}` is not there, but its manifest names it: bring the file back; `aquifer archive verify` tells what else is missing"
@@ -199,7 +220,7 @@ impl Fetcher {
     }
 
     fn damaged(&self, path: &Path, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-        let (topic, path) = (&self.wanted.topic, self.location.shown(path));
+        let (topic, path) = (&self.wanted.partition.topic, self.location.shown(path));
         Error::corrupt(format!("file `{path}` of the archive of `{topic}` cannot be read")).with_source(error)
     }
 
@@ -212,7 +233,8 @@ impl Fetcher {
         }
         let mut tail = found.bytes().await.map_err(|error| self.lost(path, error))?;
         let mut read = tail.len() as u64;
-        let hostile = |error: Error| error.context(format_args!("reading the archive of `{}`", self.wanted.topic));
+        let hostile =
+            |error: Error| error.context(format_args!("reading the archive of `{}`", self.wanted.partition.topic));
         let last = &tail[tail.len().saturating_sub(8)..];
         check_footer(last, size, &self.location.shown(path)).map_err(hostile)?;
         let needed = footer_bytes(last);
@@ -408,10 +430,21 @@ impl Fetcher {
             names.push(column::NULL_VALUE.into());
         }
         if !decoded {
-            let columns = [column::PAYLOAD, column::SCHEMA_VERSION, column::BATCH_INDEX, column::KEY];
+            let columns = [column::PAYLOAD, column::SCHEMA_VERSION, column::KEY];
             names.extend(columns.map(String::from));
         }
         let fields = groups.metadata.schema().fields();
+        let is_retyped = |field: &FieldRef| {
+            let stored = groups.stored(field.name());
+            fields.iter().any(|of_file| *of_file.name() == stored && of_file.data_type() != field.data_type())
+        };
+        // What a message that cannot be read is told by.
+        if !decoded || self.wanted.values.fields().iter().any(is_retyped) {
+            names.push(column::BATCH_INDEX.into());
+            if self.wanted.letters {
+                names.extend(OF_LETTERS.map(String::from));
+            }
+        }
         let roots = fields.iter().enumerate().filter(|(_, field)| names.contains(field.name())).map(|(root, _)| root);
         ProjectionMask::roots(groups.metadata.parquet_schema(), roots)
     }

@@ -196,8 +196,8 @@ impl Layout {
             messages: resolver.messages,
             keeps_nulls: request.columns.iter().any(|column| column == NULL_VALUE),
             topic: Constant::new(topic.topic.to_string()),
-            archive: Constant::new("archive"),
-            log: Constant::new("log"),
+            archive: Constant::new(Tier::Archive.name()),
+            log: Constant::new(Tier::Log.name()),
             partition: partition.clone(),
         })
     }

@@ -7,25 +7,23 @@ use std::time::Duration;
 use aquifer_formats::entry::summarize;
 use aquifer_formats::messages::{MessageBatch, MessageBatchBuilder, column, message_schema};
 use aquifer_model::{Cut, Error, ErrorKind, Interval, Partition, Position, Result};
-use arrow::array::{Array, AsArray};
+use arrow::array::AsArray;
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::max;
-use arrow::datatypes::{Int32Type, TimestampMillisecondType, UInt64Type};
+use arrow::datatypes::{TimestampMillisecondType, UInt64Type};
 use tokio::time::Instant;
 
-use super::dead_letters::BadMessage;
+use super::dead_letters::{BadMessage, OF_LETTERS};
 use super::decoding::Decoding;
 use super::handover::{Seam, SeamFacts, Stall, decide_seam, decide_stall, follows};
 use super::layout::{Chunk, Layout};
+use super::linger::Linger;
 use super::{OnDecodeError, ReadBatch, ReadStatistics, Tier, TieredTopic};
 use crate::archive::chain::Chain;
 use crate::log::{Entry, EntryReader, LedgerInfo};
 
 /// Bytes of entries asked for at once.
 const READ_BYTES: usize = 2 << 20;
-/// Entries are taken at most this often while they trickle in, less than fill a batch: many together cost less, each, than a few at once. What comes after
-/// a longer pause is taken at once.
-const LINGER: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 10 });
 /// Inflated payload bytes after which a batch ends.
 const BATCH_BYTES: usize = 8 << 20;
 /// How long a bounded read waits before it asks whether its stop can still come; doubled up to the second.
@@ -37,6 +35,9 @@ const IDLE: (Duration, Duration) = if cfg!(test) {
 } else {
     (Duration::from_secs(1), Duration::from_secs(60))
 };
+
+/// How long an unbounded read waits, after all tries of its log's own, before it asks a log again that is away.
+const AWAY: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1000 });
 
 /// What the log gave.
 pub(super) enum FromLog {
@@ -71,8 +72,9 @@ pub(super) struct LogTier {
     /// The ledger up to which seams are checked.
     joined: Option<u64>,
     patience: Duration,
-    /// Before this time no entries are taken.
-    lingers_until: Option<Instant>,
+    /// How often an unbounded read found the log away since it last gave something.
+    tries: u32,
+    linger: Linger,
     batch_rows: usize,
 }
 
@@ -129,9 +131,8 @@ impl LogTier {
         batch_rows: usize,
         layout: &Layout,
     ) -> Result<Self> {
-        // A dead letter keeps its message's event time.
         let sends_letters = matches!(scope.topic.on_error, OnDecodeError::DeadLetter(_));
-        let is_wanted = |name: &str| layout.reads(name) || (sends_letters && name == column::EVENT_TIME);
+        let is_wanted = |name: &str| layout.reads(name) || (sends_letters && OF_LETTERS.contains(&name));
         merge(&mut known, &scope.ledgers().await?.unwrap_or_default());
         let reader = scope.topic.log.open_reader(scope.partition, after).await?;
         Ok(Self {
@@ -145,13 +146,39 @@ impl LogTier {
             resumed,
             joined: None,
             patience: STALL.0,
-            lingers_until: None,
+            tries: 0,
+            linger: Linger::default(),
             batch_rows,
         })
     }
 
-    /// The next batch. Cancel-safe.
+    /// The next batch. Cancel-safe. A read without a stop outlasts a log that is away: it goes on when that is back.
     pub async fn next(
+        &mut self,
+        scope: &LogScope<'_>,
+        layout: &mut Layout,
+        decoding: &mut Decoding,
+        statistics: &mut ReadStatistics,
+    ) -> Result<FromLog> {
+        loop {
+            match self.try_next(scope, layout, decoding, statistics).await {
+                Err(error) if self.stop.is_none() && error.kind() == ErrorKind::Unavailable => {
+                    self.tries += 1;
+                    // At once, then ever less often.
+                    if self.tries.is_power_of_two() {
+                        tracing::error!(partition = %scope.partition, "{error}; reading goes on when it is back");
+                    }
+                    tokio::time::sleep(AWAY).await;
+                }
+                given => {
+                    self.tries = 0;
+                    return given;
+                }
+            }
+        }
+    }
+
+    async fn try_next(
         &mut self,
         scope: &LogScope<'_>,
         layout: &mut Layout,
@@ -188,8 +215,8 @@ impl LogTier {
 
     /// Waits for entries. With a stop, it also notices that none will come.
     async fn fill(&mut self, scope: &LogScope<'_>, decoding: &mut Decoding) -> Result<Option<FromLog>> {
-        if let Some(until) = self.lingers_until {
-            tokio::time::sleep_until(until).await;
+        if let Some(left) = self.linger.left(Instant::now()) {
+            tokio::time::sleep(left).await;
         }
         let Some(stop) = self.stop else {
             if let Ok(entries) = tokio::time::timeout(self.patience.max(IDLE.0), self.reader.next(READ_BYTES)).await {
@@ -229,7 +256,7 @@ impl LogTier {
     }
 
     fn take_in(&mut self, entries: Vec<Entry>) {
-        self.lingers_until = self.reader.trickles().then(|| Instant::now() + LINGER);
+        self.linger.taken(self.reader.trickles(), Instant::now());
         self.queue.extend(entries);
     }
 
@@ -306,8 +333,7 @@ impl LogTier {
             self.queue.pop_front();
         }
         if self.builder.num_rows() >= self.batch_rows || self.builder.payload_bytes() >= BATCH_BYTES {
-            // There is a backlog.
-            self.lingers_until = None;
+            self.linger.backlog();
         }
         *statistics = counts;
         self.at = at;
@@ -342,19 +368,12 @@ impl LogTier {
         if !decoded.errors.is_empty() {
             let ledgers = column_of(column::LEDGER)?.as_primitive::<UInt64Type>();
             let entries = column_of(column::ENTRY)?.as_primitive::<UInt64Type>();
-            let indices = column_of(column::BATCH_INDEX)?.as_primitive::<Int32Type>();
             let mut live: Vec<bool> = alive.map_or_else(|| vec![true; count], |alive| alive.iter().collect());
-            let times = column_of(column::EVENT_TIME)?.as_primitive::<TimestampMillisecondType>();
             for error in &decoded.errors {
                 let row = error.row;
-                let bad = BadMessage {
-                    position: Position::new(ledgers.value(row), entries.value(row)),
-                    batch_index: Some(indices.value(row)),
-                    key: keys.is_valid(row).then(|| keys.value(row)),
-                    event_time_ms: times.is_valid(row).then(|| times.value(row)),
-                    bytes: messages.payloads().value(row),
-                    reason: &error.reason,
-                };
+                let position = Position::new(ledgers.value(row), entries.value(row));
+                let payload = messages.payloads().value(row);
+                let bad = BadMessage::of_row(rows, row, position, payload, &error.reason);
                 decoding.bad_message(bad, statistics)?;
                 live[row] = false;
             }

@@ -13,8 +13,10 @@ use arrow::datatypes::{Int32Type, Int64Type, Schema, TimestampMillisecondType, U
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+mod bad_entries;
 mod earlier_schemas;
 mod later_columns;
+mod left_out;
 mod random_reads;
 
 use super::*;
@@ -28,7 +30,13 @@ struct Record {
     position: Position,
     batch_index: i32,
     publish_time: i64,
+    key: Option<Vec<u8>>,
     kind: Written,
+}
+
+/// The key of the message with this sequence id: few neighbours have the same, some have none.
+fn key_of(sequence: i64) -> Option<Vec<u8>> {
+    (sequence % 11 != 0).then(|| format!("key {}", sequence / 10).into_bytes())
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -136,11 +144,13 @@ impl World {
             ];
             let payloads = encode.encode(&RecordBatch::try_new(table(), columns).expect("rows")).expect("encodes");
             let mut next = 0..payloads.len();
+            let keys: Vec<Option<Vec<u8>>> = (0..count as i64).map(|i| key_of(self.sequence + i)).collect();
             let messages: Vec<NewMessage<'_>> = written
                 .iter()
                 .enumerate()
                 .map(|(i, one)| NewMessage {
                     sequence_id: self.sequence + i as i64,
+                    key: keys[i].as_deref(),
                     payload: match one {
                         Written::Row { .. } => Some(payloads.value(next.next().expect("one a row"))),
                         Written::Nothing => None,
@@ -162,8 +172,8 @@ impl World {
             let Receipt::Stored(position) = stored else { panic!("not a duplicate") };
             self.sequence += count as i64;
             self.entries.push(position);
-            for (batch_index, kind) in written.into_iter().enumerate() {
-                self.records.push(Record { position, batch_index: batch_index as i32, publish_time, kind });
+            for (batch_index, (kind, key)) in written.into_iter().zip(keys).enumerate() {
+                self.records.push(Record { position, batch_index: batch_index as i32, publish_time, key, kind });
             }
         }
     }

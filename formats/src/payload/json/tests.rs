@@ -12,10 +12,26 @@ fn columns(types: &[(&str, &str)]) -> SchemaRef {
     ))
 }
 
+/// A table's columns with its options, without `json.` before them.
+fn table(options: &[(&str, &str)], types: &[(&str, &str)]) -> SchemaRef {
+    let options = options.iter().map(|(key, value)| (format!("json.{key}"), value.to_string())).collect();
+    Arc::new(columns(types).as_ref().clone().with_metadata(options))
+}
+
 fn decode(types: &[(&str, &str)], payloads: &[&str]) -> DecodedPayloads {
+    decode_with(&[], types, payloads)
+}
+
+fn decode_with(options: &[(&str, &str)], types: &[(&str, &str)], payloads: &[&str]) -> DecodedPayloads {
     let payloads: BinaryViewArray = payloads.iter().map(|p| Some(p.as_bytes())).collect();
     let versions: BinaryViewArray = std::iter::repeat_n(None::<&[u8]>, payloads.len()).collect();
-    JsonDecoder::new(columns(types), None).expect("all types").decode(&payloads, &versions).expect("decodes")
+    let mut decoder = JsonDecoder::new(&table(options, types), columns(types), None).expect("all types");
+    decoder.decode(&payloads, &versions).expect("decodes")
+}
+
+fn json_schema(fields: Value) -> TopicSchema {
+    let definition = json!({"type": "record", "name": "t", "fields": fields}).to_string().into_bytes();
+    TopicSchema { name: "t".into(), kind: PayloadKind::Json, definition, properties: Default::default() }
 }
 
 /// The rows as our own output shows them, without the kinds.
@@ -61,6 +77,10 @@ fn each_type_is_read_by_flinks_rules() {
         ("TIMESTAMP(3)", r#""2024-03-01 10:00:00.1239""#, json!("2024-03-01 10:00:00.123")),
         ("TIMESTAMP(9)", r#""2024-03-01 10:00:00.1""#, json!("2024-03-01 10:00:00.100000000")),
         ("TIMESTAMP(3)", "1709287200123", json!("2024-03-01 10:00:00.123")),
+        ("TIMESTAMP(6)", "1709287200123", json!("2024-03-01 10:00:00.123000")),
+        ("TIMESTAMP_LTZ(9)", "-1", json!("1969-12-31 23:59:59.999000000Z")),
+        ("TIME(3)", "36000250", json!("10:00:00.250")),
+        ("TIME(6)", "36000250", json!("10:00:00.250000")),
         ("TIMESTAMP_LTZ(3)", r#""2024-03-01 10:00:00.5Z""#, json!("2024-03-01 10:00:00.500Z")),
         ("ARRAY<INT>", r#"[1,"2",null]"#, json!([1, 2, null])),
         ("ARRAY<INT>", "[]", json!([])),
@@ -100,6 +120,10 @@ fn what_does_not_fit_is_a_bad_row_that_names_its_field() {
         ("DOUBLE", r#""x""#),
         ("DECIMAL(4, 2)", r#""abc""#),
         ("DATE", r#""2024-13-01""#),
+        ("DATE", "99999999999"),
+        ("TIME(3)", "86400000"),
+        ("TIMESTAMP(9)", "99999999999999"),
+        ("TIMESTAMP(3)", "1.5"),
         ("TIMESTAMP(3)", r#""2024-03-01T10:00:00""#),
         ("TIMESTAMP_LTZ(3)", r#""2024-03-01 10:00:00""#),
         ("BYTES", r#""***""#),
@@ -219,7 +243,8 @@ proptest! {
     fn hostile_bytes_are_bad_rows(payload in prop::collection::vec(any::<u8>(), 0..80)) {
         let payloads: BinaryViewArray = [Some(payload.as_slice())].into_iter().collect();
         let versions: BinaryViewArray = [None::<&[u8]>].into_iter().collect();
-        let decoded = JsonDecoder::new(columns(&NESTED), None).expect("all types").decode(&payloads, &versions).expect("decodes");
+        let mut decoder = JsonDecoder::new(&columns(&NESTED), columns(&NESTED), None).expect("all types");
+        let decoded = decoder.decode(&payloads, &versions).expect("decodes");
         prop_assert_eq!(decoded.rows.num_rows(), 1);
     }
 }
@@ -238,7 +263,7 @@ fn a_field_that_is_never_null_and_that_a_payload_lacks_has_its_default() {
     let properties = Default::default();
     let schema = TopicSchema { name: "t".into(), kind: PayloadKind::Json, definition: definition.to_vec(), properties };
     let (_, columns) = crate::payload::columns_of(&schema).expect("columns");
-    let mut decoder = JsonDecoder::new(columns, Some(&schema)).expect("all types");
+    let mut decoder = JsonDecoder::new(&Arc::clone(&columns), columns, Some(&schema)).expect("all types");
     let texts = [Some(r#"{"a":1,"b":"t","c":2}"#), Some("{}"), None, Some("no JSON")];
     let payloads: BinaryViewArray = texts.iter().map(|text| text.map(str::as_bytes)).collect();
     let versions: BinaryViewArray = texts.iter().map(|_| None::<&[u8]>).collect();
@@ -248,4 +273,152 @@ fn a_field_that_is_never_null_and_that_a_payload_lacks_has_its_default() {
     let longs: Vec<Option<i64>> = column(0).as_primitive::<arrow::datatypes::Int64Type>().iter().collect();
     assert_eq!(longs, [Some(1), Some(7), None, None], "not where there is no value, nor where it is bad");
     assert_eq!((column(1).null_count(), column(2).null_count()), (3, 3), "null cannot be told from a field that lacks");
+}
+
+#[test]
+fn rows_whose_columns_tell_less_than_the_payload_are_told() {
+    for (sql_type, value, is_lossy) in [
+        ("STRING", r#""a\u00e9\n""#, false),
+        ("STRING", r#""a\ud800""#, true),
+        ("STRING", "1.50", true),
+        ("VARIANT", r#"{ "a" : 1 }"#, false),
+        ("BOOLEAN", "false", false),
+        ("BOOLEAN", r#""false""#, true),
+        ("INT", "null", false),
+        ("INT", "7", false),
+        ("INT", r#""7""#, true),
+        ("INT", "7.5", true),
+        ("BIGINT", "1e3", true),
+        ("DOUBLE", "-0.12345678901234567e-7", false),
+        ("DOUBLE", "0.123456789012345678", true),
+        ("DOUBLE", "1e999", true),
+        ("FLOAT", "0.123456789", false),
+        ("FLOAT", "0.1234567891", true),
+        ("DECIMAL(4, 2)", "-1.25", false),
+        ("DECIMAL(4, 2)", "1.255", true),
+        ("DECIMAL(4, 2)", "123", true),
+        ("BYTES", r#""AQID""#, false),
+        ("BYTES", "1234", true),
+        ("DATE", r#""2024-03-01""#, false),
+        ("TIME(3)", r#""10:00:00.2500""#, false),
+        ("TIME(3)", r#""10:00:00.2501""#, true),
+        ("TIMESTAMP_LTZ(3)", r#""2024-03-01 10:00:00.123Z""#, false),
+        ("TIMESTAMP_LTZ(3)", r#""2024-03-01 10:00:00.1234Z""#, true),
+        ("TIMESTAMP(3)", "1709287200123", false),
+        ("ARRAY<INT>", "[1, null]", false),
+        ("ARRAY<INT>", "[1, 2.5]", true),
+        ("MAP<STRING NOT NULL, INT>", r#"{"k":1}"#, false),
+        ("ROW<`x` INT>", r#"{"x":1,"y":null}"#, false),
+        ("ROW<`x` INT>", r#"{"x":1,"y":{}}"#, true),
+        ("ROW<`x` INT>", r#"{"x":1,"x":2}"#, true),
+    ] {
+        let payload = format!("{{\"c\":{value}}}");
+        let decoded = decode(&[("c", sql_type)], &["{}", &payload, "{}"]);
+        assert_eq!(decoded.errors, vec![], "{sql_type} {value}");
+        assert_eq!(decoded.lossy, if is_lossy { vec![1] } else { vec![] }, "{sql_type} {value}");
+    }
+    assert_eq!(decode(&[("a", "INT")], &[r#"{"a":1,"b":2}"#, r#"{"b":2}"#, r#"{"a":1}"#]).lossy, [0, 1]);
+}
+
+#[test]
+fn numbers_are_times_in_the_unit_of_their_schema_version() {
+    let of = |unit: &str| {
+        json_schema(json!([
+            {"name": "t", "type": ["null", {"type": "long", "logicalType": unit}]},
+            {"name": "l", "type": {"type": "array", "items": {"type": "long", "logicalType": unit}}},
+        ]))
+    };
+    let (millis, micros) = (of("timestamp-millis"), of("local-timestamp-micros"));
+    let table = columns(&[("t", "TIMESTAMP(6)"), ("l", "ARRAY<TIMESTAMP_LTZ(3)>")]);
+    let mut decoder = JsonDecoder::new(&table, Arc::clone(&table), Some(&micros)).expect("all types");
+    let small = r#"{"t":1704103200123,"l":[1704103200123]}"#;
+    let large = r#"{"t":1704103200123000,"l":[1704103200123000]}"#;
+    let cut = r#"{"t":1704103200123001,"l":[1704103200123001]}"#;
+    let payloads: BinaryViewArray =
+        [large, small, large, cut, large].iter().map(|payload| Some(payload.as_bytes())).collect();
+    let names = [None, Some("1"), Some("2"), Some("2"), Some("9")];
+    let versions: BinaryViewArray = names.iter().map(|name| name.map(str::as_bytes)).collect();
+    assert_eq!(decoder.missing_versions(&versions).len(), 3);
+    for (version, schema) in [("1", Some(&millis)), ("2", Some(&micros)), ("9", None)] {
+        decoder.add_schema(SchemaVersion(version.as_bytes().to_vec()), schema).expect("taken");
+    }
+    assert!(decoder.missing_versions(&versions).is_empty());
+    let decoded = decoder.decode(&payloads, &versions).expect("decodes");
+    assert_eq!((decoded.errors, decoded.lossy), (vec![], vec![3]));
+    let mut expected = vec![json!({"t": "2024-01-01 10:00:00.123000", "l": ["2024-01-01 10:00:00.123Z"]}); 5];
+    expected[3]["t"] = json!("2024-01-01 10:00:00.123001");
+    assert_eq!(shown(&decoded.rows), expected);
+    let plain = columns(&[("a", "INT"), ("b", "ARRAY<STRING>")]);
+    let decoder = JsonDecoder::new(&plain, Arc::clone(&plain), Some(&micros)).expect("all types");
+    assert!(decoder.missing_versions(&versions).is_empty(), "no schema says anything of them");
+}
+
+#[test]
+fn a_union_of_several_types_takes_the_branch_that_the_value_is_of() {
+    let schema = json_schema(json!([{"name": "f", "type": [
+        "null", "int", "string", "boolean", {"type": "array", "items": "int"},
+        {"type": "record", "name": "R", "fields": [{"name": "x", "type": "int"}]}, {"type": "map", "values": "double"},
+    ]}]));
+    let (_, table) = crate::payload::columns_of(&schema).expect("columns");
+    let mut decoder = JsonDecoder::new(&Arc::clone(&table), table, Some(&schema)).expect("all types");
+    let only = |branch: &str, value: Value| {
+        let mut row = json!({"int": null, "string": null, "boolean": null, "array": null, "R": null, "map": null});
+        row[branch] = value;
+        json!({"f": row})
+    };
+    let cases = [
+        ("5", only("int", json!(5))),
+        (r#""x""#, only("string", json!("x"))),
+        ("true", only("boolean", json!(true))),
+        ("[1, 2]", only("array", json!([1, 2]))),
+        (r#"{"x": 1}"#, only("R", json!({"x": 1}))),
+        (r#"{"k": 1.5}"#, only("map", json!({"k": 1.5}))),
+        // As Avro's own JSON and we write it.
+        (r#"{"string": "y"}"#, only("string", json!("y"))),
+        ("null", json!({"f": null})),
+        // Of no branch: a whole number over 32 bits, a fraction, and a record's field that is none of its type.
+        ("5000000000", json!({"f": null})),
+        ("5.5", json!({"f": null})),
+        (r#"{"x": "y"}"#, json!({"f": null})),
+        ("6", only("int", json!(6))),
+    ];
+    let payloads: Vec<String> = cases.iter().map(|(value, _)| format!("{{\"f\": {value}}}")).collect();
+    let payloads: BinaryViewArray = payloads.iter().map(|payload| Some(payload.as_bytes())).collect();
+    let decoded = decoder.decode(&payloads, &BinaryViewArray::new_null(payloads.len())).expect("decodes");
+    assert_eq!(decoded.errors.iter().map(|error| error.row).collect::<Vec<_>>(), [8, 9, 10], "{:?}", decoded.errors);
+    let expected: Vec<Value> = cases.into_iter().map(|(_, row)| row).collect();
+    assert_eq!(shown(&decoded.rows), expected);
+    assert_eq!(decoded.lossy, Vec::<usize>::new());
+}
+
+#[test]
+fn options_of_a_table_say_how_its_json_is_read_and_written() {
+    let types = [("t", "TIMESTAMP(3)"), ("z", "TIMESTAMP_LTZ(3)")];
+    let options = [("timestamp-format.standard", "ISO-8601"), ("encode.ignore-null-fields", "true")];
+    let iso = r#"{"t":"2024-03-01T10:00:00.5","z":"2024-03-01T10:00Z"}"#;
+    let decoded = decode_with(&options, &types, &[iso, r#"{"t":"2024-03-01 10:00:00"}"#, "{}"]);
+    assert_eq!(decoded.errors.iter().map(|error| error.row).collect::<Vec<_>>(), [1]);
+    let expected = json!({"t": "2024-03-01 10:00:00.500", "z": "2024-03-01 10:00:00.000Z"});
+    assert_eq!(shown(&decoded.rows)[0], expected);
+    let mut encoder = JsonEncoder::new(table(&options, &types)).expect("all types");
+    let written = encoder.encode(&decoded.rows).expect("encodes");
+    let written: Vec<&str> =
+        written.iter().flatten().map(|object| std::str::from_utf8(object).expect("text")).collect();
+    assert_eq!(written, [r#"{"t":"2024-03-01T10:00:00.5","z":"2024-03-01T10:00:00Z"}"#, "{}", "{}"]);
+
+    let types = [("a", "INT"), ("b", "STRING")];
+    let bad = [r#"{"a":"x","b":"y"}"#, "no JSON", r#"{"a":1}"#];
+    let lenient = decode_with(&[("ignore-parse-errors", "true")], &types, &bad);
+    assert_eq!(lenient.errors.iter().map(|error| error.row).collect::<Vec<_>>(), [1]);
+    let none = Value::Null;
+    assert_eq!(
+        shown(&lenient.rows),
+        [json!({"a": none, "b": "y"}), json!({"a": none, "b": none}), json!({"a": 1, "b": none})]
+    );
+    assert_eq!(lenient.lossy, [0], "what was ignored is told");
+    let strict = decode_with(&[("fail-on-missing-field", "true")], &types, &bad);
+    assert_eq!(strict.errors.iter().map(|error| error.row).collect::<Vec<_>>(), [0, 1, 2]);
+    assert!(strict.errors[2].reason.contains("field `b` is missing"), "{:?}", strict.errors);
+    let both = table(&[("fail-on-missing-field", "true"), ("ignore-parse-errors", "true")], &types);
+    assert!(JsonDecoder::new(&both, Arc::clone(&both), None).is_err());
 }

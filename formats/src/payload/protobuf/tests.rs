@@ -305,6 +305,29 @@ fn random_messages_are_what_a_dynamic_message_says_and_survive_writing() {
 }
 
 #[test]
+fn messages_with_what_the_schema_does_not_have_are_told() {
+    let (schema, descriptor) = every();
+    let number = descriptor.get_field_by_name("int32").expect("there").number();
+    let mut message = DynamicMessage::new(descriptor);
+    message.set_field_by_name("int32", Value::I32(-1));
+    let plain = message.encode_to_vec();
+    let with = |more: &[u8]| [plain.as_slice(), more].concat();
+    // The known field with more bits than it has.
+    let mut wide = Vec::new();
+    prost::encoding::encode_varint(u64::from(number) << 3, &mut wide);
+    prost::encoding::encode_varint(1 << 40, &mut wide);
+    let wire = [
+        plain.clone(),
+        with(&[0xf8, 0x7f, 0x05]),
+        plain.clone(),
+        with(&[0xfb, 0x7f, 0xf8, 0x7f, 0x01, 0xfc, 0x7f]),
+        with(&wide),
+    ];
+    let decoded = decode(&schema, &wire);
+    assert_eq!((decoded.errors, decoded.lossy), (vec![], vec![1, 3, 4]));
+}
+
+#[test]
 fn of_a_field_that_comes_again_the_last_counts_and_messages_and_packed_lists_are_joined() {
     let (schema, descriptor) = every();
     let mut parts = [DynamicMessage::new(descriptor.clone()), DynamicMessage::new(descriptor.clone())];

@@ -1,12 +1,13 @@
 //! Where reading a table over topics starts and stops: the options' places become cuts, taken over all partitions before the first row is read.
 //!
-//! Times of events are no places (records are disordered): they become a filter and, in streaming, a watermark at which a partition ends.
+//! Times of events are no places (records are disordered): they become a filter and, in streaming, a watermark at which a partition ends. Such a stop stands
+//! beside the others: what is reached first ends a partition.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use aquifer_catalog::options::{Startup, Stop, TableSettings, table_settings};
+use aquifer_catalog::options::{EventStop, Startup, Stop, TableSettings, table_settings};
 use aquifer_catalog::{Table, catalogs::Target};
 use aquifer_model::{Cut, Error, Partition, Position, Result, Watermark};
 use aquifer_storage::reader::{TieredTopic, Tiers};
@@ -33,8 +34,7 @@ pub(super) struct ReadRange {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct EventTimes {
     from: Option<i64>,
-    /// With it, or only up to it.
-    to: Option<(i64, bool)>,
+    to: Option<EventStop>,
 }
 
 impl ReadRange {
@@ -62,7 +62,7 @@ impl ReadRange {
                 StartMode::Earliest
             }
         };
-        let (mut end, mut until) = (None, None);
+        let (mut end, mut until) = (None, Until::default());
         match &settings.stop {
             Stop::Never if streaming => {}
             Stop::Never | Stop::Latest => end = Some(now),
@@ -75,24 +75,24 @@ impl ReadRange {
                 }
                 end = Some(cuts);
             }
-            Stop::PublishTime(time_ms) if streaming && *time_ms > now_ms() => {
-                until = Some(Until::PublishTime(*time_ms))
-            }
+            Stop::PublishTime(time_ms) if streaming && *time_ms > now_ms() => until.publish_time_ms = Some(*time_ms),
             Stop::PublishTime(time_ms) => end = Some(published(topics, &now, *time_ms).await?),
-            Stop::EventTime { time_ms, inclusive } => {
-                times.to = Some((*time_ms, *inclusive));
-                if !streaming {
-                    end = Some(now);
-                } else if table.definition.watermark.is_none() {
-                    return Err(Error::invalid(format!(
-                        "a stream of `{}` stops at an event time only where it has a watermark: ALTER TABLE … ADD (WATERMARK FOR …), or stop by publish time",
-                        table.name[2]
-                    )));
-                } else {
-                    until = Some(Until::Watermark(Watermark(time_ms.saturating_add(i64::from(*inclusive)))));
-                }
+        }
+        times.to = settings.stop_event_time;
+        if let Some(stop) = times.to
+            && streaming
+        {
+            if table.definition.watermark.is_some() {
+                until.watermark = Some(Watermark(stop.watermark_ms()));
+            } else if end.is_none() && until == Until::default() {
+                return Err(Error::invalid(format!(
+                    "a stream of `{}` stops at an event time only where it has a watermark: ALTER TABLE … ADD (WATERMARK FOR …), or name a stop beside it, \
+                     'scan.bounded.mode' = 'latest-offset' or a publish time",
+                    table.name[2]
+                )));
             }
         }
+        let until = Some(until).filter(|until| *until != Until::default());
         Ok((Self { topics: topics.clone(), settings, start, end, until }, times))
     }
 
@@ -107,6 +107,7 @@ impl ReadRange {
             start: self.start,
             end: self.end,
             until: self.until,
+            watermarks: self.settings.watermarks,
             tiers: self.settings.tiers,
             pin: self.settings.pin.filter(|_| unbounded && self.settings.tiers != Tiers::Archive),
             discovery: self.settings.discovery.filter(|_| unbounded).map(|interval| Discovery {
@@ -201,8 +202,9 @@ impl EventTimes {
         if let Some(from) = self.from {
             wanted = time.clone().gt_eq(literal(from)?);
         }
-        if let Some((to, inclusive)) = self.to {
-            let before = if inclusive { time.lt_eq(literal(to)?) } else { time.lt(literal(to)?) };
+        if let Some(to) = self.to {
+            let end = literal(to.time_ms)?;
+            let before = if to.inclusive { time.lt_eq(end) } else { time.lt(end) };
             wanted = if self.from.is_some() { wanted.and(before) } else { before };
         }
         Ok(wanted)

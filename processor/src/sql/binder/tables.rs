@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use aquifer_catalog::definition::MetadataKey;
-use aquifer_catalog::{ColumnKind, Table, catalogs::Target};
+use aquifer_catalog::{ColumnDefinition, ColumnKind, Table, catalogs::Target};
 use aquifer_formats::messages::column::{BATCH_INDEX, ENTRY, KEY, LEDGER, NULL_VALUE};
 use aquifer_model::sql_type::with_rowtime;
 use aquifer_model::{Error, Result, SqlType};
@@ -18,6 +18,7 @@ use sqlparser::ast::Expr as SqlExpr;
 
 use super::super::system::RowsSource;
 use super::definition_expression;
+use super::keys::Keys;
 use super::range::{EventTimes, ReadRange};
 use super::relations::remarked;
 use crate::batch::{ConnectorTable, TieredTable, UPSERT_KEY};
@@ -57,30 +58,42 @@ pub(super) struct BoundTable {
     times: EventTimes,
     /// Whether a row replaces the one before it with its key.
     upsert: bool,
+    /// The columns that stand in messages' keys.
+    keys: Keys,
 }
 
 impl BoundTable {
-    /// Prepares a table for reading; `mentioned` are the columns that the query names.
+    /// Prepares a table for reading; `mentioned` are the columns that the query names, `declared` those of them that its tables declare.
     pub async fn new(
         table: Table,
         connectors: &ConnectorRegistry,
         streaming: bool,
         mentioned: &BTreeSet<String>,
+        declared: &BTreeSet<String>,
     ) -> Result<Self> {
         let watermark = match &table.definition.watermark {
             Some(watermark) => Some((watermark.column.clone(), definition_expression(&watermark.expression)?)),
             None => None,
         };
+        let keys = Keys::of(&table)?;
         let (mut fields, mut columns) = (Vec::new(), Vec::new());
         let mut computed = BTreeMap::new();
         let mut reader_columns = Vec::new();
-        let named: Vec<_> = table.system_columns.iter().filter(|column| mentioned.contains(&column.name)).collect();
+        let is_named = |column: &&ColumnDefinition| {
+            // Another spelling means no metadata where a table beside this one declares it.
+            let is_own = matches!(&column.kind, ColumnKind::Metadata { key, .. } if key.name() == column.name);
+            mentioned.contains(&column.name) && (is_own || !declared.contains(&column.name))
+        };
+        let named: Vec<_> = table.system_columns.iter().filter(is_named).collect();
         for column in table.definition.columns.iter().chain(named.iter().copied()) {
             columns.push(column.name.clone());
             match &column.kind {
+                // Decoded from the key that is read.
+                ColumnKind::Physical { .. } if keys.is_decoded(&column.name) => {}
                 ColumnKind::Physical { type_text } => {
                     fields.push(SqlType::parse(type_text)?.to_field(&column.name));
-                    reader_columns.push(table.reader_column(&column.name));
+                    let of_key = keys.is_whole(&column.name).then(|| KEY.to_string());
+                    reader_columns.push(of_key.unwrap_or_else(|| column.name.clone()));
                 }
                 ColumnKind::Metadata { type_text, key, .. } => {
                     if matches!(table.target, Target::Connector) {
@@ -96,6 +109,10 @@ impl BoundTable {
                     computed.insert(column.name.clone(), definition_expression(expression)?);
                 }
             }
+        }
+        if let Some(field) = keys.field() {
+            fields.push(field);
+            reader_columns.push(KEY.to_string());
         }
         let system = named.iter().map(|column| column.name.clone()).collect();
         let upsert = table.definition.options.get("connector").is_some_and(|name| name == "upsert-pulsar");
@@ -134,7 +151,7 @@ impl BoundTable {
                 schema: Arc::new(Schema::new(fields)),
             })),
         };
-        Ok(Self { table, rows, computed, watermark, columns, system, times, upsert })
+        Ok(Self { table, rows, computed, watermark, columns, system, times, upsert, keys })
     }
 
     /// Catalog, database and table.
@@ -172,7 +189,7 @@ impl BoundTable {
         }
     }
 
-    /// Scan, computed columns and, in streaming, the watermark.
+    /// Scan, columns of the key, computed columns and, in streaming, the watermark.
     pub fn plan(
         &self,
         context: &mut dyn RelationPlannerContext,
@@ -188,6 +205,7 @@ impl BoundTable {
         if self.upsert && !streaming {
             plan = newest(plan, &reference)?;
         }
+        plan = self.keys.decoded(plan, &reference)?;
         if hidden {
             let column = Column::new(Some(reference.clone()), EVENT_TIME);
             let filter = self.times.filter(column, plan.schema())?;
@@ -195,7 +213,7 @@ impl BoundTable {
         }
         // What tells a row's key and its deletion goes on to where it is used.
         let carried: &[&str] = if self.upsert && streaming { &[UPSERT_KEY, DELETED] } else { &[] };
-        if !self.computed.is_empty() || hidden || self.upsert {
+        if !self.computed.is_empty() || hidden || self.upsert || self.keys.field().is_some() {
             let schema = Arc::clone(plan.schema());
             let mut expressions = Vec::new();
             for name in self.columns.iter().map(String::as_str).chain(carried.iter().copied()) {

@@ -351,6 +351,183 @@ async fn columns_make_the_messages_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn columns_that_stand_in_the_key_alone_are_read_from_it_in_both_tiers() {
+    let mut world = World::new().await;
+    let with = |topic: &str, more: &str| {
+        format!(
+            "WITH ('connector' = 'pulsar', 'topic' = '{topic}', 'format' = 'json', 'value.fields-include' = 'EXCEPT_KEY', \
+             'scan.bounded.mode' = 'latest-offset', {more})"
+        )
+    };
+    for (topic, format, prefix) in [("j", "json", ""), ("p", "json", "k_"), ("a", "avro", "k_")] {
+        world.run(&format!("CREATE TABLE {topic} (n INT) WITH ('format' = 'json', 'partitions' = '2')")).await;
+        let options = format!(
+            "'key.format' = '{format}', 'key.fields' = '{prefix}id;{prefix}room', 'key.fields-prefix' = '{prefix}'"
+        );
+        world
+            .run(&format!(
+                "CREATE TABLE k_{topic} ({prefix}id BIGINT, n INT, {prefix}room STRING, twice AS {prefix}id * 2) {}",
+                with(topic, &options)
+            ))
+            .await;
+        world.run(&format!("INSERT INTO k_{topic} VALUES (1, 10, 'a'), (2, 20, CAST(NULL AS STRING))")).await;
+        world.archive(topic).await;
+        world.run(&format!("INSERT INTO k_{topic} VALUES (3, 30, 'c')")).await;
+        for mode in ["batch", "streaming"] {
+            world.run(&format!("SET 'execution.runtime-mode' = '{mode}'")).await;
+            let rows = world.run(&format!("SELECT * FROM k_{topic}")).await;
+            assert_eq!(rows, ["1,10,a,2", "2,20,,4", "3,30,c,6"], "{topic}, {mode}");
+            let filtered = format!("SELECT n, {prefix}room FROM k_{topic} WHERE {prefix}id > 1 AND n < 30");
+            assert_eq!(world.run(&filtered).await, ["20,"], "{topic}, {mode}");
+        }
+    }
+    // Without the prefix in the key, and without the key in the value.
+    let around =
+        "WITH ('connector' = 'pulsar', 'topic' = 'p', 'format' = 'json', 'scan.bounded.mode' = 'latest-offset')";
+    world.run(&format!("CREATE TABLE v (n INT, id BIGINT, k_id BIGINT, k STRING METADATA FROM 'key') {around}")).await;
+    let written = world.run("SELECT n, id, k_id, k FROM v WHERE n = 30").await;
+    assert_eq!(written, [r#"30,,,{"id":3,"room":"c"}"#]);
+
+    world.run("CREATE TABLE i (n INT) WITH ('format' = 'json')").await;
+    world
+        .run(&format!("CREATE TABLE k_i (id INT, n INT) {}", with("i", "'key.fields' = 'id', 'key.format' = 'raw'")))
+        .await;
+    world.run("INSERT INTO k_i VALUES (7, 1)").await;
+    assert_eq!(world.run("SELECT id, n FROM k_i").await, ["7,1"]);
+    append(&world, "i", "x", Some(b"{\"n\": 2}")).await;
+    assert!(world.refused("SELECT id, n FROM k_i").await.contains("'key.format' = 'raw'"));
+    let lenient = "SELECT id, n FROM k_i /*+ OPTIONS('aquifer.on-decode-error' = 'skip') */";
+    assert_eq!(world.run(lenient).await, [",2", "7,1"]);
+    let declared = "CREATE TABLE z (k_id INT, n INT) ";
+    for (more, part) in [
+        ("'key.fields' = 'k_id;n', 'key.fields-prefix' = 'k_'", "`n` does not begin with it"),
+        ("'key.fields' = 'k_id', 'key.format' = 'protobuf'", "write raw, json or avro"),
+        ("'key.fields' = 'k_id;n', 'key.format' = 'raw'", "takes one"),
+    ] {
+        let error = world.refused(&format!("{declared}{}", with("i", more))).await;
+        assert!(error.contains(part), "{error}");
+    }
+    let alone = "WITH ('connector' = 'pulsar', 'topic' = 'i', 'key.fields' = 'k_id', 'key.fields-prefix' = 'k_')";
+    assert!(world.refused(&format!("{declared}{alone}")).await.contains("EXCEPT_KEY"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_of_a_topic_can_be_named_as_other_systems_do() {
+    let mut world = World::new().await;
+    world.run("CREATE TABLE t (id INT); INSERT INTO t VALUES (1)").await;
+    world.run("CREATE TABLE own (id INT, sequence_id STRING); INSERT INTO own VALUES (1, 'mine')").await;
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    for (name, own) in [
+        ("__publish_time__", "publish_time"),
+        ("__publishTime", "publish_time"),
+        ("__message_id__", "message_id_text"),
+        ("__messageId", "message_id"),
+        ("sequence_id", "`sequenceId`"),
+        ("__sequence_id__", "`sequenceId`"),
+        ("__partition__", "`partition`"),
+        ("__topic", "topic"),
+        ("__tier__", "tier"),
+    ] {
+        let same = format!("SELECT id, {name} = {own} FROM t");
+        assert_eq!(world.run(&same).await, ["1,true"], "{name}");
+        assert_eq!(
+            world.run(&format!("SELECT * FROM t WHERE {name} IS NOT NULL")).await,
+            ["1"],
+            "`*` leaves {name} out"
+        );
+    }
+    assert_eq!(world.run("SELECT `t`.__key__ IS NULL FROM t").await, ["true"]);
+    let joined = "SELECT t.id, sequence_id FROM t JOIN own ON t.id = own.id";
+    assert_eq!(world.run(joined).await, ["1,mine"], "another spelling hides no column of another table");
+    assert_eq!(world.run("SELECT * FROM own WHERE sequence_id = 'mine'").await, ["1,mine"]);
+    for word in ["`timestamp`", "`offset`", "header", "publishTime"] {
+        world.refused(&format!("SELECT {word} FROM t")).await;
+    }
+    world
+        .run(
+            "CREATE TABLE r (id INT, p INT METADATA FROM 'partition', o STRING METADATA FROM 'offset', ts TIMESTAMP_LTZ(3) METADATA FROM 'timestamp', \
+             h MAP<STRING, STRING> METADATA FROM 'header', s BYTES METADATA FROM '__schema_version__') WITH ('connector' = 'pulsar', 'topic' = 't')",
+        )
+        .await;
+    assert_eq!(world.run("SELECT id, p, o, ts IS NOT NULL FROM r").await, ["1,0,0:0:-1:0,true"]);
+    // What `message_id_text` shows is a place to start and to stop at.
+    world.run("INSERT INTO t VALUES (2)").await;
+    let id = world.run("SELECT message_id_text FROM t WHERE id = 2").await.remove(0);
+    for (options, expected) in [
+        (format!("'source.start.message-id' = '{id}'"), vec!["2"]),
+        (format!("'source.stop.at-message-id' = '{id}'"), vec!["1"]),
+        (format!("'source.stop.after-message-id' = '{id}'"), vec!["1", "2"]),
+    ] {
+        assert_eq!(world.run(&format!("SELECT id FROM t /*+ OPTIONS({options}) */")).await, expected, "{options}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_of_a_topic_are_read_by_their_names_and_the_archive_is_found() {
+    let mut world = World::new().await;
+    world.run("CREATE TABLE t (id INT) WITH ('partitions' = '3')").await;
+    world.run("INSERT INTO t VALUES (1), (2), (3), (4), (5), (6)").await;
+    world.archive("t").await;
+    world.run("INSERT INTO t VALUES (7), (8), (9)").await;
+    let declared = |name: &str, topics: &str| {
+        format!(
+            "CREATE TABLE {name} (id INT, p INT METADATA FROM 'partition' VIRTUAL) WITH ('connector' = 'pulsar', 'topics' = '{topics}', 'scan.bounded.mode' = 'latest-offset')"
+        )
+    };
+    world.run(&declared("one", "t-partition-1")).await;
+    world.run(&declared("two", "t-partition-0;persistent://public/default/t-partition-2")).await;
+    world.run(&declared("none", "t-partition-3")).await;
+    for mode in ["batch", "streaming"] {
+        world.run(&format!("SET 'execution.runtime-mode' = '{mode}'")).await;
+        let wanted = |numbers: &str| {
+            format!(
+                "SELECT id, `partition` FROM t /*+ OPTIONS('scan.bounded.mode' = 'latest-offset') */ WHERE `partition` IN ({numbers})"
+            )
+        };
+        let (one, two) = (world.run(&wanted("1")).await, world.run(&wanted("0, 2")).await);
+        assert_eq!(one.len() + two.len(), 9, "each row lies in one");
+        assert_eq!(world.run("SELECT id, p FROM one").await, one, "{mode}");
+        assert_eq!(world.run("SELECT id, p FROM two").await, two, "{mode}");
+        assert!(
+            world
+                .refused("SELECT * FROM none")
+                .await
+                .contains("`persistent://public/default/t-partition-3` is not there")
+        );
+    }
+    world.run("INSERT INTO one VALUES (10)").await;
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    assert_eq!(world.run("SELECT id, `partition` FROM t WHERE id = 10").await, ["10,1"]);
+    assert_eq!(world.run("SELECT `partition` FROM `one$offsets`").await, ["1"]);
+    assert!(world.refused("SELECT * FROM `t-partition-1`").await.contains("is partition 1 of the topic `t`"));
+    assert!(world.refused("CREATE TABLE `u-partition-1` (id INT)").await.contains("another name"));
+    assert!(world.refused(&declared("both", "t;t-partition-1")).await.contains("keep one"));
+    // A name that is like a partition's, of a topic without it.
+    assert!(world.refused("SELECT * FROM `t-partition-7`").await.contains("there is no table `t-partition-7`"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_column_of_a_raw_topic_has_the_name_that_was_declared() {
+    let mut world = World::new().await;
+    world.run("CREATE TABLE r (txt STRING) WITH ('format' = 'raw'); INSERT INTO r VALUES ('a')").await;
+    world.archive("r").await;
+    world.run("INSERT INTO r (txt) VALUES ('b')").await;
+    world.run("CREATE TABLE o (line STRING) WITH ('connector' = 'pulsar', 'topic' = 'r', 'format' = 'raw')").await;
+    world.run("CREATE TABLE numbers (`n` BIGINT) WITH ('format' = 'raw'); INSERT INTO numbers VALUES (7)").await;
+    world.run("SET 'execution.runtime-mode' = 'batch'").await;
+    assert_eq!(world.run("SHOW COLUMNS FROM r").await, ["txt,STRING,true,,,"]);
+    assert_eq!(world.run("SELECT txt FROM r").await, ["a", "b"]);
+    assert_eq!(world.run("SELECT line FROM o").await, ["a", "b"]);
+    assert_eq!(world.run("SELECT n FROM numbers").await, ["7"]);
+    assert!(
+        world
+            .refused("CREATE TABLE s (a STRING, b STRING) WITH ('format' = 'raw')")
+            .await
+            .contains("exactly one column")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_upsert_table_takes_changes_by_its_primary_key() {
     let mut world = World::new().await;
     world.run(SENSORS).await;
@@ -524,7 +701,7 @@ async fn messages_that_do_not_decode_go_to_the_dead_letter_topic_from_either_tie
             "CREATE TABLE lenient (id BIGINT) {with}, 'pulsar.consumer.deadLetterPolicy.deadLetterTopic' = 't-DLQ')"
         ))
         .await;
-    assert!(world.refused("SELECT id FROM strict").await.contains("skip or dead-letter"));
+    assert!(world.refused("SELECT id FROM strict").await.contains("aquifer.on-decode-error"));
     let both = format!(
         "CREATE TABLE no (id BIGINT) {with}, 'aquifer.dead-letter-topic' = 'd', 'json.ignore-parse-errors' = 'true')"
     );
@@ -590,12 +767,19 @@ async fn tables_about_tables_can_be_asked_and_not_changed() {
     for (statement, part) in [
         ("SELECT * FROM information_schema.tablez", "did you mean `tables`"),
         ("SELECT * FROM `v$offsets`", "is a view"),
+        ("SELECT * FROM `t$log`", "`t` /*+ OPTIONS('scan.tiers' = 'log') */"),
+        ("SELECT * FROM t$archive", "OPTIONS('scan.tiers' = 'archive')"),
+        ("SELECT * FROM t$lake", "OPTIONS('scan.tiers' = 'archive')"),
+        ("SELECT * FROM t$snapshots", "`t$manifests`"),
+        ("SELECT * FROM nobody$log", "there is no table `nobody$log`"),
         ("INSERT INTO t$files SELECT * FROM t$files", "only be read"),
         ("ALTER TABLE t$files ADD x INT", "only be read"),
     ] {
         let error = world.refused(statement).await;
         assert!(error.contains(part), "{statement}: {error}");
     }
+    world.run("CREATE TABLE `t$log` (id INT)").await;
+    assert!(world.run("SELECT id FROM `t$log`").await.is_empty(), "a table that really has the name is that table");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,9 @@
 //! A job over a topic of two partitions, half in the archive and half in an embedded log.
 
+use aquifer_catalog::options::WatermarkSettings;
 use aquifer_formats::entry::{EntryLimits, EntrySpec, NewMessage, build_entry};
 use aquifer_formats::payload::{Format, encoder, topic_schema_of};
-use aquifer_model::{Partition, SqlType, TopicName};
+use aquifer_model::{Partition, SqlType, TopicName, Watermark};
 use aquifer_storage::archive::ArchiveLocation;
 use aquifer_storage::archive::archiver::{ArchiveSettings, Archiver, PIN};
 use aquifer_storage::embedded::{EmbeddedLog, EmbeddedSettings};
@@ -13,7 +14,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::datasource::provider_as_source;
 
 use super::*;
-use crate::batch::{StartMode, TieredTable};
+use crate::batch::{StartMode, TieredTable, Until};
 use crate::streaming::tiered::TieredInput;
 
 fn columns() -> SchemaRef {
@@ -97,17 +98,76 @@ impl World {
             start,
             end,
             until: None,
+            watermarks: WatermarkSettings::default(),
             tiers: Tiers::Both,
             pin: None,
             discovery: None,
             statistics: Arc::default(),
         };
-        let input = TieredInput::new(&table, &[0, 1, 2], None, None).expect("its columns");
-        let plan = tumbled(watermarked(scan(Arc::new(input)), delay), 10)
-            .aggregate([col("window_start"), col("window_end"), col("device")], [count(lit(1i64)).alias("n")])
-            .expect("a plan");
-        (plan, table)
+        (counted(&table, delay), table)
     }
+
+    /// A read that stops at an event time.
+    fn stopping(&self, stop: i64, end: Option<BTreeMap<Partition, Cut>>, delay: i64) -> LogicalPlanBuilder {
+        let (_, mut table) = self.plan(StartMode::Earliest, end, delay);
+        table.until = Some(Until { watermark: Some(Watermark(stop)), publish_time_ms: None });
+        counted(&table, delay)
+    }
+}
+
+/// How many rows of a table each device has in each window.
+fn counted(table: &TieredTable, delay: i64) -> LogicalPlanBuilder {
+    let input = TieredInput::new(table, &[0, 1, 2], None, None).expect("its columns");
+    tumbled(watermarked(scan(Arc::new(input)), delay), 10)
+        .aggregate([col("window_start"), col("window_end"), col("device")], [count(lit(1i64)).alias("n")])
+        .expect("a plan")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_by_event_time_ends_though_a_partition_is_empty_or_quiet() {
+    let mut world = World::new().await;
+    world.append(0, &[(1, 5, None), (1, 60, None)]).await;
+    let sorted = async |plan: LogicalPlanBuilder, settings: JobSettings| {
+        let mut lines = run(plan, settings).await.expect("runs").0;
+        lines.sort();
+        lines
+    };
+    let stopped = world.stopping(50, None, 0);
+    assert_eq!(sorted(stopped, settings(1)).await, ["+I 0 10 1 1", "+I 60 70 1 1"], "one is empty");
+    // Quiet below the stop: in the log or in the archive, what is there is given.
+    world.append(1, &[(2, 7, None)]).await;
+    let expected = ["+I 0 10 1 1", "+I 0 10 2 1", "+I 60 70 1 1"];
+    assert_eq!(sorted(world.stopping(50, None, 0), settings(1)).await, expected);
+    let archiver = Archiver::new(world.topic.clone(), ArchiveSettings::default());
+    archiver.run_once(&world.partitions[1]).await.expect("archives");
+    assert_eq!(sorted(world.stopping(50, None, 0), settings(2)).await, expected);
+    // Nobody gets there, but the clock has, and a timeout says what quiet is.
+    let quiet = JobSettings { idle_timeout: Duration::from_millis(50), ..settings(1) };
+    assert_eq!(sorted(world.stopping(1050, None, 1000), quiet).await, expected);
+    // Another stop comes first.
+    let end = world.topic.end_cuts().await.expect("known");
+    assert_eq!(sorted(world.stopping(i64::MAX - 1, Some(end), 1000), settings(2)).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_in_time_is_read_though_another_partition_has_reached_the_stop() {
+    let mut world = World::new().await;
+    world.append(0, &[(1, 60, None)]).await;
+    let state = state();
+    let plan = state.optimize(&world.stopping(50, None, 0).build().expect("a plan")).expect("optimizes");
+    let idle_timeout = Duration::from_secs(10);
+    let mut job = start(&plan, &state, JobSettings { idle_timeout, ..settings(1) }).await.expect("starts");
+    let first = (0, world.partitions[0].to_string());
+    let ended = async {
+        while !job.handle.snapshot().await.expect("runs").sources.partitions.get(&first).is_some_and(|mark| mark.ended)
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("the first partition ends");
+    world.append(1, &[(3, 8, None)]).await;
+    let lines = finish(&mut job).await;
+    assert_eq!(lines, ["+I 0 10 3 1", "+I 60 70 1 1"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,15 +2,19 @@
 
 use std::sync::atomic::AtomicUsize;
 
+use prost::Message;
 use pulsar::message::proto::{self, BaseCommand, base_command::Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+mod hosts;
+mod moves;
 mod peers;
 
 use super::*;
 use crate::log::{FinishedEntry, Log, Receipt};
 use crate::pulsar::frame::{Command, Frame, FrameDecoder, encode};
+use crate::pulsar::newer::{Connected, FeatureFlags, NewerCommand};
 use crate::pulsar::{ProducerSettings, PulsarConfig, PulsarLog};
 use aquifer_model::{Cut, ErrorKind, Partition, Position};
 
@@ -26,17 +30,27 @@ struct Peer {
 
 impl Peer {
     async fn accept(listener: &TcpListener) -> Self {
-        let (stream, _) = listener.accept().await.expect("a connection");
-        let mut peer = Self { stream, buffer: BytesMut::new() };
-        assert!(peer.hears().await.connect.is_some());
+        let mut peer = Self::accept_silently(listener).await;
         peer.greets().await;
         peer
     }
 
+    /// Hears a greeting, and does not answer it.
+    async fn accept_silently(listener: &TcpListener) -> Self {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        let mut peer = Self { stream, buffer: BytesMut::new() };
+        assert!(peer.hears().await.connect.is_some());
+        peer
+    }
+
     async fn greets(&mut self) {
-        let connected =
-            proto::CommandConnected { server_version: "s".into(), protocol_version: Some(19), max_message_size: None };
-        self.says(BaseCommand { connected: Some(connected), ..command(Type::Connected) }, b"").await;
+        self.greets_with(Some(FeatureFlags { asks_without_making: Some(true), ..Default::default() })).await;
+    }
+
+    async fn greets_with(&mut self, feature_flags: Option<FeatureFlags>) {
+        let connected = Connected { server_version: "s".into(), max_message_size: None, feature_flags };
+        let kind = Type::Connected as i32;
+        self.says(NewerCommand { kind, connected: Some(connected), topic_migrated: None }, b"").await;
     }
 
     async fn hears(&mut self) -> Box<BaseCommand> {
@@ -63,7 +77,7 @@ impl Peer {
     }
 
     /// Byte by byte at first, so that frames come torn.
-    async fn says(&mut self, command: BaseCommand, payload: &[u8]) {
+    async fn says(&mut self, command: impl Message, payload: &[u8]) {
         let mut bytes = encode(&command, payload.len()).to_vec();
         bytes.extend_from_slice(payload);
         let (torn, rest) = bytes.split_at(bytes.len().min(9));
@@ -99,15 +113,31 @@ impl Peer {
 
     /// Serves lookups (pointing to itself) and one subscription; gives its start and consumer id.
     async fn serves_a_reader(&mut self, url: &str) -> (Option<proto::MessageIdData>, u64) {
+        let subscribe = self.hears_subscribe(url).await;
+        self.succeeds(subscribe.request_id).await;
+        (subscribe.start_message_id, subscribe.consumer_id)
+    }
+
+    /// Serves lookups (pointing to `url`) until a subscription is asked for.
+    async fn hears_subscribe(&mut self, url: &str) -> proto::CommandSubscribe {
         loop {
             let heard = self.hears().await;
             if let Some(lookup) = heard.lookup_topic {
                 self.points_to(lookup, url, false).await;
             } else if let Some(subscribe) = heard.subscribe {
-                self.succeeds(subscribe.request_id).await;
-                return (subscribe.start_message_id, subscribe.consumer_id);
+                return subscribe;
             }
         }
+    }
+
+    async fn closes_consumer(&mut self, consumer_id: u64) {
+        let close = proto::CommandCloseConsumer { consumer_id, request_id: 0 };
+        self.says(BaseCommand { close_consumer: Some(close), ..command(Type::CloseConsumer) }, b"").await;
+    }
+
+    async fn closes_producer(&mut self, producer_id: u64) {
+        let close = proto::CommandCloseProducer { producer_id, request_id: 0 };
+        self.says(BaseCommand { close_producer: Some(close), ..command(Type::CloseProducer) }, b"").await;
     }
 
     /// Answers a partition question, else does nothing; whether it was one.
@@ -224,6 +254,7 @@ async fn a_closed_port_and_a_silent_one_are_unavailable_with_address_and_cause()
     assert!(start.elapsed() < Duration::from_secs(4), "all twenty at once: {:?}", start.elapsed());
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains(&address) && error.to_string().contains("no answer within 500 ms"), "{error}");
+    assert!(error.to_string().contains("'service-url'"), "what to do next: {error}");
     drop(listener);
     let error = silent.open_reader(&partition(), Cut::Start).await.err().expect("closed");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -303,8 +334,7 @@ async fn a_reader_comes_back_after_its_last_entry_and_never_gives_one_twice() {
         peer.gives(consumer, 2, b"again").await;
         peer.gives(consumer, 3, b"second").await;
         // Closed by the broker: made again on the same connection.
-        let close = proto::CommandCloseConsumer { consumer_id: consumer, request_id: 0 };
-        peer.says(BaseCommand { close_consumer: Some(close), ..command(Type::CloseConsumer) }, b"").await;
+        peer.closes_consumer(consumer).await;
         let (start, consumer) = peer.serves_a_reader(&broker_url).await;
         assert_eq!(start.map(|id| (id.ledger_id, id.entry_id)), Some((1, 3)));
         peer.hears_flow().await;

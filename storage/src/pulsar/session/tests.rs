@@ -1,5 +1,6 @@
 use super::*;
 use crate::pulsar::frame::encode;
+use crate::pulsar::newer::{Connected, FeatureFlags, TopicMigrated};
 use aquifer_formats::entry::{EntryLimits, EntrySpec, NewMessage, build_entry, summarize};
 use bytes::Buf;
 use prost::Message;
@@ -10,7 +11,7 @@ fn command(kind: Type) -> BaseCommand {
 
 fn connected(max_message_size: Option<i32>) -> BaseCommand {
     let connected =
-        proto::CommandConnected { server_version: "4".into(), protocol_version: Some(19), max_message_size };
+        proto::CommandConnected { server_version: "4".into(), protocol_version: Some(21), max_message_size };
     BaseCommand { connected: Some(connected), ..command(Type::Connected) }
 }
 
@@ -27,7 +28,7 @@ struct Script {
 impl Script {
     fn new() -> Self {
         let now = Instant::now();
-        Self { session: Session::new(Some(&shown("t")), None, None, now), now, buffer: BytesMut::new() }
+        Self { session: Session::new(Some(&shown("t")), None, None, KEEP_ALIVE, now), now, buffer: BytesMut::new() }
     }
 
     fn greeted() -> Self {
@@ -37,7 +38,7 @@ impl Script {
         script
     }
 
-    fn gives(&mut self, command: &BaseCommand, payload: &[u8]) -> Result<Vec<Event>, SessionError> {
+    fn gives(&mut self, command: &impl Message, payload: &[u8]) -> Result<Vec<Event>, SessionError> {
         self.buffer.extend_from_slice(&encode(command, payload.len()));
         self.buffer.extend_from_slice(payload);
         let mut events = Vec::new();
@@ -70,10 +71,42 @@ fn it_greets_with_the_token_and_hears_the_message_size() {
     let mut script = Script::new();
     let greeting = script.sent().remove(0).connect.expect("a greeting");
     assert_eq!(greeting.auth_data.as_deref(), Some(&b"t"[..]));
-    assert_eq!(greeting.protocol_version, Some(19));
+    assert_eq!(greeting.protocol_version, Some(21));
     assert_eq!(greeting.feature_flags.and_then(|flags| flags.supports_broker_entry_metadata), Some(true));
     let events = script.gives(&connected(Some(1000)), b"").expect("greeted");
-    assert_eq!(events, vec![Event::Connected { max_message_bytes: 1000 }]);
+    assert_eq!(events, vec![Event::Connected { max_message_bytes: 1000, asks_without_making: false }]);
+}
+
+#[test]
+fn a_broker_says_whether_asking_for_partitions_can_forbid_to_make_the_topic() {
+    for (flag, expected) in [(None, false), (Some(false), false), (Some(true), true)] {
+        let feature_flags = Some(FeatureFlags { asks_without_making: flag, ..Default::default() });
+        let connected = Connected { server_version: "4".into(), max_message_size: Some(1000), feature_flags };
+        let greeting = NewerCommand { kind: Type::Connected as i32, connected: Some(connected), ..Default::default() };
+        let events = Script::new().gives(&greeting, b"").expect("greeted");
+        assert_eq!(events, vec![Event::Connected { max_message_bytes: 1000, asks_without_making: expected }]);
+        let other = NewerCommand { kind: TOPIC_MIGRATED, ..greeting };
+        let error = Script::new().gives(&other, b"").expect_err("no greeting").to_string();
+        assert!(error.ends_with("(command 68 came before the greeting)"), "{error}");
+    }
+}
+
+#[test]
+fn a_topic_that_moved_to_another_cluster_is_told_with_the_addresses_that_are_some() {
+    let url = |text: &str| Some(text.to_string());
+    for (resource_type, plain, tls, to) in [
+        (0, url("pulsar://n:1"), None, url("`pulsar://n:1`")),
+        (1, url("pulsar://n:1"), url("pulsar+ssl://n:2"), url("`pulsar://n:1` or `pulsar+ssl://n:2`")),
+        (1, url("no address\n"), url(""), None),
+        (0, Some(format!("pulsar://{}:1", "n".repeat(5000))), None, None),
+    ] {
+        let migrated =
+            TopicMigrated { resource_id: 7, resource_type, broker_service_url: plain, broker_service_url_tls: tls };
+        let moved = NewerCommand { kind: TOPIC_MIGRATED, connected: None, topic_migrated: Some(migrated) };
+        let resource = if resource_type == 0 { Resource::Producer(7) } else { Resource::Consumer(7) };
+        let events = Script::greeted().gives(&moved, b"").expect("told");
+        assert_eq!(events, vec![Event::Moved { resource, to }]);
+    }
 }
 
 #[test]
@@ -104,7 +137,8 @@ fn frames_are_limited_by_what_the_broker_announces_and_by_our_cap() {
 #[test]
 fn a_message_over_the_limit_is_one_bad_entry_and_the_session_goes_on() {
     let now = Instant::now();
-    let mut script = Script { session: Session::new(None, None, Some(100_000), now), now, buffer: BytesMut::new() };
+    let session = Session::new(None, None, Some(100_000), KEEP_ALIVE, now);
+    let mut script = Script { session, now, buffer: BytesMut::new() };
     script.gives(&connected(Some(5_242_880)), b"").expect("greeted");
     let spec = EntrySpec { producer_name: "p".into(), batched: true, ..Default::default() };
     let payload = vec![b'x'; 90_000];
@@ -157,7 +191,7 @@ fn a_ping_is_answered_and_silence_is_asked_about_then_given_up() {
     let heard = script.now;
     script.session.on_deadline(heard + KEEP_ALIVE).expect("asks again");
     let error = script.session.on_deadline(heard + 2 * KEEP_ALIVE).expect_err("gone");
-    assert!(matches!(error, SessionError::Silent));
+    assert!(matches!(error, SessionError::Silent { after } if after == 2 * KEEP_ALIVE), "{error}");
 }
 
 #[test]

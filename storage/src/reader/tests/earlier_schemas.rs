@@ -3,6 +3,7 @@
 use aquifer_formats::payload::columns_of;
 use aquifer_model::{PayloadKind, SchemaVersion, TopicSchema};
 use arrow::compute::concat_batches;
+use arrow::datatypes::Float64Type;
 use arrow::util::pretty::pretty_format_batches;
 
 use super::*;
@@ -140,6 +141,42 @@ async fn what_was_archived_under_a_name_is_read_by_its_alias_and_rows_in_it_by_t
     let (rows, _, pruned) = kept.read(Tiers::Archive, &["n"], Some(filter)).await.expect("reads");
     assert_eq!(rows.column(0).as_primitive::<Int64Type>().values(), &[20, 21, 22]);
     assert!(pruned > 20, "{pruned} rows are left out");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_json_has_beside_its_schema_is_archived_with_it() {
+    let fields =
+        serde_json::json!([{"name": "id", "type": ["null", "long"]}, {"name": "s", "type": ["null", "string"]}]);
+    let schema = TopicSchema { kind: PayloadKind::Json, ..avro(fields) };
+    let mut kept = Kept::new(Format::Json, columns_of(&schema).expect("columns").1).await;
+    let version = kept.register(&schema).await;
+    let payloads: [Option<&[u8]>; 7] = [
+        Some(br#"{"id": 1, "s": "one", "extra": "e"}"#),
+        Some(br#"{"id": 2, "s": "two"}"#),
+        Some(br#"{"id": 3.5, "s": "three"}"#),
+        None,
+        Some(br#"{"id": 4, "s": 44, "extra": null}"#),
+        Some(br#"{"id": "five"}"#),
+        Some(br#"{"id": "6", "s": "six"}"#),
+    ];
+    kept.append(Some(&version), &payloads).await;
+    kept.append(None, &payloads[..2]).await;
+    kept.archive().await;
+    let rows = kept.both_tiers(&["id", "s"]).await;
+    let ids: Vec<_> = rows.column(0).as_primitive::<Int64Type>().iter().flatten().collect();
+    assert_eq!(ids, [1, 2, 3, 4, 6, 1, 2]);
+    // Tables that name more, or read a field as what it was.
+    kept.topic.value_columns = Arc::new(Schema::new(vec![
+        SqlType::Double.nullable().to_field("id"),
+        SqlType::STRING.nullable().to_field("s"),
+        SqlType::STRING.nullable().to_field("extra"),
+    ]));
+    let rows = kept.both_tiers(&["id", "extra", "s"]).await;
+    let extra: Vec<_> = rows.column(1).as_string_view().iter().collect();
+    assert_eq!(extra, [Some("e"), None, None, None, None, Some("e"), None]);
+    assert_eq!(rows.column(0).as_primitive::<Float64Type>().value(2), 3.5);
+    kept.topic.value_columns = Arc::new(Schema::new(vec![SqlType::STRING.nullable().to_field("extra")]));
+    assert_eq!(kept.both_tiers(&["extra"]).await.column(0).null_count(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]

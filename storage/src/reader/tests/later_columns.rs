@@ -169,3 +169,43 @@ async fn what_older_files_do_not_say_of_a_message_is_null_and_the_log_says_it() 
         assert_eq!((old, old + new), (before, world.records.iter().filter(is_row).count()));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archived_values_that_do_not_fit_the_tables_type_harm_no_neighbour() {
+    for on_error in [OnDecodeError::Skip, OnDecodeError::Fail] {
+        let mut world = World::new(6, on_error.clone()).await;
+        world.append(80, 5, false).await;
+        world.archive().await;
+        let mut topic = world.topic.clone();
+        // What the topic was archived with holds numbers that a byte does not.
+        topic.value_columns = Arc::new(Schema::new(vec![SqlType::TinyInt.nullable().to_field("n")]));
+        let end = Cut::After(*world.entries.last().expect("written"));
+        let columns = ["n", column::ENTRY];
+        let mut reader =
+            topic.open(&world.partition, Cut::Start, Some(end), request(&columns, 100)).await.expect("opens");
+        let read = all(&mut reader).await;
+        let too_large = |record: &&Record| matches!(record.kind, Written::Row { n: Some(n), .. } if n > 127);
+        let rows = || world.records.iter().filter(|record| matches!(record.kind, Written::Row { .. }));
+        let bad = rows().filter(too_large).count();
+        assert!(bad > 0 && bad < rows().count());
+        if on_error == OnDecodeError::Fail {
+            let error = read.expect_err("one does not fit").to_string();
+            assert!(
+                error.contains("column `n` is archived as") && error.contains("aquifer.on-decode-error"),
+                "{error}"
+            );
+            continue;
+        }
+        let mut found = Vec::new();
+        for batch in read.expect("the others are read") {
+            let numbers = batch.rows.column(0).as_primitive::<arrow::datatypes::Int8Type>();
+            found.extend(numbers.iter().map(|n| n.map(i64::from)));
+        }
+        let expected = rows().filter(|record| !too_large(record)).map(|record| match record.kind {
+            Written::Row { n, .. } => n,
+            _ => None,
+        });
+        assert_eq!(found, expected.collect::<Vec<_>>());
+        assert_eq!(reader.statistics().skipped_messages, bad as u64);
+    }
+}

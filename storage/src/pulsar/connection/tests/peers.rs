@@ -37,6 +37,12 @@ async fn behind_a_proxy_the_broker_is_named_in_the_greeting() {
 
 /// One HTTP request, head and body; the answer is JSON.
 async fn serves_http(listener: &TcpListener, answer: &str) -> String {
+    let status = if answer.contains("error") { "401 Unauthorized" } else { "200 OK" };
+    serves_http_status(listener, status, answer).await
+}
+
+/// [`serves_http`] with this status and its words.
+pub(super) async fn serves_http_status(listener: &TcpListener, status: &str, answer: &str) -> String {
     let (mut stream, _) = listener.accept().await.expect("a request");
     let mut heard = Vec::new();
     loop {
@@ -46,7 +52,6 @@ async fn serves_http(listener: &TcpListener, answer: &str) -> String {
                 line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse::<usize>().ok()
             });
             if body.len() >= length.unwrap_or(0) {
-                let status = if answer.contains("error") { "401 Unauthorized" } else { "200 OK" };
                 let reply = format!(
                     "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{answer}",
                     answer.len()
@@ -130,13 +135,13 @@ async fn a_challenge_is_answered_with_a_fresh_token_of_the_issuer() {
     }
 }
 
-fn finished(id: i64) -> FinishedEntry {
+pub(super) fn finished(id: i64) -> FinishedEntry {
     let bytes = Bytes::from(format!("\x0e\x01entry {id}"));
     FinishedEntry { bytes, lowest: id, highest: id, messages: 1, chunk: false }
 }
 
 /// Serves lookups and one registration; gives the producer's id.
-async fn serves_a_producer(peer: &mut Peer, url: &str, reopened: u64) -> u64 {
+pub(super) async fn serves_a_producer(peer: &mut Peer, url: &str, reopened: u64) -> u64 {
     loop {
         let heard = peer.hears().await;
         if let Some(lookup) = heard.lookup_topic {
@@ -151,7 +156,7 @@ async fn serves_a_producer(peer: &mut Peer, url: &str, reopened: u64) -> u64 {
     }
 }
 
-async fn hears_send(peer: &mut Peer) -> (u64, Bytes) {
+pub(super) async fn hears_send(peer: &mut Peer) -> (u64, Bytes) {
     loop {
         let (heard, payload) = peer.hears_all().await;
         if let Some(send) = heard.send {
