@@ -422,7 +422,6 @@ async fn metadata_of_a_topic_can_be_named_as_other_systems_do() {
         ("__publishTime", "publish_time"),
         ("__message_id__", "message_id_text"),
         ("__messageId", "message_id"),
-        ("sequence_id", "`sequenceId`"),
         ("__sequence_id__", "`sequenceId`"),
         ("__partition__", "`partition`"),
         ("__topic", "topic"),

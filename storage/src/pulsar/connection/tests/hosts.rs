@@ -158,7 +158,7 @@ async fn a_silent_connection_is_asked_about_and_given_up_when_nothing_comes() {
     let connection = connect(&url, LONG, Duration::from_secs(2)).await;
     let failure = connection.request(|request| commands::partitions(request, "t")).await.expect_err("silent");
     let Failure::Broken { cause, .. } = &failure else { unreachable!("{failure:?}") };
-    assert_eq!(cause, "nothing was heard for 1000 ms");
+    assert_eq!(cause, "nothing was heard for 4000 ms");
     assert!(connection.is_closed());
     assert_eq!(server.await.expect("served"), 2, "an answered ping keeps it, for as long again");
 }
