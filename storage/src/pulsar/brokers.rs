@@ -38,7 +38,7 @@ pub(super) struct Reading {
 
 #[derive(Debug)]
 pub(super) struct Brokers {
-    options: ConnectOptions,
+    options: Arc<ConnectOptions>,
     reading: Reading,
     windows: Arc<Windows>,
     /// As configured; if absent the admin API is asked, once.
@@ -67,7 +67,7 @@ impl Brokers {
         };
         let reading = Reading { compacted: config.read_compacted, encrypted: config.encrypted, chunks: config.chunks };
         Self {
-            options,
+            options: Arc::new(options),
             reading,
             windows: Arc::new(Windows::new(config.read_ahead_bytes)),
             configured: configured.map(Arc::new),
@@ -115,7 +115,10 @@ impl Brokers {
     async fn service(&self) -> Result<Arc<ServiceUrl>> {
         match &self.configured {
             Some(service) => Ok(service.clone()),
-            None => self.discovered.get(|_| true, async { self.admin.service_url().await.map(Arc::new) }).await,
+            None => {
+                let admin = Arc::clone(&self.admin);
+                self.discovered.get(|_| true, async move { admin.service_url().await.map(Arc::new) }).await
+            }
         }
     }
 
@@ -125,7 +128,8 @@ impl Brokers {
             let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
             connections.entry(target.clone()).or_default().clone()
         };
-        shared.get(|connection| !connection.is_closed(), Connection::open(target, &self.options)).await
+        let (target, options) = (target.clone(), Arc::clone(&self.options));
+        shared.get(|connection| !connection.is_closed(), async move { Connection::open(&target, &options).await }).await
     }
 
     /// A connection to any broker of the service URL, for what any broker can answer: the one that last let us in, if it still does. A host that
