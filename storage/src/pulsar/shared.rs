@@ -77,20 +77,27 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use tokio::sync::Notify;
+
     #[tokio::test]
     async fn who_waited_shares_the_failure_and_who_comes_later_tries_again() {
         let shared: Shared<u8> = Shared::default();
-        let made = Arc::new(AtomicUsize::new(0));
+        let (made, all_wait) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let fail = || {
-            let made = Arc::clone(&made);
+            let (made, all_wait) = (Arc::clone(&made), Arc::clone(&all_wait));
             async move {
                 made.fetch_add(1, Ordering::SeqCst);
-                tokio::task::yield_now().await;
+                all_wait.notified().await;
                 Err(Error::unavailable("gone"))
             }
         };
-        let (one, two, three) =
-            tokio::join!(shared.get(|_| true, fail()), shared.get(|_| true, fail()), shared.get(|_| true, fail()));
+        // Polled in this order at first.
+        let (one, two, three, ()) = tokio::join!(
+            shared.get(|_| true, fail()),
+            shared.get(|_| true, fail()),
+            shared.get(|_| true, fail()),
+            async { all_wait.notify_one() }
+        );
         for outcome in [one, two, three] {
             assert_eq!(outcome.expect_err("failed").to_string(), "gone");
         }
