@@ -9,9 +9,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use aquifer_model::{Cut, Error, Partition, Position, Result, SchemaVersion, TopicIdentity, TopicName, TopicSchema};
-use aquifer_storage::log::NamespacePolicies;
-use aquifer_storage::{Appender, EntryReader, LedgerInfo, Log, Pin, Policies};
+use aquifer_model::{Error, Partition, Result, TopicName};
+use aquifer_storage::{Log, LogOver};
 use async_trait::async_trait;
 
 /// The log with these partitions of one topic.
@@ -45,94 +44,14 @@ fn named(topic: &TopicName, all: Vec<Partition>, numbers: &BTreeSet<u32>) -> Res
 }
 
 #[async_trait]
-impl Log for SomePartitions {
+impl LogOver for SomePartitions {
+    fn under(&self) -> &dyn Log {
+        self.log.as_ref()
+    }
+
     async fn partitions(&self, topic: &TopicName) -> Result<Vec<Partition>> {
         let all = self.log.partitions(topic).await?;
         if *topic == self.topic { named(topic, all, &self.numbers) } else { Ok(all) }
-    }
-
-    async fn create_topic(&self, topic: &TopicName, partitions: u32) -> Result<()> {
-        self.log.create_topic(topic, partitions).await
-    }
-
-    async fn delete_topic(&self, topic: &TopicName) -> Result<()> {
-        self.log.delete_topic(topic).await
-    }
-
-    async fn topics(&self, tenant: &str, namespace: &str) -> Result<Vec<TopicName>> {
-        self.log.topics(tenant, namespace).await
-    }
-
-    async fn namespaces(&self) -> Result<Vec<(String, String)>> {
-        self.log.namespaces().await
-    }
-
-    async fn create_namespace(&self, tenant: &str, namespace: &str) -> Result<()> {
-        self.log.create_namespace(tenant, namespace).await
-    }
-
-    async fn delete_namespace(&self, tenant: &str, namespace: &str) -> Result<()> {
-        self.log.delete_namespace(tenant, namespace).await
-    }
-
-    async fn set_namespace_policies(&self, tenant: &str, namespace: &str, policies: &NamespacePolicies) -> Result<()> {
-        self.log.set_namespace_policies(tenant, namespace, policies).await
-    }
-
-    async fn namespace_policies(&self, tenant: &str, namespace: &str) -> Result<NamespacePolicies> {
-        self.log.namespace_policies(tenant, namespace).await
-    }
-
-    async fn open_reader(&self, partition: &Partition, after: Cut) -> Result<Box<dyn EntryReader>> {
-        self.log.open_reader(partition, after).await
-    }
-
-    async fn last_position(&self, partition: &Partition) -> Result<Option<Position>> {
-        self.log.last_position(partition).await
-    }
-
-    async fn open_appender(&self, partition: &Partition, producer_name: &str) -> Result<Box<dyn Appender>> {
-        self.log.open_appender(partition, producer_name).await
-    }
-
-    async fn open_pin(&self, partition: &Partition, name: &str) -> Result<Box<dyn Pin>> {
-        self.log.open_pin(partition, name).await
-    }
-
-    async fn find_pin(&self, partition: &Partition, name: &str) -> Result<Option<Cut>> {
-        self.log.find_pin(partition, name).await
-    }
-
-    async fn remove_pin(&self, partition: &Partition, name: &str) -> Result<()> {
-        self.log.remove_pin(partition, name).await
-    }
-
-    async fn ledgers(&self, partition: &Partition) -> Result<Vec<LedgerInfo>> {
-        self.log.ledgers(partition).await
-    }
-
-    async fn identity(&self, topic: &TopicName) -> Result<TopicIdentity> {
-        self.log.identity(topic).await
-    }
-
-    async fn policies(&self, topic: &TopicName) -> Result<Policies> {
-        self.log.policies(topic).await
-    }
-
-    async fn schema(
-        &self,
-        topic: &TopicName,
-        version: Option<&SchemaVersion>,
-    ) -> Result<Option<(SchemaVersion, TopicSchema)>> {
-        self.log.schema(topic, version).await
-    }
-
-    async fn put_schema(&self, topic: &TopicName, schema: &TopicSchema) -> Result<SchemaVersion> {
-        self.log.put_schema(topic, schema).await
-    }
-
-    fn address(&self) -> String {
-        self.log.address()
     }
 }
 

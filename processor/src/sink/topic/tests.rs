@@ -5,9 +5,10 @@ use aquifer_catalog::{ColumnDefinition, ColumnKind, MetadataKey};
 use aquifer_formats::entry::{EntryLimits, EntrySpec, NewMessage, build_entry, summarize};
 use aquifer_formats::messages::{MessageBatch, MessageBatchBuilder, column};
 use aquifer_formats::payload::decoder;
-use aquifer_model::{Cut, SqlType, TopicIdentity};
+use aquifer_model::{Cut, SqlType};
+use aquifer_storage::LogOver;
 use aquifer_storage::embedded::{EmbeddedLog, EmbeddedSettings};
-use aquifer_storage::log::{EntryReader, LedgerInfo, Pin, Receipt};
+use aquifer_storage::log::Receipt;
 use aquifer_storage::reader::{OnDecodeError, ReadRequest, Tiers};
 use arrow::array::{
     ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray, UInt8Array,
@@ -341,30 +342,9 @@ impl Appender for FlakyAppender {
 }
 
 #[async_trait]
-impl Log for FlakyLog {
-    async fn partitions(&self, topic: &TopicName) -> Result<Vec<Partition>> {
-        self.log.partitions(topic).await
-    }
-    async fn create_topic(&self, topic: &TopicName, partitions: u32) -> Result<()> {
-        self.log.create_topic(topic, partitions).await
-    }
-    async fn delete_topic(&self, topic: &TopicName) -> Result<()> {
-        self.log.delete_topic(topic).await
-    }
-    async fn topics(&self, tenant: &str, namespace: &str) -> Result<Vec<TopicName>> {
-        self.log.topics(tenant, namespace).await
-    }
-    async fn namespaces(&self) -> Result<Vec<(String, String)>> {
-        self.log.namespaces().await
-    }
-    async fn create_namespace(&self, tenant: &str, namespace: &str) -> Result<()> {
-        self.log.create_namespace(tenant, namespace).await
-    }
-    async fn open_reader(&self, partition: &Partition, after: Cut) -> Result<Box<dyn EntryReader>> {
-        self.log.open_reader(partition, after).await
-    }
-    async fn last_position(&self, partition: &Partition) -> Result<Option<aquifer_model::Position>> {
-        self.log.last_position(partition).await
+impl LogOver for FlakyLog {
+    fn under(&self) -> &dyn Log {
+        self.log.as_ref()
     }
     async fn open_appender(&self, partition: &Partition, producer_name: &str) -> Result<Box<dyn Appender>> {
         self.opened.fetch_add(1, Ordering::Relaxed);
@@ -376,35 +356,7 @@ impl Log for FlakyLog {
             broken: false,
         }))
     }
-    async fn open_pin(&self, partition: &Partition, name: &str) -> Result<Box<dyn Pin>> {
-        self.log.open_pin(partition, name).await
-    }
-    async fn find_pin(&self, partition: &Partition, name: &str) -> Result<Option<Cut>> {
-        self.log.find_pin(partition, name).await
-    }
-    async fn remove_pin(&self, partition: &Partition, name: &str) -> Result<()> {
-        self.log.remove_pin(partition, name).await
-    }
-    async fn ledgers(&self, partition: &Partition) -> Result<Vec<LedgerInfo>> {
-        self.log.ledgers(partition).await
-    }
-    async fn identity(&self, topic: &TopicName) -> Result<TopicIdentity> {
-        self.log.identity(topic).await
-    }
     async fn policies(&self, _topic: &TopicName) -> Result<Policies> {
         Err(Error::denied("no admin rights"))
-    }
-    async fn schema(
-        &self,
-        topic: &TopicName,
-        version: Option<&SchemaVersion>,
-    ) -> Result<Option<(SchemaVersion, TopicSchema)>> {
-        self.log.schema(topic, version).await
-    }
-    async fn put_schema(&self, topic: &TopicName, schema: &TopicSchema) -> Result<SchemaVersion> {
-        self.log.put_schema(topic, schema).await
-    }
-    fn address(&self) -> String {
-        self.log.address()
     }
 }

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use aquifer_model::{Error, PayloadKind, SchemaVersion, TopicSchema};
+use aquifer_model::{Error, PayloadKind, TopicSchema};
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message;
 use pulsar::message::proto::MessageMetadata;
 
 use super::*;
-use crate::log::{Appender, Entry, EntryReader, Policies};
+use crate::log::{Entry, EntryReader};
+use crate::log_over::LogOver;
 
 /// An entry of one garbage message whose checksum is wrong, and one that says it has a billion messages.
 fn bad_entries() -> [Bytes; 2] {
@@ -218,66 +219,14 @@ impl EntryReader for OddReader {
 }
 
 #[async_trait]
-impl Log for OddLog {
-    async fn partitions(&self, topic: &TopicName) -> Result<Vec<Partition>> {
-        self.log.partitions(topic).await
-    }
-    async fn create_topic(&self, topic: &TopicName, partitions: u32) -> Result<()> {
-        self.log.create_topic(topic, partitions).await
-    }
-    async fn delete_topic(&self, topic: &TopicName) -> Result<()> {
-        self.log.delete_topic(topic).await
-    }
-    async fn topics(&self, tenant: &str, namespace: &str) -> Result<Vec<TopicName>> {
-        self.log.topics(tenant, namespace).await
-    }
-    async fn namespaces(&self) -> Result<Vec<(String, String)>> {
-        self.log.namespaces().await
-    }
-    async fn create_namespace(&self, tenant: &str, namespace: &str) -> Result<()> {
-        self.log.create_namespace(tenant, namespace).await
+impl LogOver for OddLog {
+    fn under(&self) -> &dyn Log {
+        self.log.as_ref()
     }
     async fn open_reader(&self, partition: &Partition, after: Cut) -> Result<Box<dyn EntryReader>> {
         let reader = self.log.open_reader(partition, after).await?;
         let (away, replaced) = (Arc::clone(&self.away), Arc::clone(&self.replaced));
         Ok(Box::new(OddReader { partition: partition.clone(), reader, away, replaced }))
-    }
-    async fn last_position(&self, partition: &Partition) -> Result<Option<Position>> {
-        self.log.last_position(partition).await
-    }
-    async fn open_appender(&self, partition: &Partition, producer_name: &str) -> Result<Box<dyn Appender>> {
-        self.log.open_appender(partition, producer_name).await
-    }
-    async fn open_pin(&self, partition: &Partition, name: &str) -> Result<Box<dyn Pin>> {
-        self.log.open_pin(partition, name).await
-    }
-    async fn find_pin(&self, partition: &Partition, name: &str) -> Result<Option<Cut>> {
-        self.log.find_pin(partition, name).await
-    }
-    async fn remove_pin(&self, partition: &Partition, name: &str) -> Result<()> {
-        self.log.remove_pin(partition, name).await
-    }
-    async fn ledgers(&self, partition: &Partition) -> Result<Vec<LedgerInfo>> {
-        self.log.ledgers(partition).await
-    }
-    async fn identity(&self, topic: &TopicName) -> Result<TopicIdentity> {
-        self.log.identity(topic).await
-    }
-    async fn policies(&self, topic: &TopicName) -> Result<Policies> {
-        self.log.policies(topic).await
-    }
-    async fn schema(
-        &self,
-        topic: &TopicName,
-        version: Option<&SchemaVersion>,
-    ) -> Result<Option<(SchemaVersion, TopicSchema)>> {
-        self.log.schema(topic, version).await
-    }
-    async fn put_schema(&self, topic: &TopicName, schema: &TopicSchema) -> Result<SchemaVersion> {
-        self.log.put_schema(topic, schema).await
-    }
-    fn address(&self) -> String {
-        self.log.address()
     }
 }
 
