@@ -42,8 +42,7 @@ impl KeyColumns {
             Some(fields) => fields.split(';').map(String::from).collect(),
             None => definition.primary_key.clone(),
         };
-        let prefix = option("key.fields-prefix").unwrap_or_default();
-        let fields = names.iter().map(|name| key_field(definition, name, prefix)).collect::<Result<Vec<Field>>>()?;
+        let fields = names.iter().map(|name| key_field(definition, name)).collect::<Result<Vec<Field>>>()?;
         let is_plain =
             matches!(fields.as_slice(), [one] if matches!(one.data_type(), DataType::Utf8View | DataType::BinaryView));
         let format = match option("key.format") {
@@ -77,8 +76,9 @@ impl KeyColumns {
     }
 }
 
-/// What a column of the table is in the key.
-fn key_field(definition: &TableDefinition, name: &str, prefix: &str) -> Result<Field> {
+/// What a column of the table is in the key: there it has its name without the prefix, and may be NULL.
+pub fn key_field(definition: &TableDefinition, name: &str) -> Result<Field> {
+    let prefix = definition.options.get("key.fields-prefix").map_or("", String::as_str);
     let column = definition.columns.iter().find(|column| column.name == name);
     let Some(ColumnKind::Physical { type_text }) = column.map(|column| &column.kind) else {
         return Err(Error::invalid(format!("the key's column `{name}` is no physical column of the table")));

@@ -38,5 +38,5 @@ pub use definition::{
     CatalogDefinition, ColumnDefinition, ColumnKind, Distribution, MetadataKey, Origin, TableDefinition, ViewColumn,
     ViewDefinition, WatermarkDefinition,
 };
-pub use key_columns::KeyColumns;
+pub use key_columns::{KeyColumns, key_field};
 pub use table::{Table, Target};

@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
-use aquifer_catalog::{ColumnKind, MetadataKey, TableDefinition};
-use aquifer_model::{Error, Result, SqlType};
+use aquifer_catalog::{ColumnKind, MetadataKey, TableDefinition, key_field};
+use aquifer_model::{Error, Result};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryViewArray, MapArray, RecordBatch, StringViewArray, TimestampMillisecondArray,
     new_null_array,
@@ -149,18 +149,11 @@ fn key_columns(
 ) -> Result<(Vec<usize>, SchemaRef)> {
     let (mut places, mut fields) = (Vec::new(), Vec::new());
     for name in key_fields {
-        let column = definition.columns.iter().find(|column| column.name == *name);
-        let Some(ColumnKind::Physical { type_text }) = column.map(|column| &column.kind) else {
-            return Err(Error::invalid(format!("the key's column `{name}` is no physical column of the table")));
-        };
+        fields.push(key_field(definition, name)?);
         let place = rows.index_of(name).map_err(|_| {
             Error::invalid(format!("the column `{name}` makes the message's key: the insert must give it a value"))
         })?;
         places.push(place);
-        // In the key a column has its name without the prefix.
-        let prefix = definition.options.get("key.fields-prefix").map_or("", String::as_str);
-        let inside = name.strip_prefix(prefix).unwrap_or(name);
-        fields.push(SqlType::parse(type_text)?.to_field(inside).with_nullable(true));
     }
     Ok((places, Arc::new(Schema::new(fields))))
 }
