@@ -18,6 +18,11 @@ use bytes::Bytes;
 
 use aquifer_model::{Cut, Error, Partition, Position, Result, SchemaVersion, TopicIdentity, TopicName, TopicSchema};
 
+/// The longest message that a broker takes where nothing else is set, in bytes.
+pub const DEFAULT_MESSAGE_BYTES: usize = 5 * 1024 * 1024;
+/// The most partitions of a topic: each is a reader or a writer with buffers of its own.
+pub const MAX_PARTITIONS: u32 = 10_000;
+
 /// One stored entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {

@@ -52,7 +52,7 @@ use self::brokers::{Brokers, CONSUME, Retry};
 use self::commands::Subscription;
 use self::config::{ServiceUrl, parse_admin_url};
 use self::consumer::Consumer;
-use crate::log::{Appender, EntryReader, LedgerInfo, Log, NamespacePolicies, Pin, Policies};
+use crate::log::{Appender, EntryReader, LedgerInfo, Log, MAX_PARTITIONS, NamespacePolicies, Pin, Policies};
 
 /// How many whole frames of a connection, none longer than `limit` bytes, stand at the front of `bytes`; they are taken off. Fails at what is no frame.
 /// For whoever tests with bytes of their own.
@@ -130,9 +130,6 @@ impl PulsarLog {
         }
     }
 }
-
-/// More partitions than CREATE TABLE makes are not listed: each is a reader or a writer with buffers of its own.
-const MAX_PARTITIONS: u32 = 10_000;
 
 /// The partitions of a topic of which the broker says that it has so many.
 fn partitions_of(topic: &TopicName, count: u32) -> Result<Vec<Partition>> {

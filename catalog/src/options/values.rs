@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aquifer_storage::archive::archiver::PIN;
+use aquifer_storage::log::MAX_PARTITIONS;
 use aquifer_storage::s3;
 
 use super::range;
@@ -124,7 +125,10 @@ pub(super) fn subscription_mode(text: &str) -> Value {
 
 pub(super) fn partitions(text: &str) -> Value {
     let number: u32 = text.parse().map_err(|_| "write a number of partitions; 0 is not partitioned".to_string())?;
-    if number > 10_000 { Err("a topic has at most 10000 partitions here".to_string()) } else { Ok(number.to_string()) }
+    match number {
+        0..=MAX_PARTITIONS => Ok(number.to_string()),
+        _ => Err(format!("a topic has at most {MAX_PARTITIONS} partitions here")),
+    }
 }
 
 pub(super) fn positive(text: &str) -> Value {

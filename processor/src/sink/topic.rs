@@ -21,7 +21,7 @@ use aquifer_formats::routing::KeyHash;
 use aquifer_model::{
     ChangeBatch, Epoch, Error, ErrorKind, Partition, Result, RowKind, SchemaVersion, TopicName, TopicSchema,
 };
-use aquifer_storage::log::{Appender, FinishedEntry, Log, Policies};
+use aquifer_storage::log::{Appender, DEFAULT_MESSAGE_BYTES, FinishedEntry, Log, Policies};
 use aquifer_storage::reader::TieredTopic;
 use arrow::array::Array;
 use arrow::datatypes::{DataType, SchemaRef};
@@ -38,8 +38,6 @@ const ENTRY_MESSAGES: usize = 1000;
 const ENTRY_BYTES: usize = 128 * 1024;
 /// So many closed entries of one partition wait before they are sent.
 const ENTRIES_WAITING: usize = 8;
-/// The longest entry where the log does not say: Pulsar's default.
-const MAX_ENTRY_BYTES: usize = 5 * 1024 * 1024;
 /// So long an entry is tried again while the log cannot be reached, where the table does not say it.
 const RETRY_FOR: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -76,7 +74,7 @@ impl TopicSink {
         if settings.exactly_once {
             return Err(no_exactly_once(&topic.topic, policies));
         }
-        let max_entry_bytes = policies.map_or(MAX_ENTRY_BYTES, |policies| policies.max_message_bytes);
+        let max_entry_bytes = policies.map_or(DEFAULT_MESSAGE_BYTES, |policies| policies.max_message_bytes);
         Ok(Self { topic, layout, partitions, schema, max_entry_bytes, settings, key_format })
     }
 

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use aquifer_formats::entry::summarize;
 use aquifer_formats::messages::{MessageBatch, MessageBatchBuilder, column};
 use aquifer_formats::payload::{Format, PayloadDecoder, columns_of, decoder};
 use aquifer_model::{Cut, Error, ErrorKind, Partition, PayloadKind, Position, Result, SchemaVersion, TopicSchema};
@@ -89,10 +88,7 @@ pub(super) async fn fill(
                 Err(error) if error.kind() != ErrorKind::Corrupt => {
                     return Err(error.context(format_args!("entry {} of `{partition}`", entry.position)));
                 }
-                Err(error) => {
-                    let messages = summarize(&entry.bytes, &topic.limits).map_or(1, |summary| summary.messages);
-                    reading.policy.bad_entry(entry.position, &entry.bytes, messages, error)?;
-                }
+                Err(error) => drop(reading.policy.bad_entry(entry.position, &entry.bytes, error)?),
             }
             to = Cut::After(entry.position);
             if rows >= settings.rows_per_commit

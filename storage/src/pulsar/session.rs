@@ -24,13 +24,12 @@ use super::config::ServiceUrl;
 use super::failure::Refusal;
 use super::frame::{Command, FrameDecoder, FrameError};
 use super::newer::{NewerCommand, TOPIC_MIGRATED};
-use crate::log::Entry;
+use crate::log::{DEFAULT_MESSAGE_BYTES, Entry};
 
 /// Handshake frames are small; a larger limit is granted when the broker has said who it is.
 const GREETING_LIMIT: usize = 64 * 1024;
 /// What a frame may hold beside a message: the broker's slack for headers, the command, broker entry metadata.
 const FRAME_SLACK: usize = 10 * 1024 + 64 * 1024;
-const DEFAULT_MESSAGE_BYTES: usize = 5 * 1024 * 1024;
 /// What a broker announces is believed up to here.
 const MAX_FRAME_BYTES: usize = 32 * 1024 * 1024;
 /// A longer address of another cluster is none.

@@ -21,7 +21,7 @@ use arrow::datatypes::{DataType, Int32Type, TimestampMillisecondType};
 use uuid::Uuid;
 
 use crate::archive::manifest::hex;
-use crate::log::{Appender, FinishedEntry, Log};
+use crate::log::{Appender, DEFAULT_MESSAGE_BYTES, FinishedEntry, Log};
 
 /// What a reason may be long: properties travel with every message.
 const MAX_REASON_CHARS: usize = 1000;
@@ -30,13 +30,11 @@ const RETRY_FOR: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The longest entry that a broker takes by default.
-const LONGEST_BY_DEFAULT: usize = 5 * 1024 * 1024;
 /// Letters above this are compressed.
 const COMPRESSED_FROM_BYTES: usize = 4096;
 
 /// A message that cannot be read, and what is known of it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct BadMessage<'a> {
     pub position: Position,
     /// Its place in its entry; `None`: the whole entry is bad.
@@ -155,11 +153,10 @@ impl DeadLetters {
     }
 
     /// Keeps a letter until [`DeadLetters::flush`].
-    pub fn add(&mut self, partition: &Partition, bad: &BadMessage<'_>) -> Result<()> {
+    pub fn add(&mut self, partition: &Partition, bad: BadMessage<'_>) {
         let Position { ledger, entry } = bad.position;
         let index = bad.batch_index.map_or_else(|| "-1".to_string(), |index| index.to_string());
         let partition_index = partition.index.map_or(-1, i64::from);
-        let mut properties = bad.properties.clone();
         let ours = [
             ("REAL_TOPIC", Some(partition.to_string())),
             ("ORIGIN_MESSAGE_ID", Some(format!("{ledger}:{entry}:{partition_index}:{index}"))),
@@ -168,6 +165,7 @@ impl DeadLetters {
             // Its number is one of the topic's own schemas: here it would name another one.
             ("aquifer.schema-version", bad.schema_version.map(hex)),
         ];
+        let mut properties = bad.properties;
         properties.retain(|(own, _)| ours.iter().all(|(name, _)| own != name));
         let own_properties = properties.len();
         properties.extend(ours.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))));
@@ -182,7 +180,6 @@ impl DeadLetters {
             is_bare: false,
         });
         self.next_sequence_id += 1;
-        Ok(())
     }
 
     pub fn is_empty(&self) -> bool {
@@ -234,7 +231,7 @@ impl DeadLetters {
         while !self.is_empty() {
             let sent = match self.appender.take() {
                 Some(mut appender) => {
-                    let longest = self.longest.unwrap_or(LONGEST_BY_DEFAULT);
+                    let longest = self.longest.unwrap_or(DEFAULT_MESSAGE_BYTES);
                     self.seal(longest).map_err(|error| error.context(format_args!("a letter to `{}`", self.to)))?;
                     let waiting = self.sealed.len();
                     let sent = appender.append_all(&mut self.sealed, &mut Vec::new()).await;

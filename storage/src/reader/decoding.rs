@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aquifer_formats::entry::EntryLimits;
 use aquifer_formats::payload::{DecodedPayloads, PayloadDecoder, fit_column, projected_decoder};
 use aquifer_model::{Error, Partition, Position, Result};
 use arrow::array::{Array, ArrayRef, BinaryViewArray};
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use bytes::Bytes;
 
 use super::dead_letters::BadMessage;
 use super::error_policy::ErrorPolicy;
@@ -114,11 +114,6 @@ impl Decoding {
         }
     }
 
-    /// What an entry may cost.
-    pub fn limits(&self) -> EntryLimits {
-        self.topic.limits
-    }
-
     /// A message that cannot be read: fails, or counts it and, where the policy says so, keeps it for the dead-letter topic.
     pub fn bad_message(&mut self, bad: BadMessage<'_>, statistics: &mut ReadStatistics) -> Result<()> {
         self.policy.bad_message(bad)?;
@@ -130,13 +125,11 @@ impl Decoding {
     pub fn bad_entry(
         &mut self,
         position: Position,
-        bytes: &[u8],
-        messages: u32,
+        bytes: &Bytes,
         error: Error,
         statistics: &mut ReadStatistics,
     ) -> Result<()> {
-        self.policy.bad_entry(position, bytes, messages, error)?;
-        statistics.skipped_messages += u64::from(messages.max(1));
+        statistics.skipped_messages += self.policy.bad_entry(position, bytes, error)?;
         Ok(())
     }
 

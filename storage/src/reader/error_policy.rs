@@ -8,8 +8,10 @@
 
 use std::sync::Arc;
 
+use aquifer_formats::entry::{EntryLimits, summarize};
 use aquifer_formats::payload::Format;
 use aquifer_model::{Error, Partition, Position, Result};
+use bytes::Bytes;
 
 use super::dead_letters::{BadMessage, DeadLetters};
 use super::{OnDecodeError, TieredTopic};
@@ -21,6 +23,7 @@ const REMEDY: &str = "to leave out what cannot be read, set 'aquifer.on-decode-e
 pub(crate) struct ErrorPolicy {
     partition: Partition,
     format: Format,
+    limits: EntryLimits,
     skips: bool,
     letters: Option<DeadLetters>,
     /// So many were left out.
@@ -35,7 +38,7 @@ impl ErrorPolicy {
             OnDecodeError::Fail | OnDecodeError::Skip => None,
         };
         let skips = topic.on_error != OnDecodeError::Fail;
-        Self { partition: partition.clone(), format: topic.format, skips, letters, left_out: 0 }
+        Self { partition: partition.clone(), format: topic.format, limits: topic.limits, skips, letters, left_out: 0 }
     }
 
     /// A message that cannot be read: fails, or leaves it out.
@@ -49,20 +52,22 @@ impl ErrorPolicy {
                 bad.reason
             )));
         }
-        self.leave_out(bad, 1)
+        self.leave_out(bad, 1);
+        Ok(())
     }
 
-    /// An entry of some messages that cannot be taken apart: fails, or leaves them out.
-    pub(crate) fn bad_entry(&mut self, position: Position, bytes: &[u8], messages: u32, error: Error) -> Result<()> {
+    /// An entry that cannot be taken apart: fails, or leaves its messages out and gives how many they are, as far as it tells.
+    pub(crate) fn bad_entry(&mut self, position: Position, bytes: &Bytes, error: Error) -> Result<u64> {
         if !self.skips {
             let of = format!("entry {position} of `{}` cannot be read ({REMEDY})", self.partition);
             return Err(error.context(of));
         }
-        let reason = error.to_string();
-        self.leave_out(BadMessage::of_entry(position, bytes, &reason), u64::from(messages.max(1)))
+        let messages = summarize(bytes, &self.limits).map_or(1, |summary| u64::from(summary.messages.max(1)));
+        self.leave_out(BadMessage::of_entry(position, bytes, &error.to_string()), messages);
+        Ok(messages)
     }
 
-    fn leave_out(&mut self, bad: BadMessage<'_>, messages: u64) -> Result<()> {
+    fn leave_out(&mut self, bad: BadMessage<'_>, messages: u64) {
         let before = self.left_out;
         self.left_out += messages;
         // Each of the first, then ever fewer: a topic may be bad from end to end.
@@ -71,9 +76,8 @@ impl ErrorPolicy {
             let (position, index, reason) = (bad.position, bad.batch_index, bad.reason);
             tracing::warn!(partition = %self.partition, %position, index, stage, left_out = self.left_out, "left out: {reason}");
         }
-        match &mut self.letters {
-            Some(letters) => letters.add(&self.partition, &bad),
-            None => Ok(()),
+        if let Some(letters) = &mut self.letters {
+            letters.add(&self.partition, bad);
         }
     }
 

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aquifer_formats::entry::summarize;
 use aquifer_formats::messages::{MessageBatch, MessageBatchBuilder, column, message_schema};
 use aquifer_model::{Cut, Error, ErrorKind, Interval, Partition, Position, Result};
 use arrow::array::AsArray;
@@ -326,8 +325,7 @@ impl LogTier {
             }
             counts.log_bytes += entry.bytes.len() as u64;
             if let Err(error) = self.builder.append_entry(position, &entry.bytes) {
-                let messages = summarize(&entry.bytes, &decoding.limits()).map_or(1, |summary| summary.messages);
-                decoding.bad_entry(position, &entry.bytes, messages, error, &mut counts)?;
+                decoding.bad_entry(position, &entry.bytes, error, &mut counts)?;
             }
             at = Cut::After(position);
             self.queue.pop_front();
